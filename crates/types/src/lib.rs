@@ -1,0 +1,22 @@
+//! The vocabulary that every part of Lambfold shares: who owns a thing ([`Scope`]), what it is called
+//! ([`Arn`], [`QueueName`], [`FunctionName`]), when something happens ([`Timestamp`], [`Clock`]) and where
+//! randomness comes from ([`Entropy`]).
+//!
+//! Nothing here knows a runtime, a database or a wire protocol. Values that AWS bounds have one fallible
+//! constructor; once built, nobody checks them again.
+
+mod arn;
+mod entropy;
+mod function;
+mod queue_name;
+mod scope;
+mod seal;
+mod time;
+
+pub use arn::{Arn, ParseArnError};
+pub use entropy::{Entropy, uuid_v4};
+pub use function::{FunctionName, Qualifier};
+pub use queue_name::{InvalidQueueName, QueueName};
+pub use scope::{AccountId, InvalidAccountId, InvalidRegion, Region, Scope};
+pub use seal::{PlainSealer, SealError, Sealer};
+pub use time::{Clock, SleepFuture, Timestamp};
