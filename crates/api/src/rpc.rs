@@ -1,0 +1,13 @@
+//! The remote path: calls over gRPC, and what serves them. One place for identity, deadline, trace, retries,
+//! message sizes and faults.
+
+mod client;
+mod keyed;
+mod metadata;
+mod server;
+mod status;
+
+pub use client::{RetryPolicy, RpcClient};
+pub use metadata::PeerContext;
+pub use server::{ContextSource, RpcServer};
+pub use status::{fault_from_status, status_from_fault};

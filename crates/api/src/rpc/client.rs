@@ -1,0 +1,181 @@
+//! Calls to a service in another process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lambfold_types::{Clock, Entropy, uuid_v4};
+use prost::Message;
+use tonic::client::Grpc;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+
+use super::metadata;
+use super::status::fault_from_status;
+use crate::BoxStream;
+use crate::context::CallContext;
+use crate::fault::Fault;
+use crate::http_path;
+use crate::interceptor::Input;
+use crate::operation::{Operation, Retry};
+
+/// How long and how often a call is tried again while the other side is away.
+#[derive(Clone, Copy, Debug)]
+pub struct RetryPolicy {
+    /// The time over all attempts.
+    pub patience: Duration,
+    /// The wait after the first failure; doubles with each further one.
+    pub first_wait: Duration,
+    /// The longest wait.
+    pub longest_wait: Duration,
+}
+
+impl Default for RetryPolicy {
+    /// Long enough for a restart of the other side, short enough for a client that waits.
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(10),
+            first_wait: Duration::from_millis(5),
+            longest_wait: Duration::from_millis(250),
+        }
+    }
+}
+
+/// A peer. Cheap to clone; the channel connects when it is first used and again whenever it has to.
+#[derive(Clone)]
+pub struct RpcClient {
+    channel: Channel,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    token: Option<MetadataValue<Ascii>>,
+    retry: RetryPolicy,
+}
+
+impl RpcClient {
+    /// Calls over `channel`.
+    pub fn new(channel: Channel, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { channel, clock, entropy, token: None, retry: RetryPolicy::default() }
+    }
+
+    /// Proves membership of the cluster by `token`.
+    pub fn with_token(mut self, token: Option<MetadataValue<Ascii>>) -> Self {
+        self.token = token;
+        self
+    }
+
+    /// Tries as `retry` says.
+    pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// One call, one answer; again after a lost connection if the operation's retry rule allows it.
+    pub async fn unary<In, Out>(
+        &self,
+        operation: &'static Operation,
+        ctx: &CallContext,
+        input: In,
+    ) -> Result<Out, Fault>
+    where
+        In: Input,
+        Out: Message + Default + 'static,
+    {
+        if input.encoded_len() > operation.max_request_bytes {
+            return Err(Fault::too_large(operation.max_request_bytes));
+        }
+        let id = (operation.retry == Retry::Keyed).then(|| uuid_v4(&*self.entropy));
+        let give_up = self.clock.now() + self.retry.patience;
+        let mut wait = self.retry.first_wait;
+        loop {
+            let request = self.request(ctx, id, input.clone())?;
+            let status = match self.attempt(operation, request).await {
+                Ok(output) => return Ok(output),
+                Err(status) => status,
+            };
+            let again = self.clock.now() + wait;
+            let patient = again < give_up && ctx.deadline.is_none_or(|deadline| again < deadline);
+            if !(patient && may_retry(operation, &status)) {
+                return Err(fault_from_status(&status));
+            }
+            tracing::debug!(operation = operation.name, %status, "peer is away, trying again");
+            self.clock.sleep_until(again).await;
+            wait = (wait * 2).min(self.retry.longest_wait);
+        }
+    }
+
+    /// One call, a stream of answers. Not retried: whoever consumes a stream knows where it stood.
+    pub async fn stream<In, Out>(
+        &self,
+        operation: &'static Operation,
+        ctx: &CallContext,
+        input: In,
+    ) -> Result<BoxStream<Result<Out, Fault>>, Fault>
+    where
+        In: Input,
+        Out: Message + Default + 'static,
+    {
+        let mut grpc = self.grpc(operation);
+        grpc.ready().await.map_err(|_| Fault::unavailable())?;
+        let codec = ProstCodec::<In, Out>::default();
+        let request = self.request(ctx, None, input)?;
+        let answer = grpc
+            .server_streaming(request, http_path(operation.rpc_path), codec)
+            .await
+            .map_err(|status| fault_from_status(&status))?;
+        Ok(Box::pin(answer.into_inner().map(|item| item.map_err(|status| fault_from_status(&status)))))
+    }
+
+    async fn attempt<In, Out>(
+        &self,
+        operation: &'static Operation,
+        request: Request<In>,
+    ) -> Result<Out, Status>
+    where
+        In: Input,
+        Out: Message + Default + 'static,
+    {
+        let mut grpc = self.grpc(operation);
+        grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let codec = ProstCodec::<In, Out>::default();
+        grpc.unary(request, http_path(operation.rpc_path), codec).await.map(tonic::Response::into_inner)
+    }
+
+    fn grpc(&self, operation: &Operation) -> Grpc<Channel> {
+        Grpc::new(self.channel.clone())
+            .max_decoding_message_size(operation.max_response_bytes.max(4 << 20))
+            .max_encoding_message_size(operation.max_request_bytes.max(4 << 20))
+    }
+
+    fn request<In>(
+        &self,
+        ctx: &CallContext,
+        id: Option<uuid::Uuid>,
+        input: In,
+    ) -> Result<Request<In>, Fault> {
+        let mut request = Request::new(input);
+        metadata::inject(ctx, request.metadata_mut());
+        if let Some(id) = id {
+            metadata::inject_operation_id(id, request.metadata_mut());
+        }
+        if let Some(token) = &self.token {
+            metadata::inject_token(token, request.metadata_mut());
+        }
+        if let Some(deadline) = ctx.deadline {
+            let left = deadline.since(self.clock.now());
+            if left.is_zero() {
+                return Err(Fault::deadline_exceeded());
+            }
+            request.set_timeout(left);
+        }
+        Ok(request)
+    }
+}
+
+/// A connection that was refused or broke shows as `Unavailable` without a detail of ours, or as a transport error.
+fn may_retry(operation: &Operation, status: &Status) -> bool {
+    let lost = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)
+        && status.details().is_empty();
+    lost && operation.retry != Retry::AtMostOnce
+}

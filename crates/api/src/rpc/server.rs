@@ -1,0 +1,92 @@
+//! What serves a service over gRPC: context in, fault out, keyed calls remembered.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+
+use super::keyed::Remembered;
+use super::metadata;
+use super::status::status_from_fault;
+use crate::BoxStream;
+use crate::context::CallContext;
+use crate::fault::Fault;
+use crate::interceptor::Input;
+use crate::operation::{Operation, Retry};
+
+/// Makes the context of a call from its metadata: a peer's is believed, a client's is authenticated.
+pub trait ContextSource: Send + Sync + 'static {
+    /// The context, or why the call is refused.
+    fn context(&self, metadata: &MetadataMap) -> Result<CallContext, Fault>;
+}
+
+/// Shared by the services of one listener.
+#[derive(Clone)]
+pub struct RpcServer {
+    source: Arc<dyn ContextSource>,
+    remembered: Arc<Remembered>,
+}
+
+impl RpcServer {
+    /// Takes the context of each call from `source`.
+    pub fn new(source: Arc<dyn ContextSource>) -> Self {
+        Self { source, remembered: Arc::new(Remembered::default()) }
+    }
+
+    /// One call, one answer.
+    pub async fn unary<In, Out, F, Fut>(
+        &self,
+        operation: &'static Operation,
+        request: Request<In>,
+        call: F,
+    ) -> Result<Response<Out>, Status>
+    where
+        In: Input,
+        Out: Clone + Send + Sync + 'static,
+        F: FnOnce(CallContext, In) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Out, Fault>> + Send + 'static,
+    {
+        let (ctx, id, input) = self.open(operation, request).map_err(|fault| status_from_fault(&fault))?;
+        let outcome = match id {
+            Some(id) if operation.retry == Retry::Keyed => {
+                self.remembered.once(operation, id, async move { call(ctx, input).await }).await
+            }
+            _ => call(ctx, input).await,
+        };
+        outcome.map(Response::new).map_err(|fault| status_from_fault(&fault))
+    }
+
+    /// One call, a stream of answers.
+    pub async fn stream<In, Out, F, Fut>(
+        &self,
+        operation: &'static Operation,
+        request: Request<In>,
+        call: F,
+    ) -> Result<Response<BoxStream<Result<Out, Status>>>, Status>
+    where
+        In: Input,
+        Out: Send + 'static,
+        F: FnOnce(CallContext, In) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<BoxStream<Result<Out, Fault>>, Fault>> + Send + 'static,
+    {
+        let (ctx, _, input) = self.open(operation, request).map_err(|fault| status_from_fault(&fault))?;
+        let stream = call(ctx, input).await.map_err(|fault| status_from_fault(&fault))?;
+        Ok(Response::new(Box::pin(stream.map(|item| item.map_err(|fault| status_from_fault(&fault))))))
+    }
+
+    fn open<In: Input>(
+        &self,
+        operation: &'static Operation,
+        request: Request<In>,
+    ) -> Result<(CallContext, Option<uuid::Uuid>, In), Fault> {
+        let ctx = self.source.context(request.metadata())?;
+        let id = metadata::operation_id(request.metadata());
+        let input = request.into_inner();
+        if input.encoded_len() > operation.max_request_bytes {
+            return Err(Fault::too_large(operation.max_request_bytes));
+        }
+        Ok((ctx, id, input))
+    }
+}
