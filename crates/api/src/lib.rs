@@ -20,6 +20,7 @@ pub mod operation;
 pub mod rpc;
 pub mod schema;
 pub mod trace;
+pub mod transport;
 pub mod validate;
 pub mod wire;
 

@@ -1,0 +1,19 @@
+//! The HTTP edge.
+
+use serde::{Deserialize, Serialize};
+
+/// The HTTP edge.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// Connections at once.
+    pub max_connections: usize,
+    /// The largest request body.
+    pub max_body_bytes: usize,
+    /// How long headers may take.
+    pub header_timeout_seconds: u64,
+    /// How long a body may take.
+    pub body_timeout_seconds: u64,
+    /// How long an operation may take.
+    pub request_timeout_seconds: u64,
+}

@@ -1,0 +1,13 @@
+//! The queue service.
+
+use serde::{Deserialize, Serialize};
+
+/// The queue service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    /// How long the writer gathers, in microseconds.
+    pub gather_us: u64,
+    /// Memory for message bodies, in MiB.
+    pub body_cache_mib: u64,
+}

@@ -1,0 +1,21 @@
+//! Execution environments.
+
+use serde::{Deserialize, Serialize};
+
+/// Execution environments.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worker {
+    /// The least isolation to start with.
+    pub minimum_isolation: String,
+    /// Memory for functions in all, in MiB; 0 for three quarters of the machine's.
+    pub memory_mib: u64,
+    /// Environments at once.
+    pub max_environments: u32,
+    /// How long an environment may sit idle.
+    pub idle_seconds: u64,
+    /// Space for unpacked packages, in MiB.
+    pub package_cache_mib: u64,
+    /// Whether the nearest installed version of a language will do.
+    pub nearest_version: bool,
+}

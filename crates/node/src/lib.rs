@@ -1,0 +1,1 @@
+//! Wiring of roles into a running node.
