@@ -1,1 +1,30 @@
-//! lambfold-queue
+//! Queues and messages: Lambfold's SQS.
+//!
+//! Owns every queue, message and receipt handle, and is the only door to them. Does not know HTTP, gRPC or SQL:
+//! [`QueueHandle`] offers typed operations, [`QueueStore`] is what a database has to do.
+//!
+//! A call goes [`QueueHandle`] → owner task of the queue's shard → pure state machine → group commit → answer.
+//! The owner holds the shard's state in memory, so no operation's cost depends on the backlog (DESIGN §3).
+
+mod engine;
+mod error;
+mod handle;
+mod mac;
+mod message;
+mod options;
+mod queue;
+mod shard;
+pub mod store;
+
+pub use error::{ChangeVisibilityError, Error, HandleError};
+pub use handle::QueueHandle;
+pub use mac::{MacKey, MacKeys};
+pub use message::{
+    AttributeValue, HandleParts, MessageAttribute, NewMessage, ReceiveParams, Received, Sent,
+    SystemAttributes,
+};
+pub use options::Options;
+pub use queue::{
+    CreateOutcome, NewQueue, Queue, QueueCounts, QueueInfo, QueueKind, QueueProperties, QueueSettings,
+};
+pub use store::QueueStore;

@@ -1,0 +1,217 @@
+//! The only way into the engine.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lambfold_types::{Entropy, QueueName, Scope, Sealer, uuid_v4};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::engine::{Command, DirectoryCommand, DirectoryLink, Handover};
+use crate::error::{ChangeVisibilityError, Error, HandleError};
+use crate::mac::MacKeys;
+use crate::message::{HandleParts, NewMessage, ReceiveParams, Received, Sent, decode, encode};
+use crate::queue::{CreateOutcome, NewQueue, Queue, QueueInfo, QueueProperties};
+use crate::shard::Outgoing;
+use crate::store::StoreError;
+
+/// Typed access to queues and messages; cheap to clone. Every method either did the whole of what it says, durably,
+/// or returns an error; where the outcome of a failed commit is unknown, the error says that the store failed.
+#[derive(Clone)]
+pub struct QueueHandle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    directory: DirectoryLink,
+    sealer: Arc<dyn Sealer>,
+    entropy: Arc<dyn Entropy>,
+    mac_keys: MacKeys,
+    /// Permits are bytes of messages on their way to a commit.
+    uncommitted: Arc<Semaphore>,
+}
+
+impl QueueHandle {
+    pub(crate) fn new(
+        directory: DirectoryLink,
+        sealer: Arc<dyn Sealer>,
+        entropy: Arc<dyn Entropy>,
+        mac_keys: MacKeys,
+        uncommitted_bytes: usize,
+    ) -> Self {
+        let permits = uncommitted_bytes.min(Semaphore::MAX_PERMITS);
+        let uncommitted = Arc::new(Semaphore::new(permits));
+        Self { shared: Arc::new(Shared { directory, sealer, entropy, mac_keys, uncommitted }) }
+    }
+
+    /// The keys for receipt handles.
+    pub fn mac_keys(&self) -> &MacKeys {
+        &self.shared.mac_keys
+    }
+
+    /// Creates a queue, unless one of that name exists.
+    pub async fn create_queue(
+        &self,
+        scope: Scope,
+        name: QueueName,
+        new: NewQueue,
+    ) -> Result<CreateOutcome, Error> {
+        self.direct(|reply| DirectoryCommand::Create { scope, name, new, reply }).await
+    }
+
+    /// Finds a queue by name. Does not wait.
+    pub fn queue(&self, scope: &Scope, name: &QueueName) -> Result<Queue, Error> {
+        self.shared.directory.get(scope, name).ok_or(Error::NoSuchQueue)
+    }
+
+    /// Up to `max` queues whose names start with `prefix`, by name, behind `after`. Does not wait.
+    pub fn list_queues(
+        &self,
+        scope: &Scope,
+        prefix: &str,
+        after: Option<&QueueName>,
+        max: usize,
+    ) -> Vec<Queue> {
+        self.shared.directory.list(scope, prefix, after, max)
+    }
+
+    /// Deletes the queue and all its messages. Receives that wait fail with [`Error::NoSuchQueue`].
+    pub async fn delete_queue(&self, queue: &Queue) -> Result<(), Error> {
+        self.direct(|reply| DirectoryCommand::Delete { queue: queue.clone(), reply }).await
+    }
+
+    /// The queue's properties and exact counts.
+    pub async fn queue_info(&self, queue: &Queue) -> Result<QueueInfo, Error> {
+        let counts = self.ask(queue, |reply| Command::Counts { reply }).await??;
+        Ok(QueueInfo {
+            properties: queue.properties(),
+            created_at: queue.created_at(),
+            modified_at: queue.modified_at(),
+            counts,
+        })
+    }
+
+    /// Changes the queue's properties: `change` gets the current ones, alone, and edits them or refuses. What it
+    /// leaves as it was costs no write and does not touch the time of modification. In force when this returns.
+    pub async fn update_queue<F, E>(&self, queue: &Queue, change: F) -> Result<Result<(), E>, Error>
+    where
+        F: FnOnce(&mut QueueProperties) -> Result<(), E> + Send + 'static,
+        E: Send + 'static,
+    {
+        let (refuse, refused) = oneshot::channel();
+        let change = Box::new(move |properties: &mut QueueProperties| match change(properties) {
+            Ok(()) => true,
+            Err(error) => {
+                // If the caller has gone, nobody needs the reason.
+                drop(refuse.send(error));
+                false
+            }
+        });
+        let done =
+            self.direct(|reply| DirectoryCommand::Update { queue: queue.clone(), change, reply }).await?;
+        if done { Ok(Ok(())) } else { refused.await.map(Err).map_err(|_| Error::Stopping) }
+    }
+
+    /// Stores messages, all or none, and answers when they are durable; in the order given.
+    pub async fn send(&self, queue: &Queue, messages: Vec<NewMessage>) -> Result<Vec<Sent>, Error> {
+        let mut ids = Vec::with_capacity(messages.len());
+        let mut outgoing = Vec::with_capacity(messages.len());
+        for message in messages {
+            let message_id = uuid_v4(&*self.shared.entropy);
+            let record = self.shared.sealer.seal(&encode(message_id, &message));
+            ids.push(message_id);
+            outgoing.push(Outgoing { record, delay: message.delay });
+        }
+        let bytes = outgoing.iter().map(|message| message.record.len()).sum::<usize>();
+        let permits = u32::try_from(bytes).map_err(|_| Error::Overloaded)?;
+        let permit = Arc::clone(&self.shared.uncommitted)
+            .try_acquire_many_owned(permits)
+            .map_err(|_| Error::Overloaded)?;
+        let stored = self.ask(queue, |reply| Command::Send { messages: outgoing, permit, reply }).await??;
+        Ok(ids
+            .into_iter()
+            .zip(stored.sequences)
+            .map(|(message_id, sequence)| Sent { message_id, sequence, sent_at: stored.sent_at })
+            .collect())
+    }
+
+    /// Receives messages, waiting for the first one if `params` says so; never waits to fill up. Dropping the future
+    /// ends the wait and takes no message.
+    pub async fn receive(&self, queue: &Queue, params: ReceiveParams) -> Result<Vec<Received>, Error> {
+        let handover: Handover = self.ask(queue, |reply| Command::Receive { params, reply }).await??;
+        self.open(queue, handover)
+    }
+
+    /// Deletes messages, and answers when that is durable. A message that is already gone counts as deleted.
+    pub async fn delete(
+        &self,
+        queue: &Queue,
+        handles: Vec<HandleParts>,
+    ) -> Result<Vec<Result<(), HandleError>>, Error> {
+        self.ask(queue, |reply| Command::Delete { handles: VecDeque::from(handles), reply }).await?
+    }
+
+    /// Changes how long messages stay invisible, from now; zero makes them visible at once. Answers when durable.
+    pub async fn change_visibility(
+        &self,
+        queue: &Queue,
+        changes: Vec<(HandleParts, Duration)>,
+    ) -> Result<Vec<Result<(), ChangeVisibilityError>>, Error> {
+        self.ask(queue, |reply| Command::ChangeVisibility { changes: VecDeque::from(changes), reply }).await?
+    }
+
+    /// Removes all messages, whatever their state.
+    pub async fn purge(&self, queue: &Queue) -> Result<(), Error> {
+        self.ask(queue, |reply| Command::Purge { reply }).await?
+    }
+
+    fn open(&self, queue: &Queue, handover: Handover) -> Result<Vec<Received>, Error> {
+        let epoch = handover.epoch;
+        let mut received = Vec::with_capacity(handover.messages.len());
+        for taken in &handover.messages {
+            let opened = self.shared.sealer.open(taken.record.clone()).map_err(|error| error.to_string());
+            let record = opened.and_then(|plain| decode(plain).map_err(|error| error.to_string()));
+            let record = record.map_err(|detail| StoreError::Inconsistent { table: "messages", detail })?;
+            received.push(Received {
+                message_id: record.message_id,
+                handle: HandleParts {
+                    incarnation: queue.incarnation(),
+                    shard: 0,
+                    epoch,
+                    sequence: taken.sequence,
+                    receive_number: taken.receive_count,
+                },
+                body: record.body,
+                attributes: record.attributes,
+                md5_of_body: record.md5_of_body,
+                system: record.system,
+                sent_at: taken.sent_at,
+                receive_count: taken.receive_count,
+                first_received_at: taken.first_received_at,
+                visible_at: taken.visible_at,
+            });
+        }
+        handover.accept();
+        Ok(received)
+    }
+
+    /// Puts a command to the queue's owner and waits for its answer.
+    async fn ask<T>(
+        &self,
+        queue: &Queue,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        queue.link().send(command(reply))?;
+        answer.await.map_err(|_| queue.link().closed_reason())
+    }
+
+    async fn direct<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> DirectoryCommand,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.directory.send(command(reply))?;
+        answer.await.map_err(|_| Error::Stopping)?
+    }
+}

@@ -1,0 +1,122 @@
+//! Messages and receipt handles as callers of the engine see them.
+
+mod record;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lambfold_types::Timestamp;
+use uuid::Uuid;
+
+pub(crate) use record::{decode, encode};
+
+/// The value of a message attribute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttributeValue {
+    /// Of the types `String` and `Number`.
+    String(String),
+    /// Of the type `Binary`.
+    Binary(Bytes),
+}
+
+/// A message attribute: its type with custom label (`Number.int`), and its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageAttribute {
+    /// `String`, `Number` or `Binary`, with `.label` if there is one.
+    pub data_type: String,
+    /// The value.
+    pub value: AttributeValue,
+}
+
+/// What is stored with a message beside body and attributes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SystemAttributes {
+    /// `SenderId`
+    pub sender_id: String,
+    /// `AWSTraceHeader`
+    pub aws_trace_header: Option<String>,
+    /// `MessageGroupId`; on a standard queue it gives no order.
+    pub message_group_id: Option<String>,
+    /// `DeadLetterQueueSourceArn`, once a message has been moved.
+    pub dead_letter_queue_source_arn: Option<String>,
+    /// W3C `traceparent` of the sender's span; the poller links to it. Not visible to AWS clients.
+    pub trace_parent: Option<String>,
+}
+
+/// A message to be stored. The rules have checked it and computed the digests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewMessage {
+    /// UTF-8 text within AWS's character set.
+    pub body: Bytes,
+    /// At most ten.
+    pub attributes: BTreeMap<String, MessageAttribute>,
+    /// MD5 of the body.
+    pub md5_of_body: [u8; 16],
+    /// Sender, trace header and such.
+    pub system: SystemAttributes,
+    /// `DelaySeconds` of the message; `None` takes the queue's.
+    pub delay: Option<Duration>,
+}
+
+/// A message that is durable now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// `MessageId`
+    pub message_id: Uuid,
+    /// Its place in the queue: rises within a shard, never reused.
+    pub sequence: u64,
+    /// `SentTimestamp`
+    pub sent_at: Timestamp,
+}
+
+/// How to receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiveParams {
+    /// `MaxNumberOfMessages`, 1 to 10; the poller of an event source mapping may ask for more.
+    pub max_messages: usize,
+    /// `VisibilityTimeout`; `None` takes the queue's.
+    pub visibility_timeout: Option<Duration>,
+    /// `WaitTimeSeconds`; `None` takes the queue's. Zero is a short poll.
+    pub wait_time: Option<Duration>,
+}
+
+/// What a receipt handle says. The rules turn it into text, under a MAC, and back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HandleParts {
+    /// [`crate::Queue::incarnation`] of the queue.
+    pub incarnation: u64,
+    /// The shard of the queue that holds the message.
+    pub shard: u16,
+    /// The epoch of the owner that handed the message out; rises at every start.
+    pub epoch: u64,
+    /// The message's sequence within the shard.
+    pub sequence: u64,
+    /// The how-manieth receive of the message it was, from 1.
+    pub receive_number: u32,
+}
+
+/// A message handed to a receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// `MessageId`
+    pub message_id: Uuid,
+    /// The receipt handle of this receive.
+    pub handle: HandleParts,
+    /// The body as it was sent.
+    pub body: Bytes,
+    /// All message attributes, whether asked for or not.
+    pub attributes: BTreeMap<String, MessageAttribute>,
+    /// `MD5OfBody`
+    pub md5_of_body: [u8; 16],
+    /// Sender, trace header and such.
+    pub system: SystemAttributes,
+    /// `SentTimestamp`
+    pub sent_at: Timestamp,
+    /// `ApproximateReceiveCount`, this receive included.
+    pub receive_count: u32,
+    /// `ApproximateFirstReceiveTimestamp`
+    pub first_received_at: Timestamp,
+    /// When the message becomes visible again unless it is deleted or its visibility changed.
+    pub visible_at: Timestamp,
+}
