@@ -1,0 +1,105 @@
+//! Warm invocations and cold starts.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::cell::{Cell, latencies, note};
+use crate::queues::unique;
+use crate::target::{Target, zip_of};
+
+/// A language to measure: identifier, handler, file and source of a function that returns its event's length.
+#[derive(Clone, Copy, Debug)]
+pub struct Language {
+    /// For the table.
+    pub name: &'static str,
+    /// The runtime identifier.
+    pub runtime: &'static str,
+    file: &'static str,
+    source: &'static str,
+}
+
+/// Python.
+pub const PYTHON: Language = Language {
+    name: "python",
+    runtime: "python3.11",
+    file: "index.py",
+    source: "def handler(event, context):\n    return {'ok': True, 'n': len(event)}\n",
+};
+
+/// Node.
+pub const NODE: Language = Language {
+    name: "node",
+    runtime: "nodejs20.x",
+    file: "index.mjs",
+    source: "export const handler = async (event) => ({ ok: true, n: Object.keys(event).length });\n",
+};
+
+const PAYLOAD: &[u8] = br#"{"greeting":"hello","from":"the load generator","padding":"0123"}"#;
+
+/// Warm calls for `seconds` over `connections`.
+pub async fn warm(
+    target: &Target,
+    language: Language,
+    connections: usize,
+    seconds: f64,
+) -> anyhow::Result<Cell> {
+    let name = unique("bench-warm");
+    target
+        .create_function(&name, language.runtime, "index.handler", &zip_of(language.file, language.source)?)
+        .await?;
+    let warm_up: Vec<_> =
+        (0..connections).map(|_| tokio::spawn(calls(target.clone(), name.clone(), 0.3))).collect();
+    for call in warm_up {
+        call.await?;
+    }
+    let started = Instant::now();
+    let loops: Vec<_> =
+        (0..connections).map(|_| tokio::spawn(calls(target.clone(), name.clone(), seconds))).collect();
+    let (mut all, mut done, mut errors) = (latencies(), 0, 0);
+    for one in loops {
+        let (times, failed) = one.await?;
+        done += times.len();
+        errors += failed;
+        all.add(times)?;
+    }
+    let cell =
+        Cell::new(&format!("warm {} c{connections}", language.name), done, started.elapsed(), &all, errors);
+    target.delete_function(&name).await?;
+    Ok(cell)
+}
+
+async fn calls(target: Target, name: String, seconds: f64) -> (hdrhistogram::Histogram<u64>, u64) {
+    let (mut connection, mut times, mut errors) = (target.connection(), latencies(), 0);
+    let until = Instant::now() + Duration::from_secs_f64(seconds);
+    while Instant::now() < until {
+        let began = Instant::now();
+        match connection.invoke(&name, Bytes::from_static(PAYLOAD), false).await {
+            Ok(answer) if answer.header("x-amz-function-error").is_none() => {
+                note(&mut times, began.elapsed())
+            }
+            _ => errors += 1,
+        }
+    }
+    (times, errors)
+}
+
+/// The first call of `functions` functions made for it, one after another.
+pub async fn cold(target: &Target, language: Language, functions: usize) -> anyhow::Result<Cell> {
+    let zip = zip_of(language.file, language.source)?;
+    let (mut times, mut errors, started) = (latencies(), 0, Instant::now());
+    let mut connection = target.connection();
+    for _ in 0..functions {
+        let name = unique("bench-cold");
+        target.create_function(&name, language.runtime, "index.handler", &zip).await?;
+        let began = Instant::now();
+        match connection.invoke(&name, Bytes::from_static(PAYLOAD), false).await {
+            Ok(answer) if answer.header("x-amz-function-error").is_none() => {
+                note(&mut times, began.elapsed())
+            }
+            _ => errors += 1,
+        }
+        target.delete_function(&name).await?;
+    }
+    Ok(Cell::new(&format!("cold {}", language.name), times.len(), started.elapsed(), &times, errors))
+}

@@ -1,0 +1,8 @@
+//! A small AWS client for Lambfold's own tools: the demo, the load generator, the health check. It signs every
+//! request as an SDK does and keeps its connection open; everything else about an SDK it leaves out.
+
+mod connection;
+mod signature;
+
+pub use connection::{Answer, Connection, Error};
+pub use signature::{Credentials, Signer};
