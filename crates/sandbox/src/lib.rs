@@ -1,1 +1,55 @@
-//! lambfold-sandbox
+//! Isolation of function code: the privileged **spawner** process and the driver through which the worker asks it
+//! for sandboxes. AWS's counterpart is the microVM manager on a Lambda worker host.
+//!
+//! This is the only crate that knows the operating system, and the only one with `unsafe` code.
+//!
+//! # How it is used
+//!
+//! ```text
+//! # async fn example() -> Result<(), lambfold_sandbox::SandboxError> {
+//! use lambfold_sandbox::{Assignment, SandboxDriver, SandboxTemplate, Spawner, SpawnerCommand, SpawnerOptions};
+//!
+//! let options = SpawnerOptions::new(SpawnerCommand::this_executable("spawner")?, "/var/lib/lambfold/sandbox");
+//! let driver = Spawner::start(options).await?;
+//! tracing::info!(level = %driver.report().reached, "isolation");
+//!
+//! let mut prepared = driver
+//!     .prepare(SandboxTemplate {
+//!         listen: vec![([127, 0, 0, 1], 9001).into()],
+//!         runtime_dir: "/var/lib/lambfold/runtimes/python".into(),
+//!     })
+//!     .await?;
+//! let listeners = prepared.take_listeners(); // live in the worker, reachable from inside only
+//! let code = "/var/lib/lambfold/code/0a1b".into();
+//! let view = prepared.view(&code); // paths as the function will see them
+//! let mut assignment = Assignment::new(code, vec![format!("{}/bootstrap", view.runtime_dir.display())]);
+//! assignment.environment.insert("AWS_LAMBDA_RUNTIME_API".into(), listeners[0].address.to_string());
+//! assignment.environment.insert("LAMBDA_TASK_ROOT".into(), view.task_root.display().to_string());
+//! let mut running = prepared.assign(assignment).await?;
+//! let output = running.take_output(); // merged stdout and stderr
+//! let exit = running.wait().await;
+//! # let _ = (output, exit); Ok(()) }
+//! ```
+//!
+//! # Shape
+//!
+//! * [`SandboxDriver::prepare`] makes a living but empty sandbox: namespaces, root, cgroup, `lo`, listeners. It may be
+//!   done ahead of need (pools). [`PreparedSandbox::assign`] sets the limits, mounts code and layers and starts the
+//!   command. Both are cheap; see `docs/performance.md`.
+//! * Nothing waits for teardown: [`RunningSandbox::kill`] returns at once and the spawner reaps.
+//! * The spawner is the same executable started anew (or the `lambfold-spawner` binary of this crate), single threaded,
+//!   with its end of a socket as standard input. It ends when that socket closes, whatever killed the worker, and takes
+//!   every sandbox, mount and cgroup with it.
+
+mod driver;
+mod error;
+mod level;
+mod options;
+
+pub use driver::{
+    Assignment, Capabilities, Exit, ExitStatus, PreparedSandbox, RunningSandbox, SandboxDriver,
+    SandboxListener, SandboxTemplate, SandboxView,
+};
+pub use error::SandboxError;
+pub use level::{IsolationLevel, LevelReport, ParseIsolationLevelError, Refusal};
+pub use options::{SpawnerCommand, SpawnerOptions};

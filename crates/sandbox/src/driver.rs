@@ -1,0 +1,217 @@
+//! The interface between a worker and whatever isolates its functions: the spawner of this crate today, a microVM
+//! manager behind the same traits another day.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::net::unix::pipe;
+
+use crate::{LevelReport, SandboxError};
+
+/// Makes sandboxes of one isolation level.
+#[async_trait]
+pub trait SandboxDriver: Send + Sync {
+    /// The level reached, why it is not higher, and what is weaker than it should be.
+    fn report(&self) -> &LevelReport;
+
+    /// What this driver can enforce and do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Makes a living but empty sandbox. May be done ahead of need; what it holds is freed when the value is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::NoFreeSlot`] when as many as permitted exist; otherwise see the variants.
+    async fn prepare(&self, template: SandboxTemplate) -> Result<Box<dyn PreparedSandbox>, SandboxError>;
+
+    /// Kills every sandbox, waits until nothing of them is left, and ends the spawner. Later calls fail with
+    /// [`SandboxError::SpawnerGone`].
+    async fn shutdown(&self);
+
+    /// Returns when the driver can make no more sandboxes, because it was shut down or its spawner ended.
+    async fn closed(&self);
+}
+
+/// A sandbox that waits for its function.
+#[async_trait]
+pub trait PreparedSandbox: Send {
+    /// Unique for the life of the driver; for logs.
+    fn id(&self) -> u64;
+
+    /// The listeners that the template asked for, in its order, non-blocking. Empty after the first call.
+    fn take_listeners(&mut self) -> Vec<SandboxListener>;
+
+    /// The paths that the function will see, given the directory of its code on the host. At levels with an own root
+    /// these are AWS's (`/var/task`, …); without one they are host paths, so build command and environment from here.
+    fn view(&self, code_dir: &Path) -> SandboxView;
+
+    /// Sets limits, mounts the code and starts the command. Returns once the command has been executed.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::Exec`] when the program cannot be executed. Whatever the error, the sandbox is gone after it.
+    async fn assign(self: Box<Self>, assignment: Assignment)
+    -> Result<Box<dyn RunningSandbox>, SandboxError>;
+}
+
+/// A sandbox whose command has been started. Dropping it kills it.
+#[async_trait]
+pub trait RunningSandbox: Send + Sync {
+    /// Unique for the life of the driver; for logs.
+    fn id(&self) -> u64;
+
+    /// The read end of the pipe that is both stdout and stderr. It ends when the last process of the sandbox has
+    /// closed it. `None` after the first call.
+    fn take_output(&mut self) -> Option<pipe::Receiver>;
+
+    /// Waits until the command has ended; every other process of the sandbox is killed then. Cancel-safe, and may be
+    /// called again: the answer stays.
+    async fn wait(&self) -> Exit;
+
+    /// Ends all processes with SIGKILL. Returns at once; [`wait`](Self::wait) tells when it has happened.
+    fn kill(&self);
+
+    /// The most memory, in bytes, that all processes together used since the sandbox began: from the cgroup where there
+    /// is one, else from a watchdog's samples of the resident sets. `None` when the sandbox has ended without telling.
+    async fn memory_peak(&self) -> Option<u64>;
+
+    /// Sets the CPU share: thousandths of one CPU, or `None` for no limit (as during init). Does nothing where
+    /// [`Capabilities::cpu_quota`] is false.
+    ///
+    /// # Errors
+    ///
+    /// When the sandbox has ended or the system refuses.
+    async fn set_cpu_millis(&self, millis: Option<u32>) -> Result<(), SandboxError>;
+
+    /// Stops all processes until [`thaw`](Self::thaw). Does nothing where [`Capabilities::freeze`] is false.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    fn freeze(&self) -> Result<(), SandboxError>;
+
+    /// Lets frozen processes go on.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    fn thaw(&self) -> Result<(), SandboxError>;
+}
+
+/// What a driver can do beyond running a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about the machine, not states")]
+pub struct Capabilities {
+    /// Listeners are inside a network namespace of the sandbox, at the address asked for. Without it they are on the
+    /// host's loopback at a free port.
+    pub own_network: bool,
+    /// The function sees AWS's paths (`/var/task`) in a root of its own.
+    pub own_root: bool,
+    /// Memory is bounded by the kernel (else by a watchdog, within about a tenth of a second).
+    pub memory_limit: bool,
+    /// The number of processes and threads is bounded by the kernel (else by the watchdog).
+    pub pids_limit: bool,
+    /// [`RunningSandbox::set_cpu_millis`] works.
+    pub cpu_quota: bool,
+    /// [`RunningSandbox::freeze`] works.
+    pub freeze: bool,
+    /// Landlock is in force as the second fence.
+    pub landlock: bool,
+}
+
+/// What a sandbox has before it is known which function will run in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxTemplate {
+    /// Loopback addresses to listen on, such as 127.0.0.1:9001 for the Runtime API.
+    pub listen: Vec<SocketAddr>,
+    /// Directory on the host that is seen, read only, as `/var/runtime`.
+    pub runtime_dir: PathBuf,
+}
+
+/// A socket that the worker accepts on and that only this sandbox can reach (given [`Capabilities::own_network`]).
+#[derive(Debug)]
+pub struct SandboxListener {
+    /// The address as asked for in the template.
+    pub requested: SocketAddr,
+    /// The address at which the function reaches it.
+    pub address: SocketAddr,
+    /// The listening socket, non-blocking.
+    pub listener: TcpListener,
+}
+
+/// Where the function finds things.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxView {
+    /// The code: `/var/task`.
+    pub task_root: PathBuf,
+    /// The runtime's files: `/var/runtime`.
+    pub runtime_dir: PathBuf,
+    /// The merged layers: `/opt`.
+    pub layers_dir: PathBuf,
+    /// The only writable directory: `/tmp`. Where it is another one, set `TMPDIR` to it.
+    pub tmp_dir: PathBuf,
+}
+
+/// What a sandbox is to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Directory on the host that is seen, read only, as `/var/task`; the command starts in it. Its files must be
+    /// readable for others: the function runs under a uid of its own.
+    pub code_dir: PathBuf,
+    /// Directories on the host that are seen, merged and read only, as `/opt`; a later one wins.
+    pub layers: Vec<PathBuf>,
+    /// The program (absolute, as seen inside) and its arguments.
+    pub command: Vec<String>,
+    /// The whole environment: nothing is inherited.
+    pub environment: BTreeMap<String, String>,
+    /// Memory of all processes together, in MiB.
+    pub memory_mb: u32,
+    /// Size of `/tmp` in MiB.
+    pub ephemeral_storage_mb: u32,
+    /// The most open files per process. AWS: 1024.
+    pub open_files: u32,
+    /// The most processes and threads. AWS: 1024.
+    pub processes: u32,
+    /// Host name seen inside. AWS shows the link-local address `169.254.x.y`.
+    pub hostname: String,
+}
+
+impl Assignment {
+    /// A command with AWS's default limits: 128 MB of memory, 512 MB of `/tmp`, 1024 files and processes.
+    pub fn new(code_dir: PathBuf, command: Vec<String>) -> Self {
+        Self {
+            code_dir,
+            layers: Vec::new(),
+            command,
+            environment: BTreeMap::new(),
+            memory_mb: 128,
+            ephemeral_storage_mb: 512,
+            open_files: 1024,
+            processes: 1024,
+            hostname: "169.254.76.1".to_owned(),
+        }
+    }
+}
+
+/// How a sandbox ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// What became of the command.
+    pub status: ExitStatus,
+    /// It, or a process of it, was killed for using more memory than assigned.
+    pub oom: bool,
+    /// The most memory in bytes, as [`RunningSandbox::memory_peak`] tells it.
+    pub memory_peak: Option<u64>,
+}
+
+/// What became of the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExitStatus {
+    /// It ended with this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
