@@ -34,6 +34,8 @@ pub const DEFAULTS: &str = include_str!("default.toml");
 pub struct Config {
     /// Where everything that must last is kept.
     pub data_dir: PathBuf,
+    /// Where packages of functions are kept; empty for a folder of the data directory.
+    pub packages_dir: PathBuf,
     /// Where AWS clients connect.
     pub listen: String,
     /// Where gRPC clients connect.
