@@ -75,7 +75,7 @@ mod tests {
         ] {
             match components(name, &limits) {
                 Err(PackageError::UnsafeEntry { problem: found, .. }) => {
-                    assert_eq!(found, problem, "{name:?}")
+                    assert_eq!(found, problem, "{name:?}");
                 }
                 other => panic!("{name:?}: {other:?}"),
             }
