@@ -1,5 +1,14 @@
-//! The moving parts around the state machine: owners, directory, group commit.
+//! The moving parts around the state machine: an owner task per shard, the directory of queues, and the one writer
+//! that commits what all of them decide.
 
+mod cache;
+mod directory;
 mod link;
+mod owner;
+mod reader;
+mod service;
+mod upkeep;
+mod writer;
 
-pub(crate) use link::{Command, DirectoryCommand, DirectoryLink, Handover, OwnerLink, Stored};
+pub(crate) use link::{Command, DirectoryCommand, DirectoryLink, Handover, OwnerLink};
+pub use service::QueueService;

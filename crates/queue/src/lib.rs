@@ -16,6 +16,7 @@ mod queue;
 mod shard;
 pub mod store;
 
+pub use engine::QueueService;
 pub use error::{ChangeVisibilityError, Error, HandleError};
 pub use handle::QueueHandle;
 pub use mac::{MacKey, MacKeys};

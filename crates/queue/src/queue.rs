@@ -8,6 +8,7 @@ use std::time::Duration;
 use lambfold_types::{QueueName, Scope, Timestamp};
 
 use crate::engine::OwnerLink;
+use crate::store::QueueRow;
 
 /// The kind of a queue, fixed at creation. FIFO queues take their place here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,8 +85,30 @@ struct Inner {
     incarnation: u64,
     kind: QueueKind,
     created_at: Timestamp,
-    state: RwLock<State>,
+    state: SharedState,
     link: OwnerLink,
+}
+
+/// What can change of a queue, shared with its owner.
+#[derive(Clone)]
+pub(crate) struct SharedState(Arc<RwLock<State>>);
+
+impl SharedState {
+    pub(crate) fn new(properties: QueueProperties, modified_at: Timestamp) -> Self {
+        Self(Arc::new(RwLock::new(State { properties: Arc::new(properties), modified_at })))
+    }
+
+    pub(crate) fn properties(&self) -> Arc<QueueProperties> {
+        self.get().properties
+    }
+
+    fn get(&self) -> State {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, state: State) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = state;
+    }
 }
 
 #[derive(Clone)]
@@ -95,14 +118,14 @@ struct State {
 }
 
 impl Queue {
-    pub(crate) fn new(row: crate::store::QueueRow, link: OwnerLink) -> Self {
+    pub(crate) fn new(row: QueueRow, state: SharedState, link: OwnerLink) -> Self {
         Self(Arc::new(Inner {
             scope: row.scope,
             name: row.name,
             incarnation: row.incarnation,
             kind: row.kind,
             created_at: row.created_at,
-            state: RwLock::new(State { properties: Arc::new(row.properties), modified_at: row.modified_at }),
+            state,
             link,
         }))
     }
@@ -134,25 +157,20 @@ impl Queue {
 
     /// `LastModifiedTimestamp`
     pub fn modified_at(&self) -> Timestamp {
-        self.state().modified_at
+        self.0.state.get().modified_at
     }
 
     /// The properties as of now.
     pub fn properties(&self) -> Arc<QueueProperties> {
-        self.state().properties
+        self.0.state.properties()
     }
 
     pub(crate) fn set_properties(&self, properties: QueueProperties, modified_at: Timestamp) {
-        *self.0.state.write().unwrap_or_else(PoisonError::into_inner) =
-            State { properties: Arc::new(properties), modified_at };
+        self.0.state.set(State { properties: Arc::new(properties), modified_at });
     }
 
     pub(crate) fn link(&self) -> &OwnerLink {
         &self.0.link
-    }
-
-    fn state(&self) -> State {
-        self.0.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

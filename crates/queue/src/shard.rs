@@ -1,9 +1,45 @@
-//! The state machine of a shard.
+//! The state machine of a shard: a command and the time in, decisions and mutations out. No clock, no I/O, no task.
+//!
+//! A message is in one of these places:
+//!
+//! - *uncommitted*: sent, but not durable yet; nobody sees it.
+//! - *backlog*: never received nor delayed. Its head is in memory, its tail in the store ([`backlog`]).
+//! - *index*: delayed, in flight, or visible again ([`index`]). What is visible again forms a second lane; receives
+//!   take from both lanes in turn, so that neither a backlog nor a failing message can starve the other.
+//!
+//! Mutations gather in [`Shard::take_write`], reads of the store in [`Shard::take_load`]; the owner performs both and
+//! reports back. Decisions are taken before the mutations of earlier ones are durable: if a commit fails, the shard
+//! is thrown away and restored from the store.
 
+mod backlog;
+mod index;
+mod load;
+mod receive;
+mod send;
+mod visibility;
+mod waiters;
+
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 use lambfold_types::Timestamp;
+
+use crate::error::Error;
+use crate::queue::{QueueCounts, QueueSettings};
+use crate::store::{DeliveryRow, ShardHead, ShardKey, ShardWrite};
+
+use self::backlog::Backlog;
+use self::index::{End, Entry, Index};
+use self::load::Loads;
+use self::send::Uncommitted;
+
+pub(crate) use self::load::{Load, Loaded};
+pub(crate) use self::receive::Decision;
+pub(crate) use self::waiters::{Waiter, Waiters};
+
+/// As many messages are let go for their age in one step; what is left is due at once again.
+const EXPIRE_AT_ONCE: usize = 10_000;
 
 /// A message to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,4 +59,224 @@ pub(crate) struct Taken {
     pub(crate) receive_count: u32,
     pub(crate) first_received_at: Timestamp,
     pub(crate) visible_at: Timestamp,
+}
+
+/// The bounds of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Messages in flight.
+    pub(crate) in_flight: usize,
+    /// Messages in the index.
+    pub(crate) indexed: usize,
+    /// Receives that wait.
+    pub(crate) waiters: usize,
+}
+
+/// The state of one shard of a standard queue.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    key: ShardKey,
+    limits: Limits,
+    settings: QueueSettings,
+    /// The time of the latest decision; never goes backwards.
+    now: Timestamp,
+    next_sequence: u64,
+    /// All below it is durable or was refused.
+    committed_end: u64,
+    purged_before: u64,
+    purged_at: Option<Timestamp>,
+    uncommitted: VecDeque<Uncommitted>,
+    backlog: Backlog,
+    index: Index,
+    waiters: Waiters,
+    /// Whether the next message is taken from the index rather than from the backlog, if both have one.
+    index_next: bool,
+    loads: Loads,
+    write: ShardWrite,
+    /// How many bytes of records may stay in memory.
+    cache_bytes: usize,
+    /// Messages looked at so far: what the tests measure instead of time.
+    touched: u64,
+}
+
+impl Shard {
+    /// The shard as the store has it: `deliveries` are all its delivery rows.
+    pub(crate) fn restore(
+        key: ShardKey,
+        head: ShardHead,
+        mut deliveries: Vec<DeliveryRow>,
+        limits: Limits,
+        settings: QueueSettings,
+        now: Timestamp,
+    ) -> Self {
+        let now = now.max(head.clock);
+        let backlog =
+            Backlog::in_store(head.purged_before, head.live.saturating_sub(deliveries.len() as u64));
+        let mut index = Index::default();
+        deliveries.sort_by_key(|row| (row.visible_at, row.sequence));
+        for row in deliveries {
+            let entry = Entry::from(&row);
+            if row.visible_at <= now {
+                index.insert_due(row.sequence, entry, End::Back);
+            } else if row.receive_count == 0 {
+                index.insert_delayed(row.sequence, entry, row.visible_at);
+            } else {
+                index.insert_in_flight(row.sequence, entry, row.visible_at);
+            }
+        }
+        Self {
+            key,
+            limits,
+            settings,
+            now,
+            next_sequence: head.next_sequence,
+            committed_end: head.next_sequence,
+            purged_before: head.purged_before,
+            purged_at: head.purged_at,
+            uncommitted: VecDeque::new(),
+            backlog,
+            index,
+            waiters: Waiters::default(),
+            index_next: false,
+            loads: Loads::default(),
+            write: ShardWrite::default(),
+            cache_bytes: 0,
+            touched: 0,
+        }
+    }
+
+    /// The shard's name.
+    pub(crate) fn key(&self) -> ShardKey {
+        self.key
+    }
+
+    /// The sequence that the next message gets.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// Bytes of records in memory.
+    pub(crate) fn record_bytes(&self) -> usize {
+        self.backlog.record_bytes() + self.index.record_bytes()
+    }
+
+    /// Sets how many bytes of records may stay in memory from now on.
+    pub(crate) fn set_cache_bytes(&mut self, bytes: usize) {
+        self.cache_bytes = bytes;
+    }
+
+    /// Settings in force from now on. A shorter retention lets go what is too old; a delay is not retroactive.
+    pub(crate) fn set_settings(&mut self, settings: QueueSettings) {
+        self.settings = settings;
+    }
+
+    /// Lets time pass: ends delays and visibility timeouts, and lets go what is older than the retention period.
+    pub(crate) fn advance(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        while self.index.pass_deadline(self.now).is_some() {
+            self.touched += 1;
+        }
+        for _ in 0..EXPIRE_AT_ONCE {
+            if !self.expire_one() {
+                break;
+            }
+        }
+    }
+
+    /// When [`Shard::advance`] has something to do next.
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        let retention = self.settings.message_retention_period;
+        let oldest = |sent_at: Timestamp| sent_at + retention;
+        let backlog = self.backlog.first().map(|(_, fresh)| oldest(fresh.sent_at));
+        let index = self.index.oldest().map(|(_, sent_at)| oldest(sent_at));
+        let waiters = if self.holds_short_polls() { None } else { self.waiters.next_deadline() };
+        [backlog, index, self.index.next_deadline(), waiters].into_iter().flatten().min()
+    }
+
+    /// Exact as of the last [`Shard::advance`].
+    pub(crate) fn counts(&self) -> QueueCounts {
+        let mut counts = QueueCounts { visible: self.backlog.len(), ..QueueCounts::default() };
+        self.index.add_counts(&mut counts);
+        counts
+    }
+
+    /// Removes every message, unless the last time was less than `cooldown` ago.
+    pub(crate) fn purge(&mut self, cooldown: Option<Duration>) -> Result<(), Error> {
+        if let (Some(cooldown), Some(purged_at)) = (cooldown, self.purged_at)
+            && self.now < purged_at + cooldown
+        {
+            return Err(Error::PurgeInProgress);
+        }
+        self.purged_before = self.next_sequence;
+        self.purged_at = Some(self.now);
+        self.backlog.clear();
+        self.index = Index::default();
+        self.loads.forget();
+        // What a purged message was about to become no longer matters.
+        self.write.deliveries.clear();
+        self.write.deletes.clear();
+        self.write.purge = Some((self.purged_before, self.now));
+        Ok(())
+    }
+
+    /// The mutations since the last call, if there are any.
+    pub(crate) fn take_write(&mut self) -> Option<ShardWrite> {
+        if self.write.is_empty() {
+            return None;
+        }
+        let mut write = std::mem::take(&mut self.write);
+        write.next_sequence = self.next_sequence;
+        write.clock = self.now;
+        Some(write)
+    }
+
+    /// Whether mutations wait to be taken, and how many rows they are.
+    pub(crate) fn pending_rows(&self) -> usize {
+        if self.write.is_empty() { 0 } else { self.write.weight().0 }
+    }
+
+    /// Notes a message's state for the next write.
+    fn write_delivery(&mut self, sequence: u64) {
+        if let Some(row) = self.index.row(sequence, self.now) {
+            self.write.deliveries.push(row);
+        }
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.record_bytes() + bytes <= self.cache_bytes
+    }
+
+    /// Lets go of the oldest message of index or backlog if its time is over. Both hold messages in the order they
+    /// were sent, so nothing else need be looked at.
+    fn expire_one(&mut self) -> bool {
+        let retention = self.settings.message_retention_period;
+        let over = |sent_at: Timestamp, now| sent_at + retention <= now;
+        self.touched += 1;
+        if let Some((sequence, fresh)) = self.backlog.first()
+            && over(fresh.sent_at, self.now)
+        {
+            self.backlog.remove(sequence);
+            self.write.deletes.push(sequence);
+            return true;
+        }
+        match self.index.oldest() {
+            Some((sequence, sent_at)) if over(sent_at, self.now) => {
+                self.forget_indexed(sequence);
+                self.write.deletes.push(sequence);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes a message out of the index for good.
+    fn forget_indexed(&mut self, sequence: u64) {
+        self.index.remove(sequence);
+        self.backlog.note_gone(sequence);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn touched(&self) -> u64 {
+        self.touched
+    }
 }

@@ -5,6 +5,16 @@
 //! a receive never rewrites a body, and after a restart the state is the delivery rows plus a count: whatever has no
 //! delivery row is simply available, and is read page by page as it nears the head.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+#[cfg(any(test, feature = "testing"))]
+mod faulty;
+mod memory;
+
+#[cfg(any(test, feature = "testing"))]
+pub use faulty::{Fault, FaultyStore};
+pub use memory::MemoryStore;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::ops::Range;
@@ -126,6 +136,33 @@ pub struct MessageRow {
     pub record: Bytes,
 }
 
+/// A message to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMessageRow {
+    /// Its key within the shard.
+    pub sequence: u64,
+    /// When it was sent.
+    pub sent_at: Timestamp,
+    /// If it is delayed, until when: the store then adds a delivery row with a receive count of zero.
+    pub delayed_until: Option<Timestamp>,
+    /// The sealed record.
+    pub record: Bytes,
+}
+
+impl NewMessageRow {
+    /// The delivery row of a message that is delayed.
+    pub fn delivery(&self) -> Option<DeliveryRow> {
+        self.delayed_until.map(|visible_at| DeliveryRow {
+            sequence: self.sequence,
+            sent_at: self.sent_at,
+            visible_at,
+            receive_count: 0,
+            first_received_at: Timestamp::default(),
+            last_received_at: Timestamp::default(),
+        })
+    }
+}
+
 /// The state of a message that is delayed or was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliveryRow {
@@ -147,7 +184,7 @@ pub struct DeliveryRow {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardWrite {
     /// New messages, by rising sequence.
-    pub inserts: Vec<MessageRow>,
+    pub inserts: Vec<NewMessageRow>,
     /// New or replacing delivery rows; of several for one message the last counts.
     pub deliveries: Vec<DeliveryRow>,
     /// Messages (with their delivery rows) to remove. Each exists and is removed once.
@@ -222,6 +259,9 @@ pub enum StoreError {
     /// The shard's queue is deleted. Nothing of the batch was applied.
     #[error("shard {0} does not exist")]
     NoSuchShard(ShardKey),
+    /// An earlier commit of the same owner failed, and with it all that was decided since.
+    #[error("an earlier commit failed")]
+    Void,
     /// There is no room for new messages. Nothing of the batch was applied; without its inserts it may be.
     #[error("no room is left in the store")]
     Full,

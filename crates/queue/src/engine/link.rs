@@ -148,7 +148,7 @@ impl OwnerLink {
         self.commands.send(command).await.map_err(|_| self.closed_reason())
     }
 
-    /// Whether an owner runs, which has to be told of changes.
+    /// Whether an owner was started, and so has to be told of changes. If not, it will read them when it starts.
     pub(crate) fn is_started(&self) -> bool {
         self.started.load(Ordering::Acquire)
     }
@@ -166,10 +166,11 @@ impl OwnerLink {
     fn ensure_started(&self) {
         if !self.started.load(Ordering::Acquire) {
             let start = self.start.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // First, since the owner reads its settings when it starts: see `is_started`.
+            self.started.store(true, Ordering::Release);
             if let Some(start) = start {
                 start();
             }
-            self.started.store(true, Ordering::Release);
         }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Record {
 /// A stored record that this version cannot read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a stored message cannot be decoded")]
-pub struct RecordError;
+pub(crate) struct RecordError;
 
 /// Encodes `message`. Texts longer than their length field are cut off; the rules allow none so long.
 pub(crate) fn encode(message_id: Uuid, message: &NewMessage) -> BytesMut {

@@ -1,0 +1,194 @@
+//! The queues by name, and the one task that changes them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use lambfold_types::{Clock, QueueName, Scope, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::error::Error;
+use crate::options::Options;
+use crate::queue::{CreateOutcome, NewQueue, Queue, SharedState};
+use crate::store::{DirectoryChange, QueueRow, ShardKey};
+
+use super::cache::{CacheShare, CacheTotal};
+use super::link::{Change, Command, DirectoryCommand, Names, OwnerLink};
+use super::owner::Owner;
+use super::reader::ReaderLink;
+use super::writer::WriterLink;
+
+/// What it takes to start an owner.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) options: Arc<Options>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) writer: WriterLink,
+    pub(crate) reader: ReaderLink,
+    pub(crate) cache: Arc<CacheTotal>,
+    pub(crate) owners: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Surroundings {
+    /// A queue whose owner starts when it is first needed.
+    pub(crate) fn queue(&self, row: QueueRow) -> Queue {
+        let (commands, queue) = mpsc::channel(self.options.command_queue.max(1));
+        let this = self.clone();
+        let key = ShardKey { incarnation: row.incarnation, shard: 0 };
+        let state = SharedState::new(row.properties.clone(), row.modified_at);
+        let own = state.clone();
+        let start = Box::new(move || {
+            // As of now: no change from now on is missed, since who makes one sees that the owner was started.
+            let settings = own.properties().settings.clone();
+            let owner = Owner {
+                key,
+                settings,
+                options: this.options,
+                clock: this.clock,
+                writer: this.writer,
+                reader: this.reader,
+                cache: CacheShare::new(this.cache),
+                commands: queue,
+                stop: this.stop,
+            };
+            this.owners.spawn(owner.run());
+        });
+        Queue::new(row, state, OwnerLink::new(commands, start))
+    }
+}
+
+/// The task that changes the directory.
+pub(crate) struct Directory {
+    pub(crate) surroundings: Surroundings,
+    pub(crate) names: Arc<RwLock<Names>>,
+    /// When a name was last given up, for as long as that matters.
+    pub(crate) deleted: BTreeMap<(Scope, QueueName), Timestamp>,
+    pub(crate) next_incarnation: u64,
+    pub(crate) commands: mpsc::Receiver<DirectoryCommand>,
+}
+
+impl Directory {
+    /// Serves until the service stops.
+    pub(crate) async fn run(mut self) {
+        let stop = self.surroundings.stop.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if !self.commands.is_closed() => self.commands.close(),
+                command = self.commands.recv() => match command {
+                    Some(command) => self.handle(command).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    // Whoever asked may have gone; what was asked is done all the same.
+    async fn handle(&mut self, command: DirectoryCommand) {
+        match command {
+            DirectoryCommand::Create { scope, name, new, reply } => {
+                drop(reply.send(self.create(scope, name, new).await));
+            }
+            DirectoryCommand::Update { queue, change, reply } => {
+                drop(reply.send(self.update(&queue, change).await));
+            }
+            DirectoryCommand::Delete { queue, reply } => drop(reply.send(self.delete(&queue).await)),
+        }
+    }
+
+    async fn create(&mut self, scope: Scope, name: QueueName, new: NewQueue) -> Result<CreateOutcome, Error> {
+        if let Some(queue) = self.find(&scope, &name) {
+            return Ok(CreateOutcome::Exists(queue));
+        }
+        let now = self.surroundings.clock.now();
+        if let Some(cooldown) = self.surroundings.options.recreate_cooldown {
+            self.deleted.retain(|_, deleted_at| *deleted_at + cooldown > now);
+            if self.deleted.contains_key(&(scope.clone(), name.clone())) {
+                return Err(Error::QueueDeletedRecently);
+            }
+        }
+        let incarnation = self.next_incarnation;
+        // Also if the write fails: its outcome may be unknown.
+        self.next_incarnation += 1;
+        let row = QueueRow {
+            scope: scope.clone(),
+            name: name.clone(),
+            incarnation,
+            kind: new.kind,
+            created_at: now,
+            modified_at: now,
+            properties: new.properties,
+        };
+        self.write(DirectoryChange::Create(row.clone())).await?;
+        let queue = self.surroundings.queue(row);
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        names.entry(scope).or_default().insert(name, queue.clone());
+        Ok(CreateOutcome::Created(queue))
+    }
+
+    async fn update(&mut self, queue: &Queue, change: Change) -> Result<bool, Error> {
+        if self.find(queue.scope(), queue.name()).as_ref() != Some(queue) {
+            return Err(Error::NoSuchQueue);
+        }
+        let before = queue.properties();
+        let mut properties = (*before).clone();
+        if !change(&mut properties) {
+            return Ok(false);
+        }
+        if properties == *before {
+            return Ok(true);
+        }
+        let modified_at = self.surroundings.clock.now();
+        let incarnation = queue.incarnation();
+        self.write(DirectoryChange::SetProperties {
+            incarnation,
+            properties: properties.clone(),
+            modified_at,
+        })
+        .await?;
+        let settings = properties.settings.clone();
+        let settings_changed = settings != before.settings;
+        queue.set_properties(properties, modified_at);
+        if settings_changed && queue.link().is_started() {
+            let (reply, done) = oneshot::channel();
+            queue.link().send_waiting(Command::Settings { settings, reply }).await?;
+            done.await.map_err(|_| queue.link().closed_reason())??;
+        }
+        Ok(true)
+    }
+
+    async fn delete(&mut self, queue: &Queue) -> Result<(), Error> {
+        if self.find(queue.scope(), queue.name()).as_ref() != Some(queue) {
+            return Err(Error::NoSuchQueue);
+        }
+        let deleted_at = self.surroundings.clock.now();
+        self.write(DirectoryChange::Delete { incarnation: queue.incarnation(), deleted_at }).await?;
+        {
+            let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(queues) = names.get_mut(queue.scope()) {
+                queues.remove(queue.name());
+                if queues.is_empty() {
+                    names.remove(queue.scope());
+                }
+            }
+        }
+        if self.surroundings.options.recreate_cooldown.is_some() {
+            self.deleted.insert((queue.scope().clone(), queue.name().clone()), deleted_at);
+        }
+        queue.link().mark_deleted();
+        // The owner may have found out by itself; and one that never ran has to tell those who still hold the queue.
+        drop(queue.link().send_waiting(Command::Deleted).await);
+        Ok(())
+    }
+
+    fn find(&self, scope: &Scope, name: &QueueName) -> Option<Queue> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner).get(scope)?.get(name).cloned()
+    }
+
+    async fn write(&self, change: DirectoryChange) -> Result<(), Error> {
+        let done = self.surroundings.writer.call(move |store| store.change_directory(&change)).await;
+        Ok(done.ok_or(Error::Stopping)??)
+    }
+}

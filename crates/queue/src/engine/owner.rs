@@ -1,0 +1,162 @@
+//! The owner of a shard: the one task that decides about its messages. Feeds commands and time to the state machine,
+//! hands its mutations to the writer, and answers callers when their commit is done.
+
+mod pending;
+mod tenure;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lambfold_types::{Clock, SleepFuture, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::options::Options;
+use crate::queue::QueueSettings;
+use crate::shard::{Limits, Loaded, Taken};
+use crate::store::{MessageRow, ShardKey, StoreError};
+
+use super::cache::CacheShare;
+use super::link::{Command, Handover};
+use super::reader::ReaderLink;
+use super::writer::{Applied, WriterLink};
+
+use self::tenure::Tenure;
+
+/// How many commands are handled before what they decided is handed to the writer.
+const COMMANDS_AT_ONCE: usize = 256;
+
+/// For how long an owner that cannot take its shard waits before it tries again.
+const RETAKE: Duration = Duration::from_millis(200);
+
+/// News for an owner.
+pub(crate) enum Event {
+    /// The oldest submission that was not answered yet is done.
+    Committed(Result<Applied, Arc<StoreError>>),
+    /// A read is done.
+    Loaded(Result<Loaded, StoreError>),
+    /// The store said which messages exist that a parked command names.
+    Found { command: Command, result: Result<Vec<MessageRow>, StoreError> },
+}
+
+/// What an owner is given.
+pub(crate) struct Owner {
+    pub(crate) key: ShardKey,
+    pub(crate) settings: QueueSettings,
+    pub(crate) options: Arc<Options>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) writer: WriterLink,
+    pub(crate) reader: ReaderLink,
+    pub(crate) cache: CacheShare,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Receivers that wait, by their number.
+pub(crate) type Receivers = BTreeMap<u64, oneshot::Sender<Result<Handover, Error>>>;
+
+/// Why a tenure ended.
+enum End {
+    /// The shard has to be taken anew.
+    Retake,
+    /// The queue is gone.
+    Deleted,
+    /// The service stops, and all is answered.
+    Stopped,
+}
+
+impl Owner {
+    /// Owns the shard until the service stops or the queue is deleted.
+    pub(crate) async fn run(mut self) {
+        let (back, mut returned) = mpsc::unbounded_channel();
+        let mut waiting = tenure::Waiting::default();
+        let end = loop {
+            let tenure = match self.take(&back, &mut waiting).await {
+                Ok(Some(tenure)) => tenure,
+                Ok(None) => break End::Stopped,
+                Err(StoreError::NoSuchShard(_)) => break End::Deleted,
+                Err(error) => {
+                    tracing::error!(shard = %self.key, %error, "the shard cannot be taken");
+                    if !self.refuse_until(self.clock.now() + RETAKE, &Error::from(error)).await {
+                        break End::Stopped;
+                    }
+                    continue;
+                }
+            };
+            match tenure.serve(&mut self, &mut returned, &mut waiting).await {
+                End::Retake => {}
+                end => break end,
+            }
+        };
+        self.commands.close();
+        let reason = if matches!(end, End::Deleted) { Error::NoSuchQueue } else { Error::Stopping };
+        waiting.fail(&reason);
+        while let Some(command) = self.commands.recv().await {
+            command.fail(&reason);
+        }
+    }
+
+    /// Takes the shard and reads its state; `None` if the service has stopped.
+    async fn take(
+        &mut self,
+        back: &mpsc::UnboundedSender<(u64, Vec<Taken>)>,
+        waiting: &mut tenure::Waiting,
+    ) -> Result<Option<Tenure>, StoreError> {
+        const PAGE: usize = 10_000;
+        let key = self.key;
+        let (reply, taken) = oneshot::channel();
+        if !self.writer.send(super::writer::Request::Take { shard: key, reply }).await {
+            return Ok(None);
+        }
+        let Ok(head) = taken.await else { return Ok(None) };
+        let head = head?;
+        let mut deliveries = Vec::new();
+        let mut from = head.purged_before;
+        loop {
+            let page = self.reader.read(move |store| store.load_deliveries(key, from, PAGE)).await;
+            let Some(page) = page else { return Ok(None) };
+            let page = page?;
+            let last = page.last().map(|row| row.sequence);
+            let complete = page.len() < PAGE;
+            deliveries.extend(page);
+            match last {
+                Some(last) if !complete => from = last + 1,
+                _ => break,
+            }
+        }
+        let limits = Limits {
+            in_flight: self.options.in_flight_limit,
+            indexed: self.options.indexed_messages,
+            waiters: self.options.waiters,
+        };
+        let settings = self.settings.clone();
+        let now = self.clock.now();
+        let shard = crate::shard::Shard::restore(key, head, deliveries, limits, settings, now);
+        Ok(Some(Tenure::new(head.epoch, shard, back.clone(), waiting)))
+    }
+
+    /// Answers every command with `error` until `deadline`; false if the service stops.
+    async fn refuse_until(&mut self, deadline: Timestamp, error: &Error) -> bool {
+        let mut sleep: SleepFuture = self.clock.sleep_until(deadline);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return false,
+                () = &mut sleep => return true,
+                command = self.commands.recv() => match command {
+                    Some(Command::Settings { settings, reply }) => {
+                        self.settings = settings;
+                        drop(reply.send(Ok(())));
+                    }
+                    Some(Command::Deleted) => {
+                        // The next attempt finds no shard.
+                        return true;
+                    }
+                    Some(command) => command.fail(error),
+                    None => return false,
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! One epoch of an owner: from taking the shard to losing it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lambfold_types::{SleepFuture, Timestamp};
+use tokio::sync::mpsc;
+
+use crate::engine::link::{Command, Handover, Stored};
+use crate::engine::writer::{Applied, Request, Submission};
+use crate::error::Error;
+use crate::shard::{Decision, Load, Loaded, Shard, Taken, Waiters};
+use crate::store::{FencedWrite, QueueStore, StoreError};
+
+use super::pending::Pending;
+use super::{COMMANDS_AT_ONCE, End, Event, Owner, Receivers};
+
+/// Submissions that may be on their way; what is decided beyond that goes into the next one, so that a slow store
+/// gets fewer and larger ones.
+const SUBMISSIONS: usize = 8;
+
+/// Rows that may wait to be submitted before the owner takes no more commands.
+const PENDING_ROWS: usize = 8192;
+
+/// A page of the backlog.
+const PAGE_MESSAGES: usize = 512;
+const PAGE_BYTES: usize = 1 << 20;
+
+/// Receives that wait; they outlive a tenure.
+#[derive(Default)]
+pub(super) struct Waiting {
+    waiters: Waiters,
+    receivers: Receivers,
+    last_number: u64,
+}
+
+impl Waiting {
+    /// Answers all with `error`.
+    pub(super) fn fail(&mut self, error: &Error) {
+        self.waiters.drain();
+        for receiver in std::mem::take(&mut self.receivers).into_values() {
+            drop(receiver.send(Err(error.clone())));
+        }
+    }
+}
+
+pub(super) struct Tenure {
+    epoch: u64,
+    shard: Shard,
+    /// Answers for the mutations that are not submitted yet.
+    pending: Vec<Pending>,
+    submitted: VecDeque<Submitted>,
+    /// Commands that wait for the store to say which messages exist.
+    parked: usize,
+    events: mpsc::UnboundedReceiver<Event>,
+    notify: mpsc::UnboundedSender<Event>,
+    back: mpsc::UnboundedSender<(u64, Vec<Taken>)>,
+    timer: Option<(Timestamp, SleepFuture)>,
+    stopping: bool,
+}
+
+/// A submission on its way.
+struct Submitted {
+    /// Messages below it are durable when it is.
+    end: u64,
+    pending: Vec<Pending>,
+}
+
+impl Tenure {
+    pub(super) fn new(
+        epoch: u64,
+        mut shard: Shard,
+        back: mpsc::UnboundedSender<(u64, Vec<Taken>)>,
+        waiting: &mut Waiting,
+    ) -> Self {
+        // Only as many events can be in it as there are submissions and reads under way.
+        let (notify, events) = mpsc::unbounded_channel();
+        *shard.waiters() = std::mem::take(&mut waiting.waiters);
+        Self {
+            epoch,
+            shard,
+            pending: Vec::new(),
+            submitted: VecDeque::new(),
+            parked: 0,
+            events,
+            notify,
+            back,
+            timer: None,
+            stopping: false,
+        }
+    }
+
+    /// Serves until the shard is lost, the queue is deleted or the service stops.
+    pub(super) async fn serve(
+        mut self,
+        owner: &mut Owner,
+        returned: &mut mpsc::UnboundedReceiver<(u64, Vec<Taken>)>,
+        waiting: &mut Waiting,
+    ) -> End {
+        let end = self.run(owner, returned, waiting).await;
+        let error = match &end {
+            Ok(End::Deleted) => Error::NoSuchQueue,
+            Ok(End::Stopped | End::Retake) => Error::Stopping,
+            Err(error) => error.clone(),
+        };
+        let submitted = self.submitted.drain(..).flat_map(|submitted| submitted.pending);
+        for pending in submitted.chain(self.pending) {
+            pending.fail(&error);
+        }
+        waiting.waiters = std::mem::take(self.shard.waiters());
+        end.unwrap_or_else(
+            |error| if matches!(error, Error::NoSuchQueue) { End::Deleted } else { End::Retake },
+        )
+    }
+
+    async fn run(
+        &mut self,
+        owner: &mut Owner,
+        returned: &mut mpsc::UnboundedReceiver<(u64, Vec<Taken>)>,
+        waiting: &mut Waiting,
+    ) -> Result<End, Error> {
+        let stop = owner.stop.clone();
+        loop {
+            self.settle(owner, waiting).await?;
+            if self.stopping && owner.commands.is_empty() && self.is_idle() {
+                return Ok(End::Stopped);
+            }
+            let accepts = self.shard.pending_rows() < PENDING_ROWS && !owner.commands.is_closed()
+                || !owner.commands.is_empty();
+            tokio::select! {
+                biased;
+                event = self.events.recv() => {
+                    self.handle(event.expect("this tenure holds a sender itself"), owner)?;
+                    while let Ok(event) = self.events.try_recv() {
+                        self.handle(event, owner)?;
+                    }
+                }
+                Some((epoch, messages)) = returned.recv() => {
+                    if epoch == self.epoch {
+                        self.shard.advance(owner.clock.now());
+                        self.shard.give_back(messages);
+                    }
+                }
+                () = stop.cancelled(), if !self.stopping => self.stop(owner, waiting),
+                Some(first) = owner.commands.recv(), if accepts => {
+                    self.shard.advance(owner.clock.now());
+                    let mut next = Some(first);
+                    let mut handled = 0;
+                    while let Some(command) = next.take() {
+                        if self.decide(command, owner, waiting).await {
+                            return Ok(End::Deleted);
+                        }
+                        handled += 1;
+                        if handled < COMMANDS_AT_ONCE && self.shard.pending_rows() < PENDING_ROWS {
+                            next = owner.commands.try_recv().ok();
+                        }
+                    }
+                }
+                () = ring(&mut self.timer) => {
+                    self.timer = None;
+                    self.shard.advance(owner.clock.now());
+                }
+            }
+        }
+    }
+
+    /// Follows up on what was decided: answers to waiters, reads, submission, timer.
+    async fn settle(&mut self, owner: &mut Owner, waiting: &mut Waiting) -> Result<(), Error> {
+        let allowed = owner.cache.update(self.shard.record_bytes());
+        self.shard.set_cache_bytes(allowed);
+        let receivers = &waiting.receivers;
+        let gone = |number: u64| receivers.get(&number).is_none_or(tokio::sync::oneshot::Sender::is_closed);
+        for (number, taken) in self.shard.dispatch(gone) {
+            self.hand_over(number, taken, waiting);
+        }
+        while let Some(load) = self.shard.take_load() {
+            self.start_load(load, owner).await;
+        }
+        for number in self.shard.expired_waiters() {
+            self.hand_over(number, Vec::new(), waiting);
+        }
+        if waiting.receivers.len() > self.shard.waiters().len() + COMMANDS_AT_ONCE {
+            // Waiters that `dispatch` found gone left their receivers behind.
+            waiting.receivers.retain(|_, receiver| !receiver.is_closed());
+        }
+        self.submit(owner).await?;
+        self.set_timer(owner);
+        Ok(())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.submitted.is_empty()
+            && self.pending.is_empty()
+            && self.parked == 0
+            && self.shard.pending_rows() == 0
+    }
+
+    /// No more waiting; what was asked is still done.
+    fn stop(&mut self, owner: &mut Owner, waiting: &mut Waiting) {
+        self.stopping = true;
+        owner.commands.close();
+        for number in self.shard.waiters().drain() {
+            self.hand_over(number, Vec::new(), waiting);
+        }
+    }
+
+    fn hand_over(&self, number: u64, taken: Vec<Taken>, waiting: &mut Waiting) {
+        let handover = Handover::new(self.epoch, taken, self.back.clone());
+        if let Some(receiver) = waiting.receivers.remove(&number) {
+            // A receiver that has gone meanwhile gives its messages back by the drop of the handover.
+            drop(receiver.send(Ok(handover)));
+        }
+    }
+
+    /// Decides about a command; true if the queue is deleted.
+    async fn decide(&mut self, command: Command, owner: &mut Owner, waiting: &mut Waiting) -> bool {
+        match command {
+            Command::Send { messages, permit, reply } => match self.shard.send(messages) {
+                Ok((sequences, sent_at)) => {
+                    let stored = Stored { sequences, sent_at };
+                    self.pending.push(Pending::Send { reply, stored, _permit: permit });
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Command::Receive { mut params, reply } => {
+                if self.stopping {
+                    params.wait_time = Some(Duration::ZERO);
+                }
+                if waiting.receivers.len() >= owner.options.waiters {
+                    let receivers = &mut waiting.receivers;
+                    receivers.retain(|_, receiver| !receiver.is_closed());
+                    self.shard.waiters().retain(|number| !receivers.contains_key(&number));
+                }
+                waiting.last_number += 1;
+                let number = waiting.last_number;
+                match self.shard.receive(number, params) {
+                    Ok(Decision::Taken(taken)) => {
+                        let handover = Handover::new(self.epoch, taken, self.back.clone());
+                        drop(reply.send(Ok(handover)));
+                    }
+                    Ok(Decision::Waits) => {
+                        waiting.receivers.insert(number, reply);
+                    }
+                    Err(error) => drop(reply.send(Err(error))),
+                }
+            }
+            command @ (Command::Delete { .. } | Command::ChangeVisibility { .. }) => {
+                let unknown = match &command {
+                    Command::Delete { handles, .. } => self.shard.unknown(handles.iter().copied()),
+                    Command::ChangeVisibility { changes, .. } => {
+                        self.shard.unknown(changes.iter().map(|(handle, _)| *handle))
+                    }
+                    _ => Vec::new(),
+                };
+                if unknown.is_empty() {
+                    self.decide_handles(command);
+                } else {
+                    self.look_up(unknown, command, owner).await;
+                }
+            }
+            Command::Purge { reply } => match self.shard.purge(owner.options.purge_cooldown) {
+                Ok(()) => self.pending.push(Pending::Purge { reply }),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Command::Counts { reply } => drop(reply.send(Ok(self.shard.counts()))),
+            Command::Settings { settings, reply } => {
+                owner.settings = settings.clone();
+                self.shard.set_settings(settings);
+                self.shard.advance(owner.clock.now());
+                drop(reply.send(Ok(())));
+            }
+            Command::Deleted => return true,
+        }
+        false
+    }
+
+    /// Deletes or changes by handles of which the shard knows all that there is to know.
+    fn decide_handles(&mut self, command: Command) {
+        match command {
+            Command::Delete { handles, reply } => {
+                let results = handles.into_iter().map(|handle| self.shard.delete(handle)).collect();
+                self.pending.push(Pending::Delete { reply, results });
+            }
+            Command::ChangeVisibility { changes, reply } => {
+                let change = |(handle, timeout)| self.shard.change_visibility(handle, timeout);
+                let results = changes.into_iter().map(change).collect();
+                self.pending.push(Pending::Change { reply, results });
+            }
+            other => other.fail(&Error::Overloaded),
+        }
+    }
+
+    /// Parks a command until the store has said which of `sequences` exist.
+    async fn look_up(&mut self, sequences: Vec<u64>, command: Command, owner: &Owner) {
+        self.parked += 1;
+        let (key, notify) = (self.shard.key(), self.notify.clone());
+        let read = move |store: &dyn QueueStore| store.load_messages(key, &sequences, usize::MAX);
+        owner.reader.start(read, move |result| drop(notify.send(Event::Found { command, result }))).await;
+    }
+
+    async fn start_load(&mut self, load: Load, owner: &Owner) {
+        let (key, notify) = (self.shard.key(), self.notify.clone());
+        let read = move |store: &dyn QueueStore| {
+            let (rows, exhausted) = match &load {
+                Load::Page { range, .. } => store.load_page(key, range.clone(), PAGE_MESSAGES, PAGE_BYTES)?,
+                Load::Records { sequences, .. } => (store.load_messages(key, sequences, PAGE_BYTES)?, false),
+            };
+            Ok(Loaded { load, rows, exhausted })
+        };
+        owner.reader.start(read, move |result| drop(notify.send(Event::Loaded(result)))).await;
+    }
+
+    fn handle(&mut self, event: Event, owner: &Owner) -> Result<(), Error> {
+        self.shard.advance(owner.clock.now());
+        match event {
+            Event::Committed(result) => {
+                let applied = result.map_err(|error| self.lost(&error))?;
+                let Some(submitted) = self.submitted.pop_front() else { return Ok(()) };
+                match applied {
+                    Applied::Whole => self.shard.committed(submitted.end),
+                    Applied::WithoutInserts => self.shard.refused(submitted.end),
+                }
+                for pending in submitted.pending {
+                    pending.succeed(applied);
+                }
+            }
+            Event::Loaded(result) => {
+                let loaded = result.map_err(|error| self.lost(&Arc::new(error)))?;
+                let wrong = self.shard.take_loaded(loaded);
+                if wrong != 0 {
+                    tracing::error!(shard = %self.shard.key(), wrong, "the count of stored messages was wrong");
+                }
+            }
+            Event::Found { command, result } => {
+                self.parked -= 1;
+                match result {
+                    Ok(rows) => {
+                        self.shard.found(rows);
+                        self.decide_handles(command);
+                    }
+                    Err(error) => {
+                        let error = self.lost(&Arc::new(error));
+                        command.fail(&error);
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The shard has to be taken anew; returns what those who wait for a commit are told.
+    fn lost(&self, error: &Arc<StoreError>) -> Error {
+        match &**error {
+            StoreError::NoSuchShard(_) => return Error::NoSuchQueue,
+            StoreError::Full => return Error::StorageFull,
+            _ => {}
+        }
+        tracing::error!(shard = %self.shard.key(), %error, "the store failed; the shard is read anew");
+        Error::Store(Arc::clone(error))
+    }
+
+    /// Hands what was decided to the writer.
+    async fn submit(&mut self, owner: &Owner) -> Result<(), Error> {
+        if self.submitted.len() >= SUBMISSIONS {
+            return Ok(());
+        }
+        let Some(write) = self.shard.take_write() else {
+            // Decisions that changed nothing may rest on ones that are not durable yet.
+            let pending = self.pending.drain(..);
+            match self.submitted.back_mut() {
+                Some(last) => last.pending.extend(pending),
+                None => pending.for_each(|pending| pending.succeed(Applied::Whole)),
+            }
+            return Ok(());
+        };
+        let pending = std::mem::take(&mut self.pending);
+        let calls = pending.len();
+        self.submitted.push_back(Submitted { end: self.shard.next_sequence(), pending });
+        let write = FencedWrite { shard: self.shard.key(), epoch: self.epoch, write };
+        let submission = Submission { write, calls, events: self.notify.clone() };
+        if owner.writer.send(Request::Write(submission)).await { Ok(()) } else { Err(Error::Stopping) }
+    }
+
+    fn set_timer(&mut self, owner: &Owner) {
+        let Some(deadline) = self.shard.next_deadline() else { return };
+        // A timer that rings too early costs little; one that was set anew at every message would cost more.
+        if self.timer.as_ref().is_none_or(|(set, _)| *set > deadline) {
+            self.timer = Some((deadline, owner.clock.sleep_until(deadline)));
+        }
+    }
+}
+
+/// Completes when the timer rings; never without one.
+async fn ring(timer: &mut Option<(Timestamp, SleepFuture)>) {
+    match timer {
+        Some((_, sleep)) => sleep.await,
+        None => std::future::pending().await,
+    }
+}

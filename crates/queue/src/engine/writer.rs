@@ -1,0 +1,250 @@
+//! Group commit: one writer takes the decisions of all shards, commits what waits in one transaction, then answers.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::store::{FencedWrite, QueueStore, Result, ShardHead, ShardKey, StoreError};
+
+use super::owner::Event;
+use super::reader::Job;
+
+/// Requests that may wait; beyond that the owners wait, and in turn their callers are refused.
+const QUEUE: usize = 1024;
+
+/// A transaction takes no more than this.
+const BATCH_ROWS: usize = 8192;
+const BATCH_BYTES: usize = 8 << 20;
+
+/// For how long the writer may look out for more before it commits, if more was coming lately; and for how long
+/// after the last that came.
+const GATHER: Duration = Duration::from_micros(80);
+const GATHER_GAP: Duration = Duration::from_micros(40);
+
+/// A request to the writer, in order.
+pub(crate) enum Request {
+    /// Decisions of a shard.
+    Write(Submission),
+    /// Takes a shard: everything decided under earlier epochs and not yet committed is void.
+    Take { shard: ShardKey, reply: oneshot::Sender<Result<ShardHead>> },
+    /// Anything else that writes, by itself.
+    Job(Job),
+    /// Upkeep, for as long as nothing else waits. Returns whether there is more to do.
+    Upkeep(Box<dyn Fn(&dyn QueueStore) -> bool + Send>),
+    /// Ends the writer.
+    Stop,
+}
+
+/// Decisions of a shard with the way to its owner.
+pub(crate) struct Submission {
+    pub(crate) write: FencedWrite,
+    /// Calls that wait for this commit.
+    pub(crate) calls: usize,
+    pub(crate) events: mpsc::UnboundedSender<Event>,
+}
+
+/// A commit that succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// All of it.
+    Whole,
+    /// All but the new messages: the store has no room for them.
+    WithoutInserts,
+}
+
+/// The way to the writer.
+#[derive(Clone)]
+pub(crate) struct WriterLink {
+    requests: mpsc::Sender<Request>,
+}
+
+impl WriterLink {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Request>) {
+        let (requests, queue) = mpsc::channel(QUEUE);
+        (Self { requests }, queue)
+    }
+
+    /// Queues a request, waiting for room; false if the writer has ended.
+    pub(crate) async fn send(&self, request: Request) -> bool {
+        self.requests.send(request).await.is_ok()
+    }
+
+    /// A write that is no shard's decision; `None` if the writer has ended.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&dyn QueueStore) -> Result<T> + Send + 'static,
+    ) -> Option<Result<T>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Job(Box::new(move |store| drop(reply.send(write(store)))))).await;
+        answer.await.ok()
+    }
+}
+
+/// The writer proper, on whatever thread.
+struct Writer {
+    store: Arc<dyn QueueStore>,
+    /// Epochs of which a commit failed: what was decided after it is void, too.
+    void: BTreeMap<ShardKey, u64>,
+    /// How many calls a batch had lately, times [`Writer::SCALE`].
+    usual_calls: usize,
+}
+
+/// Serves requests until it is told to end, on the calling thread.
+pub(crate) fn serve_blocking(store: Arc<dyn QueueStore>, mut queue: mpsc::Receiver<Request>) {
+    let mut writer = Writer::new(store);
+    while let Some(first) = queue.blocking_recv() {
+        if writer.turn(first, &mut queue, true).is_break() {
+            break;
+        }
+    }
+}
+
+/// The same as a task, for stores that do not block; it never lingers for more.
+pub(crate) async fn serve(store: Arc<dyn QueueStore>, mut queue: mpsc::Receiver<Request>) {
+    let mut writer = Writer::new(store);
+    while let Some(first) = queue.recv().await {
+        if writer.turn(first, &mut queue, false).is_break() {
+            break;
+        }
+    }
+}
+
+impl Writer {
+    const SCALE: usize = 16;
+
+    fn new(store: Arc<dyn QueueStore>) -> Self {
+        Self { store, void: BTreeMap::new(), usual_calls: 0 }
+    }
+
+    /// Handles `first` and what can go with it.
+    fn turn(&mut self, first: Request, queue: &mut mpsc::Receiver<Request>, linger: bool) -> ControlFlow<()> {
+        let mut next = Some(first);
+        while let Some(request) = next.take() {
+            match request {
+                Request::Write(submission) => {
+                    let (batch, other) = self.gather(submission, queue, linger);
+                    self.commit(batch);
+                    next = other;
+                }
+                Request::Take { shard, reply } => {
+                    let taken = self.store.take_shard(shard);
+                    if taken.is_ok() {
+                        self.void.remove(&shard);
+                    }
+                    // Who asked may have been torn down; the epoch is only a number.
+                    drop(reply.send(taken));
+                }
+                Request::Job(job) => job(&*self.store),
+                Request::Upkeep(upkeep) => while upkeep(&*self.store) && queue.is_empty() {},
+                Request::Stop => return ControlFlow::Break(()),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Collects the writes that wait, up to a batch, and the first request that is something else.
+    fn gather(
+        &self,
+        first: Submission,
+        queue: &mut mpsc::Receiver<Request>,
+        linger: bool,
+    ) -> (Vec<Submission>, Option<Request>) {
+        let (mut rows, mut bytes) = first.write.write.weight();
+        let mut calls = first.calls;
+        let mut batch = vec![first];
+        // A lone caller makes batches of one, and so is never kept waiting. Callers that come back as soon as they
+        // are answered would otherwise alternate in two half batches, each waiting for the other's commit.
+        let lingers = linger && self.usual_calls >= 2 * Self::SCALE;
+        let enough = 2 * self.usual_calls / Self::SCALE;
+        let mut waiting: Option<(Instant, Instant)> = None;
+        while rows < BATCH_ROWS && bytes < BATCH_BYTES {
+            match queue.try_recv() {
+                Ok(Request::Write(submission)) => {
+                    let weight = submission.write.write.weight();
+                    rows += weight.0;
+                    bytes += weight.1;
+                    calls += submission.calls;
+                    batch.push(submission);
+                    if let Some((_, last)) = &mut waiting {
+                        *last = Instant::now();
+                    }
+                }
+                Ok(other) => return (batch, Some(other)),
+                Err(_) if lingers && calls < enough => {
+                    let now = Instant::now();
+                    let (start, last) = *waiting.get_or_insert((now, now));
+                    if now - start >= GATHER || now - last >= GATHER_GAP {
+                        break;
+                    }
+                    std::thread::yield_now();
+                }
+                Err(_) => break,
+            }
+        }
+        (batch, None)
+    }
+
+    fn commit(&mut self, batch: Vec<Submission>) {
+        let calls: usize = batch.iter().map(|submission| submission.calls).sum();
+        // An exponential average over about eight batches.
+        self.usual_calls = (self.usual_calls * 7 + calls * Self::SCALE) / 8;
+        let (mut batch, void): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|submission| !self.is_void(&submission.write));
+        answer(void, &Err(Arc::new(StoreError::Void)));
+        let mut applied = Applied::Whole;
+        while !batch.is_empty() {
+            let (writes, owners): (Vec<_>, Vec<_>) =
+                batch.into_iter().map(|submission| (submission.write, submission.events)).unzip();
+            let mut writes = writes;
+            let mut result = self.store.apply(&writes);
+            if matches!(result, Err(StoreError::Full))
+                && writes.iter().any(|write| !write.write.inserts.is_empty())
+            {
+                // Receives and deletes depend on nothing that is being sent, so they can go on alone.
+                for write in &mut writes {
+                    write.write.inserts.clear();
+                }
+                applied = Applied::WithoutInserts;
+                result = self.store.apply(&writes);
+            }
+            let rejoined = writes.into_iter().zip(owners);
+            let submissions = rejoined.map(|(write, events)| Submission { write, calls: 0, events });
+            match result {
+                Ok(()) => {
+                    answer(submissions.collect(), &Ok(applied));
+                    return;
+                }
+                // One shard's owner is out of date: the others' decisions go on without it.
+                Err(StoreError::Fenced(shard) | StoreError::NoSuchShard(shard)) => {
+                    let error = Arc::new(result.expect_err("it was matched as an error"));
+                    let (out, rest) = submissions.partition(|submission| submission.write.shard == shard);
+                    answer(out, &Err(error));
+                    batch = rest;
+                }
+                Err(error) => {
+                    let submissions: Vec<_> = submissions.collect();
+                    for Submission { write: FencedWrite { shard, epoch, .. }, .. } in &submissions {
+                        let latest = self.void.entry(*shard).or_default();
+                        *latest = (*latest).max(*epoch);
+                    }
+                    answer(submissions, &Err(Arc::new(error)));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn is_void(&self, write: &FencedWrite) -> bool {
+        self.void.get(&write.shard).is_some_and(|epoch| write.epoch <= *epoch)
+    }
+}
+
+fn answer(submissions: Vec<Submission>, result: &std::result::Result<Applied, Arc<StoreError>>) {
+    for Submission { events, .. } in submissions {
+        // An owner that has ended has nobody left to tell.
+        drop(events.send(Event::Committed(result.clone())));
+    }
+}

@@ -1,0 +1,132 @@
+//! What the shard has to read from the store, and what comes of it.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use crate::message::HandleParts;
+use crate::store::MessageRow;
+
+use super::Shard;
+use super::index::{End, Entry};
+
+/// Records fetched at once for messages that are visible again.
+const RECORDS: usize = 64;
+
+/// A read of the store that the owner is to perform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// The next page of the backlog.
+    Page { id: u64, range: Range<u64> },
+    /// The records of messages that are visible again.
+    Records { id: u64, sequences: Vec<u64> },
+}
+
+/// Its result. For [`Load::Records`] `exhausted` has no meaning.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) load: Load,
+    pub(crate) rows: Vec<MessageRow>,
+    pub(crate) exhausted: bool,
+}
+
+/// The reads under way.
+#[derive(Debug, Default)]
+pub(super) struct Loads {
+    last_id: u64,
+    records: Option<u64>,
+}
+
+impl Loads {
+    pub(super) fn forget(&mut self) {
+        self.records = None;
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+}
+
+impl Shard {
+    /// A read that is wanted now, if there is one; it counts as under way from now on.
+    pub(crate) fn take_load(&mut self) -> Option<Load> {
+        let id = self.loads.next_id();
+        if let Some(range) = self.backlog.wants_page(id, self.committed_end) {
+            return Some(Load::Page { id, range });
+        }
+        let head_is_missing = self.index.first_due().is_some_and(|(_, entry)| entry.record().is_none());
+        if head_is_missing && self.loads.records.is_none() && !self.waiters.is_empty() {
+            self.loads.records = Some(id);
+            return Some(Load::Records { id, sequences: self.index.due_without_record(RECORDS) });
+        }
+        None
+    }
+
+    /// Whether a read under way will bring messages that a receive can take.
+    pub(super) fn awaits_load(&self) -> bool {
+        self.backlog.awaits_page() || self.loads.records.is_some()
+    }
+
+    /// Takes the result of a read. Returns by how much the count of stored messages had been wrong, which is a
+    /// defect to be reported.
+    pub(crate) fn take_loaded(&mut self, loaded: Loaded) -> i64 {
+        self.touched += loaded.rows.len() as u64;
+        match loaded.load {
+            Load::Page { id, .. } => {
+                let index = &self.index;
+                let known = |sequence| index.contains(sequence);
+                self.backlog.take_page(id, loaded.rows, loaded.exhausted, known).miscounted
+            }
+            Load::Records { id, sequences } => {
+                if self.loads.records != Some(id) {
+                    return 0;
+                }
+                self.loads.records = None;
+                let asked = sequences.first().copied();
+                let found = loaded.rows.first().map(|row| row.sequence);
+                for row in loaded.rows {
+                    if self.index.get(row.sequence).is_some_and(|entry| entry.record().is_none()) {
+                        self.index.set_record(row.sequence, Some(row.record));
+                    }
+                }
+                // A visible message without a record in the store would hold up the lane for ever.
+                let lost = asked.filter(|asked| {
+                    found != Some(*asked)
+                        && self.index.get(*asked).is_some_and(|entry| entry.record().is_none())
+                });
+                if let Some(sequence) = lost {
+                    self.forget_indexed(sequence);
+                    self.write.deletes.push(sequence);
+                    return 1;
+                }
+                0
+            }
+        }
+    }
+
+    /// The sequences of `handles` that only the store can say something about: messages that were handed out
+    /// before a crash which cut off that receive's commit.
+    pub(crate) fn unknown(&self, handles: impl Iterator<Item = HandleParts>) -> Vec<u64> {
+        let wanted: BTreeSet<u64> = handles
+            .filter(|handle| handle.incarnation == self.key.incarnation && handle.shard == self.key.shard)
+            .map(|handle| handle.sequence)
+            .filter(|sequence| !self.index.contains(*sequence) && self.backlog.may_hold(*sequence))
+            .filter(|sequence| *sequence < self.committed_end)
+            .collect();
+        wanted.into_iter().collect()
+    }
+
+    /// What the store said about [`Shard::unknown`] messages.
+    pub(crate) fn found(&mut self, rows: Vec<MessageRow>) {
+        for row in rows {
+            if !self.index.contains(row.sequence) && self.backlog.may_hold(row.sequence) {
+                self.backlog.leave_tail(row.sequence);
+                self.index.insert_due(
+                    row.sequence,
+                    Entry::unreceived(row.sent_at, Some(row.record)),
+                    End::Front,
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Receiving: taking messages, waiting for them, and taking them back from a receiver that has gone.
+
+use std::time::Duration;
+
+use lambfold_types::Timestamp;
+
+use crate::error::Error;
+use crate::message::ReceiveParams;
+
+use super::index::{End, Entry};
+use super::{Shard, Taken, Waiter, Waiters};
+
+/// What came of a receive.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Messages, or none if it does not wait.
+    Taken(Vec<Taken>),
+    /// It waits under its number and is answered by [`Shard::dispatch`] or [`Shard::expired_waiters`].
+    Waits,
+}
+
+/// From which lane a message comes.
+#[derive(Clone, Copy)]
+enum Lane {
+    Backlog(u64),
+    Index(u64),
+}
+
+impl Shard {
+    /// Receives messages, or waits under `number`, which must rise from call to call.
+    pub(crate) fn receive(&mut self, number: u64, params: ReceiveParams) -> Result<Decision, Error> {
+        let wait = params.wait_time.unwrap_or(self.settings.receive_message_wait_time);
+        if wait.is_zero() && self.index.in_flight() >= self.limits.in_flight {
+            return Err(Error::OverLimit);
+        }
+        if self.waiters.is_empty() {
+            let taken = self.take(params.max_messages, params.visibility_timeout);
+            let later = !wait.is_zero() || self.may_come_at_once();
+            if !taken.is_empty() || !later {
+                return Ok(Decision::Taken(taken));
+            }
+        }
+        if self.waiters.len() >= self.limits.waiters {
+            return Err(Error::Overloaded);
+        }
+        let waiter = Waiter {
+            max_messages: params.max_messages,
+            visibility_timeout: params.visibility_timeout,
+            deadline: self.now + wait,
+        };
+        self.waiters.push(number, waiter);
+        Ok(Decision::Waits)
+    }
+
+    /// Gives messages to those that wait, in the order they came. Waiters that `gone` names get none.
+    pub(crate) fn dispatch(&mut self, mut gone: impl FnMut(u64) -> bool) -> Vec<(u64, Vec<Taken>)> {
+        let mut answers = Vec::new();
+        while let Some((number, waiter)) = self.waiters.first() {
+            if !self.can_take() {
+                break;
+            }
+            if gone(number) {
+                self.waiters.remove(number);
+                continue;
+            }
+            let taken = self.take(waiter.max_messages, waiter.visibility_timeout);
+            if taken.is_empty() {
+                break;
+            }
+            self.waiters.remove(number);
+            answers.push((number, taken));
+        }
+        answers
+    }
+
+    /// The waiters whose time is over; they get nothing. While a read of the store is under way that will bring
+    /// messages, nobody is sent away: a poll that does not wait must not miss what is there.
+    pub(crate) fn expired_waiters(&mut self) -> Vec<u64> {
+        let mut expired = Vec::new();
+        if !self.holds_short_polls() {
+            while let Some(number) = self.waiters.pop_expired(self.now) {
+                expired.push(number);
+            }
+        }
+        expired
+    }
+
+    /// The waiters, to be answered otherwise or to be carried over to a restored shard.
+    pub(crate) fn waiters(&mut self) -> &mut Waiters {
+        &mut self.waiters
+    }
+
+    /// Messages come back whose receiver has gone before it got them: as if they had not been received.
+    pub(crate) fn give_back(&mut self, messages: Vec<Taken>) {
+        for taken in messages.into_iter().rev() {
+            let sequence = taken.sequence;
+            let same =
+                self.index.get(sequence).is_some_and(|entry| entry.receive_count == taken.receive_count);
+            if !same {
+                continue;
+            }
+            self.index.edit(sequence, |entry| {
+                entry.receive_count -= 1;
+                if entry.receive_count == 0 {
+                    entry.first_received_at = Timestamp::default();
+                    entry.last_received_at = Timestamp::default();
+                }
+            });
+            self.index.make_due(sequence, End::Front);
+            self.index.set_record(sequence, Some(taken.record));
+            self.write_delivery(sequence);
+        }
+    }
+
+    /// Whether waiters are kept beyond their time because messages are being read.
+    pub(super) fn holds_short_polls(&self) -> bool {
+        self.awaits_load() && self.counts().visible > 0
+    }
+
+    /// Whether there are visible messages whose records are not at hand.
+    fn may_come_at_once(&self) -> bool {
+        let index_full = self.index.len() >= self.limits.indexed;
+        self.index.first_due().is_some_and(|(_, entry)| entry.record().is_none())
+            || (!index_full && self.backlog.first().is_none() && self.backlog.len() > 0)
+    }
+
+    fn can_take(&self) -> bool {
+        self.candidate().is_some()
+    }
+
+    /// The message that is next: from the lanes in turn, as far as their heads are in memory. When the index is full
+    /// only from the index, which is never empty then: not all of it can be in flight.
+    fn candidate(&self) -> Option<Lane> {
+        let again = self.index.first_due().filter(|(_, entry)| entry.record().is_some());
+        let again = again.map(|(sequence, _)| Lane::Index(sequence));
+        let index_full = self.index.len() >= self.limits.indexed;
+        let fresh = self.backlog.first().filter(|_| !index_full).map(|(sequence, _)| Lane::Backlog(sequence));
+        if self.index_next { again.or(fresh) } else { fresh.or(again) }
+    }
+
+    fn take(&mut self, max: usize, visibility_timeout: Option<Duration>) -> Vec<Taken> {
+        let timeout = visibility_timeout.unwrap_or(self.settings.visibility_timeout);
+        let max = max.min(self.limits.in_flight.saturating_sub(self.index.in_flight()));
+        let visible_at = self.now + timeout;
+        let mut taken = Vec::new();
+        while taken.len() < max {
+            let Some(lane) = self.candidate() else { break };
+            self.touched += 1;
+            // In flight for now even with a timeout of zero, so that one receive gets a message only once.
+            let (sequence, record) = match lane {
+                Lane::Index(sequence) => {
+                    let record = self.index.get(sequence).and_then(|entry| entry.record().cloned());
+                    self.index.make_in_flight(sequence, visible_at);
+                    (sequence, record.expect("a candidate has a record"))
+                }
+                Lane::Backlog(sequence) => {
+                    let fresh = self.backlog.remove(sequence).expect("a candidate is there");
+                    self.index.insert_in_flight(sequence, Entry::unreceived(fresh.sent_at, None), visible_at);
+                    (sequence, fresh.record)
+                }
+            };
+            self.index_next = matches!(lane, Lane::Backlog(_));
+            let now = self.now;
+            self.index.edit(sequence, |entry| entry.count_receive(now));
+            let entry = self.index.get(sequence).expect("it was just put there");
+            taken.push(Taken {
+                sequence,
+                record,
+                sent_at: entry.sent_at,
+                receive_count: entry.receive_count,
+                first_received_at: entry.first_received_at,
+                visible_at,
+            });
+        }
+        for message in &taken {
+            if timeout.is_zero() {
+                self.index.make_due(message.sequence, End::Back);
+                if self.has_room(message.record.len()) {
+                    self.index.set_record(message.sequence, Some(message.record.clone()));
+                }
+            }
+            self.write_delivery(message.sequence);
+        }
+        taken
+    }
+}

@@ -1,0 +1,71 @@
+//! What a receipt handle is good for: deleting, and changing the visibility timeout.
+
+use std::time::Duration;
+
+use crate::error::{ChangeVisibilityError, HandleError};
+use crate::message::HandleParts;
+
+use super::Shard;
+use super::index::{End, Entry, State};
+
+/// For how long a message may stay invisible since it was received, changes included.
+const TOTAL_SECS: u64 = 43_200;
+
+impl Shard {
+    /// Deletes a message, by any of its handles; one that is gone counts as deleted.
+    pub(crate) fn delete(&mut self, handle: HandleParts) -> Result<(), HandleError> {
+        if !self.is_ours(handle) {
+            return Err(HandleError::OtherQueue);
+        }
+        let sequence = handle.sequence;
+        if self.index.contains(sequence) {
+            self.forget_indexed(sequence);
+            self.write.deletes.push(sequence);
+        } else if self.backlog.remove(sequence).is_some() {
+            // Handed out before a crash that cut off the receive's commit.
+            self.write.deletes.push(sequence);
+        }
+        Ok(())
+    }
+
+    /// Makes a message invisible for `timeout` from now, or visible at once; by any of its handles, also when its
+    /// visibility timeout is over (facts: SQS §5.5).
+    pub(crate) fn change_visibility(
+        &mut self,
+        handle: HandleParts,
+        timeout: Duration,
+    ) -> Result<(), ChangeVisibilityError> {
+        if !self.is_ours(handle) {
+            return Err(ChangeVisibilityError::OtherQueue);
+        }
+        let sequence = handle.sequence;
+        if let Some(fresh) = self.backlog.remove(sequence) {
+            self.index.insert_due(sequence, Entry::unreceived(fresh.sent_at, Some(fresh.record)), End::Front);
+        }
+        let entry = self.index.get(sequence).ok_or(ChangeVisibilityError::NotAvailable)?;
+        if entry.receive_count == 0 {
+            // The handle proves a receive that a crash cut off.
+            let now = self.now;
+            self.index.edit(sequence, |entry| {
+                entry.count_receive(now);
+                entry.receive_count = entry.receive_count.max(handle.receive_number);
+            });
+        }
+        let entry = self.index.get(sequence).ok_or(ChangeVisibilityError::NotAvailable)?;
+        let elapsed = self.now.since(entry.last_received_at).as_secs();
+        if !timeout.is_zero() && elapsed + timeout.as_secs() > TOTAL_SECS {
+            return Err(ChangeVisibilityError::TotalExceeded);
+        }
+        match (entry.state(), timeout.is_zero()) {
+            (State::Due(_), true) => {}
+            (_, true) => self.index.make_due(sequence, End::Back),
+            (_, false) => self.index.make_in_flight(sequence, self.now + timeout),
+        }
+        self.write_delivery(sequence);
+        Ok(())
+    }
+
+    fn is_ours(&self, handle: HandleParts) -> bool {
+        handle.incarnation == self.key.incarnation && handle.shard == self.key.shard
+    }
+}

@@ -1,0 +1,115 @@
+//! A store that fails when told to, for tests.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use lambfold_types::Timestamp;
+
+use super::{
+    DeliveryRow, Directory, DirectoryChange, FencedWrite, MessageRow, QueueStore, Result, ShardHead,
+    ShardKey, StoreError,
+};
+
+/// How a commit is to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is applied.
+    Refuse,
+    /// All is applied, but the caller is told that the driver failed: the outcome is unknown to it.
+    Unknown,
+    /// Whatever has inserts is refused for want of room, until told otherwise.
+    Full,
+    /// The shard cannot be taken, either, until told otherwise.
+    Broken,
+}
+
+/// Passes everything on to `S` but what is to fail.
+#[derive(Debug)]
+pub struct FaultyStore<S> {
+    inner: S,
+    fault: Mutex<Option<Fault>>,
+}
+
+impl<S> FaultyStore<S> {
+    /// A store that does not fail yet.
+    pub fn new(inner: S) -> Self {
+        Self { inner, fault: Mutex::new(None) }
+    }
+
+    /// From the next commit on. [`Fault::Refuse`] and [`Fault::Unknown`] happen once.
+    pub fn set(&self, fault: Option<Fault>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    fn get(&self) -> Option<Fault> {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failure() -> StoreError {
+        StoreError::Driver("a fault was asked for".into())
+    }
+}
+
+impl<S: QueueStore> QueueStore for FaultyStore<S> {
+    fn blocks(&self) -> bool {
+        self.inner.blocks()
+    }
+
+    fn load_directory(&self) -> Result<Directory> {
+        self.inner.load_directory()
+    }
+
+    fn change_directory(&self, change: &DirectoryChange) -> Result<()> {
+        self.inner.change_directory(change)
+    }
+
+    fn take_shard(&self, shard: ShardKey) -> Result<ShardHead> {
+        if self.get() == Some(Fault::Broken) { Err(Self::failure()) } else { self.inner.take_shard(shard) }
+    }
+
+    fn apply(&self, batch: &[FencedWrite]) -> Result<()> {
+        match self.get() {
+            None => self.inner.apply(batch),
+            Some(Fault::Broken) => Err(Self::failure()),
+            Some(Fault::Full) if batch.iter().any(|write| !write.write.inserts.is_empty()) => {
+                Err(StoreError::Full)
+            }
+            Some(Fault::Full) => self.inner.apply(batch),
+            Some(Fault::Refuse) => {
+                self.set(None);
+                Err(Self::failure())
+            }
+            Some(Fault::Unknown) => {
+                self.set(None);
+                self.inner.apply(batch)?;
+                Err(Self::failure())
+            }
+        }
+    }
+
+    fn load_deliveries(&self, shard: ShardKey, from: u64, limit: usize) -> Result<Vec<DeliveryRow>> {
+        self.inner.load_deliveries(shard, from, limit)
+    }
+
+    fn load_page(
+        &self,
+        shard: ShardKey,
+        range: Range<u64>,
+        max_messages: usize,
+        max_bytes: usize,
+    ) -> Result<(Vec<MessageRow>, bool)> {
+        self.inner.load_page(shard, range, max_messages, max_bytes)
+    }
+
+    fn load_messages(&self, shard: ShardKey, sequences: &[u64], max_bytes: usize) -> Result<Vec<MessageRow>> {
+        self.inner.load_messages(shard, sequences, max_bytes)
+    }
+
+    fn collect(&self, limit: usize, forget_before: Timestamp) -> Result<bool> {
+        self.inner.collect(limit, forget_before)
+    }
+
+    fn idle(&self) {
+        self.inner.idle();
+    }
+}
