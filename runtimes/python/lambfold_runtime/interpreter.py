@@ -1,0 +1,86 @@
+"""Makes the interpreter, started with `-S` to save 14 ms, look to user code like one started on AWS."""
+
+import os
+import sys
+
+# What AWS's runtime has imported before it loads the handler. A user's file of the same name (types.py, token.py …)
+# therefore never shadows these there, although the task root comes first on the path.
+_LOADED_BEFORE_USER_CODE = frozenset(
+    "__future__ _colorize _collections_abc _decimal _heapq _opcode_metadata _pydecimal _queue _struct _weakrefset abc annotationlib"
+    " ast bisect codecs collections concurrent contextlib copyreg decimal enum functools genericpath heapq importlib io json keyword"
+    " linecache locale logging math numbers opcode operator os posixpath queue re reprlib sre_compile sre_constants sre_parse stat"
+    " string struct textwrap threading token tokenize traceback types warnings weakref".split()
+)
+
+
+def prepare(task_root, runtime_directory):
+    """Sets `sys.path` to AWS's order and adds what the `site` module would have added for programs."""
+    interpreter_path = [entry for entry in sys.path if entry and os.path.abspath(entry) != runtime_directory]
+    version = "python%d.%d" % sys.version_info[:2]
+    sys.path[:] = [
+        task_root,
+        "/opt/python/lib/%s/site-packages" % version,
+        "/opt/python",
+        *interpreter_path,
+        runtime_directory,
+        *_directories_with_boto3(version),
+    ]
+    _add_site_builtins()
+
+
+class StandardLibraryFirst:
+    """Import finder, asked before `sys.path`: see `_LOADED_BEFORE_USER_CODE`. Also tells when `logging` is loaded."""
+
+    def __init__(self, on_logging):
+        library = os.path.dirname(os.path.abspath(os.__file__))
+        self._path = [library, os.path.join(library, "lib-dynload")]
+        self._on_logging = on_logging
+
+    def install(self):
+        """Takes its place after built-in and frozen modules."""
+        self._path_finder = sys.meta_path[-1]
+        sys.meta_path.insert(len(sys.meta_path) - 1, self)
+
+    def find_spec(self, name, path=None, target=None):
+        """The importer's hook; None leaves the module to the ordinary path."""
+        if path is not None or name not in _LOADED_BEFORE_USER_CODE:
+            return None
+        spec = self._path_finder.find_spec(name, self._path, target)
+        if name == "logging" and spec is not None:
+            _call_after_execution(spec.loader, self._on_logging)
+        return spec
+
+
+def _call_after_execution(loader, callback):
+    execute = loader.exec_module
+
+    def exec_module(module):
+        execute(module)
+        callback(module)
+
+    loader.exec_module = exec_module
+
+
+def _directories_with_boto3(version):
+    """AWS's runtime brings boto3. Ours lends the interpreter's own where it is installed, behind everything else."""
+    prefix = os.path.dirname(os.path.dirname(os.path.abspath(sys.executable)))
+    candidates = (
+        os.path.join(prefix, "lib", version, "site-packages"),
+        os.path.join(os.path.dirname(os.path.abspath(os.__file__)), "site-packages"),
+        "/usr/local/lib/%s/dist-packages" % version,
+        "/usr/lib/python3/dist-packages",
+    )
+    for candidate in candidates:
+        if os.path.isdir(candidate + "/boto3"):
+            return [candidate]
+    return []
+
+
+def _add_site_builtins():
+    import builtins
+
+    import _sitebuiltins
+
+    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
+    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
+    builtins.help = _sitebuiltins._Helper()
