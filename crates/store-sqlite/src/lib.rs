@@ -1,1 +1,8 @@
-//! lambfold-store-sqlite
+//! The stores on SQLite: the default of a laptop and of a single server. Each owner has a database file of its own,
+//! with its own tables and migrations.
+
+mod lock;
+mod migrate;
+mod queue;
+
+pub use queue::{Options as QueueOptions, SqliteQueueStore};

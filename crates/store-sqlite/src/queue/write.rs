@@ -1,0 +1,156 @@
+//! A batch of decisions as one transaction of few statements.
+
+use std::collections::HashSet;
+
+use lambfold_queue::store::{DeliveryRow, FencedWrite, NewMessageRow, Result, StoreError};
+use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior};
+
+use super::driver;
+use super::rows::{int, key};
+
+/// Rows per statement, largest first. Few sizes, so that all statements stay prepared.
+const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
+
+const INSERT: &str = "INSERT INTO messages (key, sent_at, record) VALUES ";
+const DELIVER: &str = "INSERT OR REPLACE INTO deliveries \
+    (key, sent_at, visible_at, receive_count, first_received_at, last_received_at) VALUES ";
+const ADVANCE: &str = "UPDATE shards SET next_sequence = max(next_sequence, ?3), clock = max(clock, ?4), \
+    live = max(live + ?5 - ?6, 0) WHERE slot = ?1 AND epoch = ?2";
+const PURGE: &str = "UPDATE shards SET next_sequence = max(next_sequence, ?3), clock = max(clock, ?4), \
+    live = max(?5 - ?6, 0), purged_before = ?7, purged_at = ?8 WHERE slot = ?1 AND epoch = ?2";
+
+/// The texts of the statements that write many rows, by [`SIZES`].
+#[derive(Debug)]
+pub(super) struct Statements {
+    insert: [String; SIZES.len()],
+    deliver: [String; SIZES.len()],
+    delete_messages: [String; SIZES.len()],
+    delete_deliveries: [String; SIZES.len()],
+}
+
+impl Statements {
+    pub(super) fn new() -> Self {
+        let rows = |start: &str, row: &str| SIZES.map(|size| format!("{start}{}", vec![row; size].join(",")));
+        let keys = |table: &str| {
+            SIZES.map(|size| format!("DELETE FROM {table} WHERE key IN ({})", vec!["?"; size].join(",")))
+        };
+        Self {
+            insert: rows(INSERT, "(?,?,?)"),
+            deliver: rows(DELIVER, "(?,?,?,?,?,?)"),
+            delete_messages: keys("messages"),
+            delete_deliveries: keys("deliveries"),
+        }
+    }
+
+    /// Applies the batch; `slots` are those of its shards. Returns roughly how many bytes that wrote.
+    pub(super) fn apply(
+        &self,
+        connection: &mut Connection,
+        batch: &[FencedWrite],
+        slots: &[i64],
+    ) -> Result<usize> {
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(driver)?;
+        let mut bytes = 0;
+        for (FencedWrite { shard, epoch, write }, slot) in batch.iter().zip(slots) {
+            let live = write.live_change();
+            let common = (*slot, int(*epoch), int(write.next_sequence), write.clock.millis());
+            let changed = match write.purge {
+                None => transaction.prepare_cached(ADVANCE).and_then(|mut s| {
+                    s.execute((common.0, common.1, common.2, common.3, int(live.added), int(live.removed)))
+                }),
+                Some((before, at)) => transaction.prepare_cached(PURGE).and_then(|mut s| {
+                    let (added, removed) = (int(live.added), int(live.removed));
+                    s.execute((
+                        common.0,
+                        common.1,
+                        common.2,
+                        common.3,
+                        added,
+                        removed,
+                        int(before),
+                        at.millis(),
+                    ))
+                }),
+            };
+            if changed.map_err(driver)? == 0 {
+                return Err(StoreError::Fenced(*shard));
+            }
+            bytes += write.weight().1;
+        }
+        self.write_rows(&transaction, batch, slots).map_err(driver)?;
+        transaction.commit().map_err(driver)?;
+        Ok(bytes)
+    }
+
+    fn write_rows(
+        &self,
+        transaction: &Transaction<'_>,
+        batch: &[FencedWrite],
+        slots: &[i64],
+    ) -> rusqlite::Result<()> {
+        let writes = || batch.iter().map(|write| &write.write).zip(slots.iter().copied());
+        let inserts: Vec<(i64, &NewMessageRow)> = writes()
+            .flat_map(|(write, slot)| write.inserts.iter().map(move |row| (key(slot, row.sequence), row)))
+            .collect();
+        let mut deletes: Vec<i64> = writes()
+            .flat_map(|(write, slot)| write.deletes.iter().map(move |sequence| key(slot, *sequence)))
+            .collect();
+        // A message that is received and deleted within a batch needs no delivery row.
+        let gone: HashSet<i64> = deletes.iter().copied().collect();
+        let delayed = writes().flat_map(|(write, slot)| {
+            write.inserts.iter().filter_map(move |row| Some((key(slot, row.sequence), row.delivery()?)))
+        });
+        let received = writes().flat_map(|(write, slot)| {
+            write.deliveries.iter().map(move |row| (key(slot, row.sequence), *row))
+        });
+        let deliveries: Vec<(i64, DeliveryRow)> =
+            delayed.chain(received).filter(|(key, _)| !gone.contains(key)).collect();
+
+        write(transaction, &self.insert, &inserts, |bind, (key, row)| {
+            bind(key)?;
+            bind(&row.sent_at.millis())?;
+            bind(&&row.record[..])
+        })?;
+        write(transaction, &self.deliver, &deliveries, |bind, (key, row)| {
+            bind(key)?;
+            bind(&row.sent_at.millis())?;
+            bind(&row.visible_at.millis())?;
+            bind(&row.receive_count)?;
+            bind(&row.first_received_at.millis())?;
+            bind(&row.last_received_at.millis())
+        })?;
+        // In the order of the tree.
+        deletes.sort_unstable();
+        write(transaction, &self.delete_messages, &deletes, |bind, key| bind(key))?;
+        write(transaction, &self.delete_deliveries, &deletes, |bind, key| bind(key))
+    }
+}
+
+/// Runs the statements that it takes for all `rows`; `bind_row` binds the parameters of one row, in order.
+fn write<T>(
+    transaction: &Transaction<'_>,
+    texts: &[String; SIZES.len()],
+    mut rows: &[T],
+    bind_row: impl Fn(&mut dyn FnMut(&dyn ToSql) -> rusqlite::Result<()>, &T) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    for (size, text) in SIZES.into_iter().zip(texts) {
+        if rows.len() < size {
+            continue;
+        }
+        let mut statement = transaction.prepare_cached(text)?;
+        while let Some((these, rest)) = rows.split_at_checked(size) {
+            let mut index = 0;
+            let mut bind = |value: &dyn ToSql| {
+                index += 1;
+                statement.raw_bind_parameter(index, value)
+            };
+            for row in these {
+                bind_row(&mut bind, row)?;
+            }
+            statement.raw_execute()?;
+            rows = rest;
+        }
+    }
+    Ok(())
+}
