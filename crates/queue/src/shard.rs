@@ -19,6 +19,13 @@ mod send;
 mod visibility;
 mod waiters;
 
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -249,24 +256,27 @@ impl Shard {
     /// Lets go of the oldest message of index or backlog if its time is over. Both hold messages in the order they
     /// were sent, so nothing else need be looked at.
     fn expire_one(&mut self) -> bool {
-        let retention = self.settings.message_retention_period;
-        let over = |sent_at: Timestamp, now| sent_at + retention <= now;
         self.touched += 1;
         if let Some((sequence, fresh)) = self.backlog.first()
-            && over(fresh.sent_at, self.now)
+            && self.is_over(fresh.sent_at)
         {
             self.backlog.remove(sequence);
             self.write.deletes.push(sequence);
             return true;
         }
         match self.index.oldest() {
-            Some((sequence, sent_at)) if over(sent_at, self.now) => {
+            Some((sequence, sent_at)) if self.is_over(sent_at) => {
                 self.forget_indexed(sequence);
                 self.write.deletes.push(sequence);
                 true
             }
             _ => false,
         }
+    }
+
+    /// Whether the retention period of a message is over.
+    fn is_over(&self, sent_at: Timestamp) -> bool {
+        sent_at + self.settings.message_retention_period <= self.now
     }
 
     /// Takes a message out of the index for good.

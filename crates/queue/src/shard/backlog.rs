@@ -63,6 +63,11 @@ impl Backlog {
         self.head.len() as u64 + self.tail.count
     }
 
+    /// Messages in memory.
+    pub(super) fn ready(&self) -> usize {
+        self.head.len()
+    }
+
     pub(super) fn record_bytes(&self) -> usize {
         self.head_bytes
     }
@@ -124,10 +129,15 @@ impl Backlog {
         self.tail.page.is_some()
     }
 
+    /// Whether the next page should be read, to go on with messages that are not in memory.
+    pub(super) fn is_low(&self) -> bool {
+        let low = self.head.len() < LOW_MESSAGES && self.head_bytes < LOW_BYTES;
+        low && self.tail.count > 0 && self.tail.page.is_none()
+    }
+
     /// The range to read next, under `id`, if the head runs low. All messages below `committed_end` can be read.
     pub(super) fn wants_page(&mut self, id: u64, committed_end: u64) -> Option<Range<u64>> {
-        let low = self.head.len() < LOW_MESSAGES && self.head_bytes < LOW_BYTES;
-        if !low || self.tail.count == 0 || self.tail.page.is_some() || committed_end <= self.tail.from {
+        if !self.is_low() || committed_end <= self.tail.from {
             return None;
         }
         self.tail.page = Some(Page { id, end: committed_end, joined: 0 });

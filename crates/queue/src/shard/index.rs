@@ -92,6 +92,8 @@ pub(super) struct Index {
     back: i64,
     in_flight: usize,
     delayed: usize,
+    /// Messages in the lane whose records are at hand.
+    ready: usize,
     record_bytes: usize,
 }
 
@@ -102,6 +104,16 @@ impl Index {
 
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// Visible messages.
+    pub(super) fn due(&self) -> usize {
+        self.due.len()
+    }
+
+    /// Visible messages whose records are at hand.
+    pub(super) fn ready(&self) -> usize {
+        self.ready
     }
 
     /// Bytes of records held.
@@ -173,6 +185,10 @@ impl Index {
         if let Some(entry) = self.entries.get_mut(&sequence) {
             self.record_bytes -= entry.record.as_ref().map_or(0, Bytes::len);
             self.record_bytes += record.as_ref().map_or(0, Bytes::len);
+            if matches!(entry.state, State::Due(_)) {
+                self.ready -= usize::from(entry.record.is_some());
+                self.ready += usize::from(record.is_some());
+            }
             entry.record = record;
         }
     }
@@ -192,6 +208,9 @@ impl Index {
 
     /// Up to `max` visible messages near the head whose records are not at hand.
     pub(super) fn due_without_record(&self, max: usize) -> Vec<u64> {
+        if self.ready == self.due.len() {
+            return Vec::new();
+        }
         let near = self.due.values().take(max).copied();
         near.filter(|sequence| self.entries.get(sequence).is_some_and(|entry| entry.record.is_none()))
             .collect()
@@ -253,6 +272,7 @@ impl Index {
             }
             State::Due(place) => {
                 self.due.insert(place, sequence);
+                self.ready += usize::from(entry.record.is_some());
             }
         }
     }
@@ -270,6 +290,7 @@ impl Index {
             State::Due(place) => {
                 if self.due.get(&place) == Some(&sequence) {
                     self.due.remove(&place);
+                    self.ready -= usize::from(entry.record.is_some());
                 }
             }
         }

@@ -54,10 +54,12 @@ impl Shard {
         if let Some(range) = self.backlog.wants_page(id, self.committed_end) {
             return Some(Load::Page { id, range });
         }
-        let head_is_missing = self.index.first_due().is_some_and(|(_, entry)| entry.record().is_none());
-        if head_is_missing && self.loads.records.is_none() && !self.waiters.is_empty() {
-            self.loads.records = Some(id);
-            return Some(Load::Records { id, sequences: self.index.due_without_record(RECORDS) });
+        if self.loads.records.is_none() && !self.waiters.is_empty() {
+            let sequences = self.index.due_without_record(RECORDS);
+            if !sequences.is_empty() {
+                self.loads.records = Some(id);
+                return Some(Load::Records { id, sequences });
+            }
         }
         None
     }
@@ -65,6 +67,12 @@ impl Shard {
     /// Whether a read under way will bring messages that a receive can take.
     pub(super) fn awaits_load(&self) -> bool {
         self.backlog.awaits_page() || self.loads.records.is_some()
+    }
+
+    /// Whether [`Shard::take_load`] would, for someone who waits, read messages that a receive can take.
+    pub(super) fn could_load(&self) -> bool {
+        let again = self.loads.records.is_none() && !self.index.due_without_record(RECORDS).is_empty();
+        again || self.backlog.is_low()
     }
 
     /// Takes the result of a read. Returns by how much the count of stored messages had been wrong, which is a
@@ -75,7 +83,10 @@ impl Shard {
             Load::Page { id, .. } => {
                 let index = &self.index;
                 let known = |sequence| index.contains(sequence);
-                self.backlog.take_page(id, loaded.rows, loaded.exhausted, known).miscounted
+                let report = self.backlog.take_page(id, loaded.rows, loaded.exhausted, known);
+                // A page may show messages that are too old.
+                self.advance(self.now);
+                report.miscounted
             }
             Load::Records { id, sequences } => {
                 if self.loads.records != Some(id) {

@@ -27,16 +27,17 @@ enum Lane {
 }
 
 impl Shard {
-    /// Receives messages, or waits under `number`, which must rise from call to call.
+    /// Receives messages, or waits under `number`, which must rise from call to call. What is visible and not in
+    /// memory is waited for, too, even by a receive that does not wait: but for one read of the store at most.
     pub(crate) fn receive(&mut self, number: u64, params: ReceiveParams) -> Result<Decision, Error> {
         let wait = params.wait_time.unwrap_or(self.settings.receive_message_wait_time);
         if wait.is_zero() && self.index.in_flight() >= self.limits.in_flight {
             return Err(Error::OverLimit);
         }
-        if self.waiters.is_empty() {
+        let more_by_load = self.is_short_of(params.max_messages) && (self.awaits_load() || self.could_load());
+        if self.waiters.is_empty() && !more_by_load {
             let taken = self.take(params.max_messages, params.visibility_timeout);
-            let later = !wait.is_zero() || self.may_come_at_once();
-            if !taken.is_empty() || !later {
+            if !taken.is_empty() || wait.is_zero() {
                 return Ok(Decision::Taken(taken));
             }
         }
@@ -62,6 +63,9 @@ impl Shard {
             if gone(number) {
                 self.waiters.remove(number);
                 continue;
+            }
+            if self.awaits_load() && self.is_short_of(waiter.max_messages) {
+                break;
             }
             let taken = self.take(waiter.max_messages, waiter.visibility_timeout);
             if taken.is_empty() {
@@ -117,11 +121,20 @@ impl Shard {
         self.awaits_load() && self.counts().visible > 0
     }
 
-    /// Whether there are visible messages whose records are not at hand.
-    fn may_come_at_once(&self) -> bool {
-        let index_full = self.index.len() >= self.limits.indexed;
-        self.index.first_due().is_some_and(|(_, entry)| entry.record().is_none())
-            || (!index_full && self.backlog.first().is_none() && self.backlog.len() > 0)
+    /// Whether a receive of `max` would get fewer than are visible, because the rest is not in memory.
+    fn is_short_of(&self, max: usize) -> bool {
+        let backlog = if self.index_is_full() { (0, 0) } else { (self.backlog.ready(), self.backlog.len()) };
+        let ready = self.index.ready() + backlog.0;
+        let visible = self.index.due() as u64 + backlog.1;
+        let room = self.limits.in_flight.saturating_sub(self.index.in_flight());
+        let wanted = max.min(room) as u64;
+        // The lane is not overtaken by those behind its head.
+        let head_is_missing = self.index.first_due().is_some_and(|(_, entry)| entry.record().is_none());
+        head_is_missing && wanted > 0 || (ready as u64) < wanted.min(visible)
+    }
+
+    fn index_is_full(&self) -> bool {
+        self.index.len() >= self.limits.indexed
     }
 
     fn can_take(&self) -> bool {
@@ -131,10 +144,15 @@ impl Shard {
     /// The message that is next: from the lanes in turn, as far as their heads are in memory. When the index is full
     /// only from the index, which is never empty then: not all of it can be in flight.
     fn candidate(&self) -> Option<Lane> {
-        let again = self.index.first_due().filter(|(_, entry)| entry.record().is_some());
+        // What is too old and was not let go yet, since there is much of it, is not handed out either.
+        let again = self
+            .index
+            .first_due()
+            .filter(|(_, entry)| entry.record().is_some() && !self.is_over(entry.sent_at));
         let again = again.map(|(sequence, _)| Lane::Index(sequence));
-        let index_full = self.index.len() >= self.limits.indexed;
-        let fresh = self.backlog.first().filter(|_| !index_full).map(|(sequence, _)| Lane::Backlog(sequence));
+        let index_is_full = self.index_is_full();
+        let fresh = self.backlog.first().filter(|(_, fresh)| !index_is_full && !self.is_over(fresh.sent_at));
+        let fresh = fresh.map(|(sequence, _)| Lane::Backlog(sequence));
         if self.index_next { again.or(fresh) } else { fresh.or(again) }
     }
 
