@@ -47,6 +47,7 @@ class StubApi:
         self.invocations = queue.Queue()
         self.answers = queue.Queue()
         self.statuses = queue.Queue()  # of the next POSTs; 202 when empty
+        self.refuse_over = 1 << 40  # a POST of more bytes gets 413 before its body is read, and a closed connection
         self.connections = 0
         self.next_calls = 0
         api = self
@@ -95,6 +96,10 @@ class _Handler(BaseHTTPRequestHandler):
             act(self)
 
     def do_POST(self):
+        if int(self.headers.get("Content-Length", 0)) > self.stub.refuse_over:
+            self.close_connection = True
+            self.reply(413, {"Connection": "close"}, b"{}")
+            return
         body, trailers = self._read_body()
         status = 202 if self.stub.statuses.empty() else self.stub.statuses.get()
         self.stub.answers.put(Answer(self.path, self.headers, body, trailers))
@@ -129,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
 class Function:
     """A function: files in a task root of its own, run by the bootstrap of `runtime` ("python" or "nodejs")."""
 
-    def __init__(self, runtime, files, handler="index.handler", env=None):
+    def __init__(self, runtime, files, handler="index.handler", env=None, command=None):
         self._directory = tempfile.TemporaryDirectory()
         self.root = os.path.realpath(self._directory.name)
         for name, text in files.items():
@@ -139,7 +144,7 @@ class Function:
                 file.write(textwrap.dedent(text))
         self.api = StubApi()
         self._process = subprocess.Popen(
-            command(runtime),
+            command or start_command(runtime),
             env=self._environment(handler, env or {}),
             cwd=self.root,
             stdin=subprocess.DEVNULL,
@@ -192,8 +197,9 @@ class Function:
                 self._output += piece
                 self._output_is_open = piece != b""
 
-    def send(self, event, headers=None, request_id=REQUEST_ID, chunks=None, timeout_ms=3000):
-        """Queues one invocation. `event` is an object or the payload's bytes; `chunks` sends it chunked."""
+    def send(self, event, headers=None, request_id=REQUEST_ID, chunks=None, timeout_ms=3000, hang_up=False):
+        """Queues one invocation. `event` is an object or the payload's bytes; `chunks` sends it chunked;
+        `hang_up` closes the connection after it."""
         body = event if isinstance(event, bytes) else json.dumps(event).encode()
         fields = {
             "Lambda-Runtime-Aws-Request-Id": request_id,
@@ -208,6 +214,7 @@ class Function:
                 connection.reply(200, fields, body)
             else:
                 _reply_chunked(connection, fields, body, chunks)
+            connection.close_connection = hang_up
 
         self.api.invocations.put(deliver)
 
@@ -251,7 +258,7 @@ class Function:
             time.sleep(0.002)
 
 
-def command(runtime):
+def start_command(runtime):
     """The start command that README.md documents."""
     if runtime == "python":
         return [PYTHON, "-S", "-u", os.path.join(RUNTIMES, "python", "bootstrap.py")]

@@ -57,6 +57,19 @@ class Invocations(NodeTestCase):
             self.assertEqual(function.invoke(2).json, 2)
             self.assertEqual(function.api.connections, 2)
 
+    def test_connection_dropped_while_the_handler_runs(self):
+        with Function("nodejs", ECHO) as function:
+            for number in range(3):
+                self.assertEqual(function.invoke(number, hang_up=True).json, number)
+            self.assertGreater(function.api.connections, 3)
+
+    def test_answer_refused_before_it_was_read(self):
+        with nodejs('exports.handler = async (event) => "x".repeat(event);') as function:
+            function.api.refuse_over = 6_291_556
+            function.send(9_000_000)
+            function.wait_for_next(2)
+            self.assertEqual(function.invoke(3).json, "xxx")
+
     def test_refused_answers_do_not_end_the_loop(self):
         with Function("nodejs", ECHO) as function:
             for status in (413, 400, 403, 410):

@@ -1,10 +1,13 @@
 """The Python bootstrap. Expected behaviour: AWS's awslambdaric 4.2.2 and the Lambda Developer Guide."""
 
 import json
+import os
 import re
+import subprocess
+import tempfile
 import unittest
 
-from harness import FUNCTION_ARN, REQUEST_ID, Function
+from harness import FUNCTION_ARN, PYTHON, REQUEST_ID, Function, start_command
 
 ECHO = {"index.py": "def handler(event, context): return event\n"}
 
@@ -48,7 +51,6 @@ class Invocations(unittest.TestCase):
         source = "{\"a\":[1,-2.5,1e300,true,false,null],\"b\":{},\"c\":\"\\u20ac\\n\"} \n"
         with Function("python", ECHO) as function:
             self.assertEqual(function.invoke(source.encode()).json, json.loads(source))
-            self.assertEqual(function.invoke(b"NaN").body, b"NaN")
 
     def test_ascii_before_python_312_and_utf8_from_then_on(self):
         for version, expected in (("3.11", b'"\\u20ac"'), ("3.12", '"€"'.encode()), ("3.14", '"€"'.encode())):
@@ -79,6 +81,19 @@ class Invocations(unittest.TestCase):
             function.api.invocations.put(None)
             self.assertEqual(function.invoke(2).json, 2)
             self.assertEqual(function.api.connections, 2)
+
+    def test_connection_dropped_while_the_handler_runs(self):
+        with Function("python", ECHO) as function:
+            for number in range(3):
+                self.assertEqual(function.invoke(number, hang_up=True).json, number)
+            self.assertGreater(function.api.connections, 3)
+
+    def test_answer_refused_before_it_was_read(self):
+        with python('def handler(event, context): return "x" * event') as function:
+            function.api.refuse_over = 6_291_556
+            function.send(9_000_000)
+            function.wait_for_next(2)
+            self.assertEqual(function.invoke(3).json, "xxx")
 
     def test_refused_answers_do_not_end_the_loop(self):
         with Function("python", ECHO) as function:
@@ -205,7 +220,7 @@ class HandlerErrors(unittest.TestCase):
 
     def test_events_that_are_not_json(self):
         with Function("python", ECHO) as function:
-            for body, reason in ((b"", "Expecting value"), (b'{"a":', "Expecting value"), (b"{} x", "Extra data")):
+            for body, reason in ((b"", "Expecting value"), (b'{"a":', "Expecting value"), (b"{} x", "Extra data"), (b"NaN", "")):
                 answer = function.invoke(body)
                 self.assertEqual(answer.error_type, "Runtime.UnmarshalError")
                 self.assertRegex(answer.json["errorMessage"], "^Unable to unmarshal input: " + reason)
@@ -397,6 +412,29 @@ class Interpreter(unittest.TestCase):
         }
         with Function("python", files) as function:
             self.assertEqual(function.invoke({}).json, "1.2")
+
+    def test_an_ordinary_invocation_imports_nothing_expensive(self):
+        source = "import sys\ndef handler(event, context): return [m for m in event if m in sys.modules]"
+        with python(source) as function:
+            self.assertEqual(function.invoke(["re", "json", "logging", "traceback", "socket", "enum"]).json, [])
+
+    def test_boto3_of_the_interpreter_comes_last_and_only_then(self):
+        with tempfile.TemporaryDirectory() as prefix:
+            version = subprocess.check_output([PYTHON, "-c", "import sys; print('python%d.%d' % sys.version_info[:2])"])
+            packages = os.path.join(prefix, "lib", version.decode().strip(), "site-packages")
+            os.makedirs(os.path.join(packages, "boto3"))
+            os.mkdir(os.path.join(prefix, "bin"))
+            interpreter = os.path.join(prefix, "bin", "python3")
+            real = subprocess.check_output([PYTHON, "-c", "import sys; print(sys.executable)"]).decode().strip()
+            os.symlink(os.path.realpath(real), interpreter)
+            command = [interpreter, *start_command("python")[1:]]
+            with python("import sys\ndef handler(event, context): return sys.path", command=command) as function:
+                self.assertEqual(function.invoke({}).json[-1], packages)
+
+    def test_isolated_start_works_too(self):
+        command = [PYTHON, "-I", *start_command("python")[1:]]
+        with python("def handler(event, context): return __file__", command=command) as function:
+            self.assertEqual(function.invoke({}).json, function.root + "/index.py")
 
     def test_signals_reach_the_handler_while_idle(self):
         source = """
