@@ -34,7 +34,7 @@ pub(crate) enum Ending {
     /// Throttled until the messages' time was up.
     Throttled,
     /// The invocation could not be made.
-    NotInvoked(Fault),
+    NotInvoked,
     /// Nothing came of it: handed back, or out of time.
     Dropped,
 }
@@ -103,7 +103,7 @@ impl BatchRun {
                     "a batch could not be invoked"
                 );
                 metrics.messages(MessageOutcome::Left, batch.len());
-                return (Ending::NotInvoked(fault), BatchOutcome::InvokeError);
+                return (Ending::NotInvoked, BatchOutcome::InvokeError);
             }
             metrics.throttles.inc();
             // When the channel is full the mapping knows already.

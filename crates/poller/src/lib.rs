@@ -28,6 +28,9 @@ mod shared;
 mod source;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 pub use metrics::Metrics;
 pub use options::Options;
 pub use service::PollerService;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lambfold_api::control;
-use lambfold_types::{Arn, Qualifier, Scope};
+use lambfold_types::{Arn, Qualifier, QueueName, Scope};
 
 /// A mapping from an SQS queue to a function, at one generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(crate) struct Mapping {
     pub(crate) generation: u64,
     /// The queue, perhaps of another account.
     pub(crate) queue: Arn,
+    /// Whether order must be kept: one receive is then one batch.
+    pub(crate) is_fifo: bool,
     pub(crate) function_name: String,
     pub(crate) qualifier: Option<String>,
     pub(crate) desired_state: DesiredState,
@@ -52,11 +54,6 @@ pub(crate) struct InvalidMapping {
 }
 
 impl Mapping {
-    /// Whether order must be kept: one receive is then one batch.
-    pub(crate) fn is_fifo(&self) -> bool {
-        self.queue.resource.ends_with(".fifo")
-    }
-
     /// The version whose time-out counts: `$LATEST`, a number, or an alias.
     pub(crate) fn qualifier(&self) -> Qualifier {
         self.qualifier.as_deref().and_then(|it| it.parse().ok()).unwrap_or(Qualifier::Latest)
@@ -76,6 +73,7 @@ impl TryFrom<control::EventSourceMapping> for Mapping {
         let region = told.region.parse().map_err(|_| wrong("region", &told.region))?;
         let source = &told.event_source_arn;
         let queue: Arn = source.parse().map_err(|_| wrong("event source", source))?;
+        let name: QueueName = queue.resource.parse().map_err(|_| wrong("event source", source))?;
         if queue.service != "sqs" {
             return Err(wrong("event source", source));
         }
@@ -90,6 +88,7 @@ impl TryFrom<control::EventSourceMapping> for Mapping {
             scope: Scope { account, region },
             generation: told.generation,
             queue,
+            is_fifo: name.is_fifo(),
             desired_state,
             batch_size: usize::try_from(told.batch_size).unwrap_or(usize::MAX).max(1),
             batching_window: Duration::from_secs(told.maximum_batching_window_seconds.into()),

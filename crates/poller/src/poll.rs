@@ -191,7 +191,7 @@ impl Poll {
         if free == 0 {
             return 0;
         }
-        let most = if self.mapping.is_fifo() {
+        let most = if self.mapping.is_fifo {
             // One receive is one batch: two of them at once could hold messages of one group.
             self.mapping.batch_size
         } else {
@@ -292,7 +292,7 @@ impl Poll {
                 self.reporter.result(mapping, FAILED);
             }
             Ok(Ending::Throttled) => self.reporter.result(mapping, FAILED),
-            Ok(Ending::NotInvoked(_)) => {
+            Ok(Ending::NotInvoked) => {
                 // Every further receive would only raise receive counts.
                 let wait = self.invoke_backoff.failed(&*self.shared.entropy);
                 self.resume_at = self.shared.clock.now() + wait;
