@@ -5,7 +5,7 @@
 //!
 //! # How it is used
 //!
-//! ```text
+//! ```no_run
 //! # async fn example() -> Result<(), lambfold_sandbox::SandboxError> {
 //! use lambfold_sandbox::{Assignment, SandboxDriver, SandboxTemplate, Spawner, SpawnerCommand, SpawnerOptions};
 //!
@@ -20,7 +20,7 @@
 //!     })
 //!     .await?;
 //! let listeners = prepared.take_listeners(); // live in the worker, reachable from inside only
-//! let code = "/var/lib/lambfold/code/0a1b".into();
+//! let code = std::path::PathBuf::from("/var/lib/lambfold/code/0a1b");
 //! let view = prepared.view(&code); // paths as the function will see them
 //! let mut assignment = Assignment::new(code, vec![format!("{}/bootstrap", view.runtime_dir.display())]);
 //! assignment.environment.insert("AWS_LAMBDA_RUNTIME_API".into(), listeners[0].address.to_string());
@@ -41,11 +41,21 @@
 //!   with its end of a socket as standard input. It ends when that socket closes, whatever killed the worker, and takes
 //!   every sandbox, mount and cgroup with it.
 
+#[cfg(target_os = "linux")]
+mod client;
 mod driver;
 mod error;
 mod level;
 mod options;
+#[cfg(target_os = "linux")]
+mod packet;
+#[cfg(target_os = "linux")]
+mod protocol;
+#[cfg(target_os = "linux")]
+mod spawner;
 
+#[cfg(target_os = "linux")]
+pub use client::Spawner;
 pub use driver::{
     Assignment, Capabilities, Exit, ExitStatus, PreparedSandbox, RunningSandbox, SandboxDriver,
     SandboxListener, SandboxTemplate, SandboxView,
@@ -53,3 +63,5 @@ pub use driver::{
 pub use error::SandboxError;
 pub use level::{IsolationLevel, LevelReport, ParseIsolationLevelError, Refusal};
 pub use options::{SpawnerCommand, SpawnerOptions};
+#[cfg(target_os = "linux")]
+pub use spawner::spawner_main;

@@ -1,0 +1,434 @@
+//! The worker's side of the spawner: starts it, numbers the calls, hands replies and exits to whom they belong.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rustix::net::SendFlags;
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::protocol::{Call, Message, Reply, Request, Settings};
+use crate::{
+    Assignment, Capabilities, Exit, ExitStatus, LevelReport, PreparedSandbox, RunningSandbox, SandboxDriver,
+    SandboxError, SandboxListener, SandboxTemplate, SandboxView, SpawnerOptions, packet,
+};
+
+/// The driver of Linux sandboxes. Ends its process when dropped.
+pub struct Spawner {
+    link: Arc<Link>,
+    report: LevelReport,
+    capabilities: Capabilities,
+}
+
+impl Spawner {
+    /// Starts the spawner process, which finds the strongest level that works by making a sandbox of it.
+    ///
+    /// Must be called on a tokio runtime; takes some ten milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// When the process cannot be started, or no level between the minimum and the maximum of the options works.
+    pub async fn start(options: SpawnerOptions) -> Result<Arc<dyn SandboxDriver>, SandboxError> {
+        let program = options.command.program.clone();
+        let start_error = |source| SandboxError::SpawnerStart { program: program.clone(), source };
+
+        let (ours, theirs) = packet::pair().map_err(start_error)?;
+        let mut child = tokio::process::Command::new(&options.command.program)
+            .args(&options.command.args)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .map_err(start_error)?;
+        rustix::io::ioctl_fionbio(&ours, true).map_err(|error| start_error(error.into()))?;
+        let socket = Arc::new(register(ours).map_err(start_error)?);
+
+        let (outgoing, calls) = mpsc::unbounded_channel();
+        let link = Arc::new(Link {
+            outgoing,
+            next_call: AtomicU64::new(1),
+            state: Mutex::new(State::default()),
+            closed: watch::Sender::new(false),
+        });
+        tokio::spawn(write_calls(Arc::clone(&socket), calls));
+        let reader = Arc::downgrade(&link);
+        tokio::spawn(async move {
+            read_messages(&socket, &reader).await;
+            // Our end is closed by now, so the process ends; it must be waited for or it stays a zombie.
+            drop(socket);
+            if let Err(error) = child.wait().await {
+                tracing::warn!(%error, "could not wait for the spawner");
+            }
+            if let Some(link) = reader.upgrade() {
+                link.close();
+            }
+        });
+
+        let settings = Settings {
+            state_dir: std::path::absolute(&options.state_dir).map_err(start_error)?,
+            at_most: options.at_most,
+            at_least: options.at_least,
+            extra_readonly: options.extra_readonly,
+            uid_base: options.uid_base,
+            slots: options.slots,
+            total_memory_mb: options.total_memory_mb,
+        };
+        match link.call(Request::Start(settings)).await {
+            Ok(Received { reply: Reply::Started { report, capabilities }, .. }) => {
+                Ok(Arc::new(Self { link, report, capabilities }))
+            }
+            Err(SandboxError::SpawnerGone) => {
+                Err(start_error(io::Error::other("it ended at once; its messages are on standard error")))
+            }
+            Err(error) => Err(error),
+            Ok(_) => Err(unexpected()),
+        }
+    }
+}
+
+#[async_trait]
+impl SandboxDriver for Spawner {
+    fn report(&self) -> &LevelReport {
+        &self.report
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    async fn prepare(&self, template: SandboxTemplate) -> Result<Box<dyn PreparedSandbox>, SandboxError> {
+        if template.listen.len() > packet::MAX_DESCRIPTORS - 1 {
+            return Err(SandboxError::Invalid(format!("{} listeners are too many", template.listen.len())));
+        }
+        if let Some(address) = template.listen.iter().find(|address| !address.ip().is_loopback()) {
+            return Err(SandboxError::Invalid(format!("{address} is not a loopback address")));
+        }
+        let requested = template.listen.clone();
+        let runtime_dir = template.runtime_dir.clone();
+        let received = self.link.call(Request::Prepare(template)).await?;
+        let Some(handle) = received.handle else { return Err(unexpected()) };
+        let Reply::Prepared { addresses, host_tmp_dir, freeze, .. } = received.reply else {
+            return Err(unexpected());
+        };
+        let mut descriptors = received.descriptors.into_iter();
+        let mut listeners = Vec::with_capacity(requested.len());
+        for (requested, address) in requested.into_iter().zip(addresses) {
+            let listener = TcpListener::from(descriptors.next().ok_or_else(unexpected)?);
+            listener.set_nonblocking(true).map_err(setup)?;
+            listeners.push(SandboxListener { requested, address, listener });
+        }
+        let freezer =
+            if freeze { Some(File::from(descriptors.next().ok_or_else(unexpected)?)) } else { None };
+        Ok(Box::new(Prepared { handle, listeners, runtime_dir, host_tmp_dir, freezer }))
+    }
+
+    async fn shutdown(&self) {
+        // An error means that it is gone already, which is what is wanted.
+        let _ = self.link.call(Request::Shutdown).await;
+        self.closed().await;
+    }
+
+    async fn closed(&self) {
+        self.link.wait_closed().await;
+    }
+}
+
+struct Prepared {
+    handle: Handle,
+    listeners: Vec<SandboxListener>,
+    runtime_dir: PathBuf,
+    host_tmp_dir: Option<PathBuf>,
+    freezer: Option<File>,
+}
+
+#[async_trait]
+impl PreparedSandbox for Prepared {
+    fn id(&self) -> u64 {
+        self.handle.id
+    }
+
+    fn take_listeners(&mut self) -> Vec<SandboxListener> {
+        std::mem::take(&mut self.listeners)
+    }
+
+    fn view(&self, code_dir: &Path) -> SandboxView {
+        match &self.host_tmp_dir {
+            None => SandboxView {
+                task_root: "/var/task".into(),
+                runtime_dir: "/var/runtime".into(),
+                layers_dir: "/opt".into(),
+                tmp_dir: "/tmp".into(),
+            },
+            Some(tmp) => SandboxView {
+                task_root: code_dir.to_owned(),
+                runtime_dir: self.runtime_dir.clone(),
+                layers_dir: tmp.with_file_name("opt"),
+                tmp_dir: tmp.clone(),
+            },
+        }
+    }
+
+    async fn assign(
+        self: Box<Self>,
+        assignment: Assignment,
+    ) -> Result<Box<dyn RunningSandbox>, SandboxError> {
+        let Self { handle, freezer, .. } = *self;
+        let request = Request::Assign { sandbox: handle.id, assignment };
+        let received = handle.link.call(request).await?;
+        let Reply::Assigned { memory_peak } = received.reply else { return Err(unexpected()) };
+        let mut descriptors = received.descriptors.into_iter();
+        let output = descriptors.next().ok_or_else(unexpected)?;
+        let output = pipe::Receiver::from_owned_fd(output).map_err(setup)?;
+        let memory_peak =
+            if memory_peak { Some(File::from(descriptors.next().ok_or_else(unexpected)?)) } else { None };
+        Ok(Box::new(Running { handle, output: Some(output), memory_peak, freezer }))
+    }
+}
+
+struct Running {
+    handle: Handle,
+    output: Option<pipe::Receiver>,
+    /// The cgroup's own file: reading it needs no round trip to the spawner.
+    memory_peak: Option<File>,
+    freezer: Option<File>,
+}
+
+impl Running {
+    fn write_freezer(&self, value: &[u8]) -> Result<(), SandboxError> {
+        match &self.freezer {
+            Some(file) => file.write_all_at(value, 0).map_err(setup),
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl RunningSandbox for Running {
+    fn id(&self) -> u64 {
+        self.handle.id
+    }
+
+    fn take_output(&mut self) -> Option<pipe::Receiver> {
+        self.output.take()
+    }
+
+    async fn wait(&self) -> Exit {
+        let mut exit = self.handle.exit.clone();
+        // The sender goes away without a value only when the spawner has ended, and all its sandboxes with it.
+        let ended = exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
+        ended.unwrap_or(Exit { status: ExitStatus::Signal(9), oom: false, memory_peak: None })
+    }
+
+    fn kill(&self) {
+        self.handle.kill();
+    }
+
+    async fn memory_peak(&self) -> Option<u64> {
+        if let Some(exit) = *self.handle.exit.borrow() {
+            return exit.memory_peak;
+        }
+        if let Some(file) = &self.memory_peak {
+            let mut text = [0; 32];
+            // The file of a removed cgroup answers ENODEV: then the exit, which comes now, has the figure.
+            if let Ok(length) = file.read_at(&mut text, 0) {
+                return std::str::from_utf8(&text[..length]).ok()?.trim().parse().ok();
+            }
+            return self.wait().await.memory_peak;
+        }
+        match self.handle.link.call(Request::MemoryPeak { sandbox: self.handle.id }).await.ok()?.reply {
+            Reply::MemoryPeak(peak) => peak,
+            _ => None,
+        }
+    }
+
+    async fn set_cpu_millis(&self, millis: Option<u32>) -> Result<(), SandboxError> {
+        self.handle.link.call(Request::SetCpu { sandbox: self.handle.id, millis }).await?;
+        Ok(())
+    }
+
+    fn freeze(&self) -> Result<(), SandboxError> {
+        self.write_freezer(b"1")
+    }
+
+    fn thaw(&self) -> Result<(), SandboxError> {
+        self.write_freezer(b"0")
+    }
+}
+
+/// One sandbox as the worker knows it. Kills it when dropped.
+struct Handle {
+    link: Arc<Link>,
+    id: u64,
+    exit: watch::Receiver<Option<Exit>>,
+}
+
+impl Handle {
+    fn kill(&self) {
+        if self.exit.borrow().is_none() {
+            // Nobody waits for the reply: the exit is told by itself.
+            self.link.send(Call { number: 0, request: Request::Kill { sandbox: self.id } });
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A reply and what came with it.
+struct Received {
+    reply: Reply,
+    descriptors: Vec<OwnedFd>,
+    /// Made where the reply arrives, so that a sandbox whose asker has gone is killed and not leaked.
+    handle: Option<Handle>,
+}
+
+struct Link {
+    outgoing: mpsc::UnboundedSender<Call>,
+    next_call: AtomicU64,
+    state: Mutex<State>,
+    closed: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    calls: HashMap<u64, oneshot::Sender<Result<Received, SandboxError>>>,
+    sandboxes: HashMap<u64, watch::Sender<Option<Exit>>>,
+}
+
+impl Link {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // Nothing that holds the lock leaves it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, call: Call) {
+        // A closed channel means a closed socket: the pending calls are failed by whoever saw that.
+        let _ = self.outgoing.send(call);
+    }
+
+    async fn call(&self, request: Request) -> Result<Received, SandboxError> {
+        let number = self.next_call.fetch_add(1, Ordering::Relaxed);
+        let call = Call { number, request };
+        // Refused here, where the caller is told, and not in the writer.
+        packet::encode(&call).map_err(|error| SandboxError::Invalid(error.to_string()))?;
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut state = self.state();
+            if state.closed {
+                return Err(SandboxError::SpawnerGone);
+            }
+            state.calls.insert(number, sender);
+        }
+        self.send(call);
+        receiver.await.unwrap_or(Err(SandboxError::SpawnerGone))
+    }
+
+    fn receive(self: &Arc<Self>, message: Message, descriptors: Vec<OwnedFd>) {
+        match message {
+            Message::Exited { sandbox, exit } => {
+                if let Some(sender) = self.state().sandboxes.remove(&sandbox) {
+                    sender.send_replace(Some(exit));
+                }
+            }
+            Message::Reply { number, result } => {
+                let Some(sender) = self.state().calls.remove(&number) else { return };
+                let result = result.map_err(SandboxError::from).map(|reply| {
+                    let handle = match &reply {
+                        Reply::Prepared { sandbox, .. } => Some(self.register(*sandbox)),
+                        _ => None,
+                    };
+                    Received { reply, descriptors, handle }
+                });
+                // If the caller has gone, the value is dropped here and a new sandbox with it.
+                drop(sender.send(result));
+            }
+        }
+    }
+
+    fn register(self: &Arc<Self>, id: u64) -> Handle {
+        let (sender, exit) = watch::channel(None);
+        self.state().sandboxes.insert(id, sender);
+        Handle { link: Arc::clone(self), id, exit }
+    }
+
+    fn close(&self) {
+        let (calls, sandboxes) = {
+            let mut state = self.state();
+            state.closed = true;
+            (std::mem::take(&mut state.calls), std::mem::take(&mut state.sandboxes))
+        };
+        drop((calls, sandboxes));
+        self.closed.send_replace(true);
+    }
+
+    async fn wait_closed(&self) {
+        // The sender is in `self`, so it cannot have gone.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+}
+
+#[expect(unsafe_code, reason = "the safe constructor of tokio is deprecated")]
+fn register(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd names the same open descriptor for as long as it lives, and nothing takes it out again.
+    Ok(unsafe { AsyncFd::register(socket) }?)
+}
+
+/// Ends, and closes the spawner's socket for writing, when the last [`Link`] is dropped.
+async fn write_calls(socket: Arc<AsyncFd<OwnedFd>>, mut calls: mpsc::UnboundedReceiver<Call>) {
+    while let Some(call) = calls.recv().await {
+        let Ok(bytes) = packet::encode(&call) else { continue };
+        let sent = socket
+            .async_io(tokio::io::Interest::WRITABLE, |fd| {
+                packet::send_bytes(fd, &bytes, &[], SendFlags::DONTWAIT)
+            })
+            .await;
+        if sent.is_err() {
+            break;
+        }
+    }
+    // The reader keeps the descriptor open, so the end must be said.
+    let _ = rustix::net::shutdown(socket.get_ref(), rustix::net::Shutdown::Both);
+}
+
+async fn read_messages(socket: &AsyncFd<OwnedFd>, link: &std::sync::Weak<Link>) {
+    loop {
+        match socket.async_io(tokio::io::Interest::READABLE, |fd| packet::receive::<Message>(fd)).await {
+            Ok(Some((message, descriptors))) => match link.upgrade() {
+                Some(link) => link.receive(message, descriptors),
+                None => break,
+            },
+            Ok(None) => break,
+            Err(error) => {
+                tracing::error!(%error, socket = socket.as_raw_fd(), "the spawner sent what cannot be read");
+                break;
+            }
+        }
+    }
+    // Whatever the reason, nothing more will be heard: end the spawner and fail what waits.
+    let _ = rustix::net::shutdown(socket.get_ref(), rustix::net::Shutdown::Both);
+}
+
+fn unexpected() -> SandboxError {
+    SandboxError::Setup("the spawner's reply does not fit the request".to_owned())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn setup(error: io::Error) -> SandboxError {
+    SandboxError::Setup(error.to_string())
+}

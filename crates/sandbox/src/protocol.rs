@@ -1,0 +1,110 @@
+//! What worker and spawner say to each other, as JSON in packets that may carry descriptors.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Assignment, Capabilities, Exit, IsolationLevel, LevelReport, SandboxError, SandboxTemplate};
+
+/// Worker to spawner.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Call {
+    /// Chosen by the worker; comes back with the reply.
+    pub(crate) number: u64,
+    pub(crate) request: Request,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// The first call: find the level and build what all sandboxes share.
+    Start(Settings),
+    Prepare(SandboxTemplate),
+    Assign {
+        sandbox: u64,
+        assignment: Assignment,
+    },
+    Kill {
+        sandbox: u64,
+    },
+    SetCpu {
+        sandbox: u64,
+        millis: Option<u32>,
+    },
+    MemoryPeak {
+        sandbox: u64,
+    },
+    /// Kill everything, clean up, reply, exit.
+    Shutdown,
+}
+
+/// [`SpawnerOptions`](crate::SpawnerOptions) without how to start the process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    pub(crate) state_dir: PathBuf,
+    pub(crate) at_most: IsolationLevel,
+    pub(crate) at_least: IsolationLevel,
+    pub(crate) extra_readonly: Vec<PathBuf>,
+    pub(crate) uid_base: u32,
+    pub(crate) slots: u32,
+    pub(crate) total_memory_mb: Option<u64>,
+}
+
+/// Spawner to worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Message {
+    Reply { number: u64, result: Result<Reply, Failure> },
+    Exited { sandbox: u64, exit: Exit },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    Started {
+        report: LevelReport,
+        capabilities: Capabilities,
+    },
+    /// With the listeners, then the freeze file if `freeze`, as descriptors.
+    Prepared {
+        sandbox: u64,
+        addresses: Vec<SocketAddr>,
+        /// The private directory for temporary files on the host, at levels without an own root.
+        host_tmp_dir: Option<PathBuf>,
+        freeze: bool,
+    },
+    /// With the read end of the output, then the file that tells the memory peak if `memory_peak`.
+    Assigned {
+        memory_peak: bool,
+    },
+    MemoryPeak(Option<u64>),
+    Done,
+}
+
+/// [`SandboxError`] as it travels.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Failure {
+    NoLevel(String),
+    Invalid(String),
+    NoFreeSlot {
+        slots: u32,
+    },
+    Exec {
+        program: String,
+        errno: i32,
+    },
+    Setup(String),
+    /// The sandbox is not, or no longer, there.
+    Gone,
+}
+
+impl From<Failure> for SandboxError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NoLevel(text) => Self::NoLevel(text),
+            Failure::Invalid(text) => Self::Invalid(text),
+            Failure::NoFreeSlot { slots } => Self::NoFreeSlot { slots },
+            Failure::Exec { program, errno } => Self::Exec { program, errno },
+            Failure::Setup(text) => Self::Setup(text),
+            Failure::Gone => Self::Setup("the sandbox has ended".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The last steps before a function's program runs: the process gives up everything and executes it.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, Signal};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::ground::{Ground, Identity, SHOWN_GID, SHOWN_UID};
+use super::step::Step;
+use super::{fence, sys};
+use crate::protocol::Failure;
+use crate::{Assignment, IsolationLevel};
+
+pub(super) struct Plan<'a> {
+    pub(super) ground: &'a Ground,
+    pub(super) identity: Identity,
+    pub(super) assignment: &'a Assignment,
+    pub(super) program: &'a sys::Program,
+    pub(super) task_root: &'a Path,
+    pub(super) tmp: &'a Path,
+    pub(super) readable: &'a [PathBuf],
+    pub(super) output: &'a OwnedFd,
+    /// Has a byte when the id maps have been written.
+    pub(super) may_go: &'a OwnedFd,
+}
+
+/// Runs the program. Returns only what went wrong.
+pub(super) fn run(plan: &Plan<'_>) -> Failure {
+    if let Err(failure) = give_up_everything(plan) {
+        return failure;
+    }
+    let error = plan.program.execute();
+    Failure::Exec {
+        program: plan.assignment.command.first().cloned().unwrap_or_default(),
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
+    }
+}
+
+fn give_up_everything(plan: &Plan<'_>) -> Result<(), Failure> {
+    rustix::process::setsid().step("start a session")?;
+    if !plan.ground.separate() {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .step("tie the function to init")?;
+    }
+    let mut byte = [0];
+    rustix::io::read(plan.may_go, &mut byte).step("wait for the id maps")?;
+
+    let null = File::open("/dev/null").step("open /dev/null")?;
+    rustix::stdio::dup2_stdin(null.as_fd()).step("set standard input")?;
+    rustix::stdio::dup2_stdout(plan.output.as_fd()).step("set standard output")?;
+    rustix::stdio::dup2_stderr(plan.output.as_fd()).step("set standard error")?;
+    set_limits(plan)?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+
+    take_identity(plan)?;
+    rustix::process::chdir(plan.task_root).step(format_args!("enter {}", plan.task_root.display()))?;
+
+    rustix::thread::set_no_new_privs(true).step("renounce new privileges")?;
+    if plan.ground.landlock {
+        fence::enclose(plan.readable, plan.tmp)?;
+    }
+    sys::reset_signals();
+    sys::close_on_exec_from_3().step("close descriptors")?;
+    if plan.ground.level > IsolationLevel::Unisolated {
+        sys::install_filter(&plan.ground.filter).step("install the seccomp filter")?;
+    }
+    Ok(())
+}
+
+fn set_limits(plan: &Plan<'_>) -> Result<(), Failure> {
+    let both = |limit: u32| Rlimit { current: Some(limit.into()), maximum: Some(limit.into()) };
+    rustix::process::setrlimit(Resource::Core, both(0)).step("forbid core dumps")?;
+    let files = plan.assignment.open_files;
+    rustix::process::setrlimit(Resource::Nofile, both(files)).step("limit open files")?;
+    if plan.identity != Identity::Inherited {
+        // Counted per user and user namespace; where the user is shared it would count the user's own programs.
+        rustix::process::setrlimit(Resource::Nproc, both(plan.assignment.processes))
+            .step("limit processes")?;
+    }
+    Ok(())
+}
+
+fn take_identity(plan: &Plan<'_>) -> Result<(), Failure> {
+    let (uid, gid) = match plan.identity {
+        Identity::Mapped { .. } => (SHOWN_UID, SHOWN_GID),
+        Identity::Plain { uid, gid } => (uid, gid),
+        Identity::Inherited => return drop_capabilities(),
+    };
+    // Before the uid changes: a plain change from root takes the right to do it away.
+    sys::drop_bounding_set().step("empty the bounding set")?;
+    match rustix::thread::set_thread_groups(&[]) {
+        // A user namespace of an ordinary user must not drop groups; files that they open are not in its root.
+        Ok(()) | Err(rustix::io::Errno::PERM) => {}
+        Err(error) => return Err(error).step("drop supplementary groups"),
+    }
+    let (uid, gid) = (rustix::process::Uid::from_raw(uid), rustix::process::Gid::from_raw(gid));
+    rustix::thread::set_thread_res_gid(gid, gid, gid).step("change the group")?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).step("change the user")?;
+    drop_capabilities()
+}
+
+fn drop_capabilities() -> Result<(), Failure> {
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, none).step("drop capabilities")?;
+    rustix::thread::clear_ambient_capability_set().step("drop ambient capabilities")
+}

@@ -1,0 +1,401 @@
+//! The spawner's loop: requests of the worker, reports of the inits, ends of processes.
+
+use std::collections::HashMap;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{Timespec, epoll};
+use rustix::net::SendFlags;
+use rustix::process::{Signal, WaitOptions, pidfd_send_signal, waitpid};
+
+use super::cgroup::{Cgroups, Group};
+use super::ground::Ground;
+use super::init::Report;
+use super::launch::{self, Launched};
+use super::process_tree;
+use super::step::Step;
+use super::sys::{self, Child};
+use crate::protocol::{Call, Failure, Message, Reply, Request};
+use crate::{Assignment, Exit, ExitStatus, SandboxTemplate, packet};
+
+/// How often memory is looked at where no control group bounds it, and leftovers are tried again.
+const TICK: Duration = Duration::from_millis(100);
+const WORKER: u64 = u64::MAX;
+
+/// One sandbox as the spawner knows it.
+struct Sandbox {
+    slot: u32,
+    init: Child,
+    socket: OwnedFd,
+    group: Group,
+    phase: Phase,
+    /// What init said about the function's end.
+    status: Option<ExitStatus>,
+    /// What init said when it gave up.
+    failure: Option<Failure>,
+    /// The watchdog killed it.
+    over_memory: bool,
+    watched_peak: u64,
+}
+
+enum Phase {
+    /// The number of the call that waits for it.
+    Preparing(u64),
+    Prepared,
+    /// The call, the read end of the output, the limits.
+    Assigning(u64, OwnedFd, Limits),
+    Running(Limits),
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    memory_bytes: u64,
+    tasks: u32,
+}
+
+pub(super) struct Server {
+    pub(super) worker: OwnedFd,
+    pub(super) ground: Ground,
+    pub(super) cgroups: Cgroups,
+    events: OwnedFd,
+    sandboxes: HashMap<u64, Sandbox>,
+    last_sandbox: u64,
+    slots: u32,
+    free_slots: Vec<u32>,
+    /// Groups that were still busy when their last process had been reaped.
+    busy_groups: Vec<Group>,
+    /// Processes that delete directories.
+    sweepers: Vec<Child>,
+    last_tick: Instant,
+}
+
+impl Server {
+    pub(super) fn new(
+        worker: OwnedFd,
+        ground: Ground,
+        cgroups: Cgroups,
+        slots: u32,
+    ) -> Result<Self, Failure> {
+        let events = epoll::create(epoll::CreateFlags::CLOEXEC).step("make an epoll")?;
+        epoll::add(&events, &worker, epoll::EventData::new_u64(WORKER), epoll::EventFlags::IN)
+            .step("watch the worker")?;
+        Ok(Self {
+            worker,
+            ground,
+            cgroups,
+            events,
+            sandboxes: HashMap::new(),
+            last_sandbox: 0,
+            slots,
+            free_slots: (0..slots).rev().collect(),
+            busy_groups: Vec::new(),
+            sweepers: Vec::new(),
+            last_tick: Instant::now(),
+        })
+    }
+
+    /// Serves until the worker closes its socket or asks for the end, then cleans up.
+    pub(super) fn run(&mut self) -> Result<(), Failure> {
+        let mut last_call = None;
+        while last_call.is_none() {
+            let mut room = [MaybeUninit::uninit(); 64];
+            let tick = self.needs_tick().then_some(Timespec { tv_sec: 0, tv_nsec: 100_000_000 });
+            let ready: Vec<u64> = match epoll::wait(&self.events, &mut room, tick.as_ref()) {
+                Ok((events, _)) => events.iter().map(|event| event.data.u64()).collect(),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error).step("wait for events"),
+            };
+            for token in ready {
+                if token == WORKER {
+                    match packet::receive::<Call>(&self.worker) {
+                        Ok(Some((call, _))) if matches!(call.request, Request::Shutdown) => {
+                            last_call = Some(Some(call.number));
+                        }
+                        Ok(Some((call, _))) => self.serve(call),
+                        Ok(None) => last_call = Some(None),
+                        Err(error) => {
+                            eprintln!("lambfold spawner: a request cannot be read: {error}");
+                            last_call = Some(None);
+                        }
+                    }
+                } else if token % 2 == 0 {
+                    self.hear(token / 2);
+                } else {
+                    self.bury(token / 2);
+                }
+            }
+            if self.needs_tick() && self.last_tick.elapsed() >= TICK {
+                self.tick();
+            }
+        }
+        self.end();
+        if let Some(Some(number)) = last_call {
+            self.reply(number, Ok(Reply::Done), &[]);
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, call: Call) {
+        let number = call.number;
+        let result = match call.request {
+            Request::Start(_) | Request::Shutdown => Err(Failure::Invalid("already started".to_owned())),
+            Request::Prepare(template) => match self.prepare(number, &template) {
+                Ok(()) => return,
+                Err(failure) => Err(failure),
+            },
+            Request::Assign { sandbox, assignment } => match self.assign(number, sandbox, assignment) {
+                Ok(()) => return,
+                Err(failure) => {
+                    self.kill(sandbox);
+                    Err(failure)
+                }
+            },
+            Request::Kill { sandbox } => {
+                self.kill(sandbox);
+                return;
+            }
+            Request::SetCpu { sandbox, millis } => match self.sandboxes.get(&sandbox) {
+                Some(_) => self.cgroups.set_cpu(&sandbox.to_string(), millis).map(|()| Reply::Done),
+                None => Err(Failure::Gone),
+            },
+            Request::MemoryPeak { sandbox } => match self.sandboxes.get_mut(&sandbox) {
+                Some(known) => Ok(Reply::MemoryPeak(known.memory_peak(&self.cgroups, sandbox))),
+                None => Err(Failure::Gone),
+            },
+        };
+        self.reply(number, result, &[]);
+    }
+
+    fn reply(&self, number: u64, result: Result<Reply, Failure>, descriptors: &[BorrowedFd<'_>]) {
+        self.tell(&Message::Reply { number, result }, descriptors);
+    }
+
+    fn tell(&self, message: &Message, descriptors: &[BorrowedFd<'_>]) {
+        // If the worker has gone the loop sees it next.
+        let _ = packet::send(&self.worker, message, descriptors, SendFlags::empty());
+    }
+
+    fn prepare(&mut self, number: u64, template: &SandboxTemplate) -> Result<(), Failure> {
+        let Some(slot) = self.free_slots.pop() else { return Err(Failure::NoFreeSlot { slots: self.slots }) };
+        self.last_sandbox += 1;
+        let sandbox = self.last_sandbox;
+        let launched = launch::launch(&self.ground, &self.cgroups, template, sandbox, slot);
+        let Launched { init, socket, group } = match launched {
+            Ok(launched) => launched,
+            Err(failure) => {
+                self.free_slots.push(slot);
+                return Err(failure);
+            }
+        };
+        let watched =
+            self.watch(&socket, sandbox * 2).and_then(|()| self.watch(&init.pidfd, sandbox * 2 + 1));
+        self.sandboxes.insert(
+            sandbox,
+            Sandbox {
+                slot,
+                init,
+                socket,
+                group,
+                phase: Phase::Preparing(number),
+                status: None,
+                failure: None,
+                over_memory: false,
+                watched_peak: 0,
+            },
+        );
+        if let Err(failure) = watched {
+            // Not seen by the loop, so ended here; `bury` answers the call.
+            if let Some(known) = self.sandboxes.get_mut(&sandbox) {
+                known.failure = Some(failure);
+            }
+            self.kill(sandbox);
+            self.bury(sandbox);
+        }
+        Ok(())
+    }
+
+    fn watch(&self, fd: &OwnedFd, token: u64) -> Result<(), Failure> {
+        epoll::add(&self.events, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)
+            .step("watch a sandbox")
+    }
+
+    fn assign(&mut self, number: u64, sandbox: u64, assignment: Assignment) -> Result<(), Failure> {
+        let Some(known) = self.sandboxes.get_mut(&sandbox) else { return Err(Failure::Gone) };
+        if !matches!(known.phase, Phase::Prepared) {
+            return Err(Failure::Invalid("the sandbox has an assignment already".to_owned()));
+        }
+        let limits =
+            Limits { memory_bytes: u64::from(assignment.memory_mb) << 20, tasks: assignment.processes };
+        self.cgroups.limit(&sandbox.to_string(), assignment.memory_mb, assignment.processes)?;
+        let (reader, output) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make the output pipe")?;
+        launch::start(&self.ground, &known.socket, sandbox, assignment, &output)?;
+        known.phase = Phase::Assigning(number, reader, limits);
+        Ok(())
+    }
+
+    fn kill(&mut self, sandbox: u64) {
+        let Some(known) = self.sandboxes.get(&sandbox) else { return };
+        if !self.ground.separate() {
+            process_tree::kill_descendants(known.init.pid);
+        }
+        // It may have ended by itself already.
+        let _ = pidfd_send_signal(&known.init.pidfd, Signal::KILL);
+    }
+
+    /// Takes a report of an init.
+    fn hear(&mut self, sandbox: u64) {
+        let Some(known) = self.sandboxes.get_mut(&sandbox) else { return };
+        let Ok(Some((report, descriptors))) = packet::receive::<Report>(&known.socket) else {
+            // Its end, which the pidfd tells too. The socket would be readable for ever.
+            let _ = epoll::delete(&self.events, &known.socket);
+            return;
+        };
+        match report {
+            Report::Built { addresses } => {
+                let Phase::Preparing(number) = known.phase else { return };
+                known.phase = Phase::Prepared;
+                let freeze = self.cgroups.freeze_file(&sandbox.to_string()).map(OwnedFd::from);
+                let all: Vec<BorrowedFd<'_>> = descriptors.iter().chain(&freeze).map(AsFd::as_fd).collect();
+                let reply = Reply::Prepared {
+                    sandbox,
+                    addresses,
+                    host_tmp_dir: (!self.ground.separate())
+                        .then(|| self.ground.slot_dir(sandbox).join("tmp")),
+                    freeze: freeze.is_some(),
+                };
+                self.reply(number, Ok(reply), &all);
+            }
+            Report::Started => {
+                let Phase::Assigning(_, _, limits) = known.phase else { return };
+                let before = std::mem::replace(&mut known.phase, Phase::Running(limits));
+                let Phase::Assigning(number, output, _) = before else { return };
+                let peak = self.cgroups.memory_peak_file(&sandbox.to_string()).map(OwnedFd::from);
+                let all: Vec<BorrowedFd<'_>> = [&output].into_iter().chain(&peak).map(AsFd::as_fd).collect();
+                self.reply(number, Ok(Reply::Assigned { memory_peak: peak.is_some() }), &all);
+            }
+            Report::Failed(failure) => known.failure = Some(failure),
+            Report::Exited { status, largest } => {
+                known.status = Some(status);
+                known.watched_peak = known.watched_peak.max(largest);
+            }
+        }
+    }
+
+    /// Takes leave of a sandbox whose init has ended, and with it all that was in it.
+    fn bury(&mut self, sandbox: u64) {
+        // What it said last may not have been read yet.
+        self.hear(sandbox);
+        let Some(mut known) = self.sandboxes.remove(&sandbox) else { return };
+        let _ = waitpid(Some(known.init.pid), WaitOptions::empty());
+        // Closing a descriptor takes it out of the epoll only if no fork still has a copy.
+        let _ = epoll::delete(&self.events, &known.socket);
+        let _ = epoll::delete(&self.events, &known.init.pidfd);
+        if !self.ground.separate() {
+            self.kill_orphans();
+        }
+
+        let name = sandbox.to_string();
+        let memory_peak = known.memory_peak(&self.cgroups, sandbox);
+        match known.phase {
+            Phase::Preparing(number) | Phase::Assigning(number, ..) => {
+                self.reply(number, Err(known.failure.unwrap_or(Failure::Gone)), &[]);
+            }
+            Phase::Prepared | Phase::Running(_) => {
+                let oom = known.over_memory || self.cgroups.killed_for_memory(&name);
+                let status = known.status.unwrap_or(ExitStatus::Signal(9));
+                self.tell(&Message::Exited { sandbox, exit: Exit { status, oom, memory_peak } }, &[]);
+            }
+        }
+
+        self.free_slots.push(known.slot);
+        if !known.group.remove() {
+            self.busy_groups.push(known.group);
+        }
+        if !self.ground.separate() {
+            self.delete_directory(sandbox);
+        }
+    }
+
+    /// Without pid namespaces, what an init that was killed has left comes to this process.
+    fn kill_orphans(&self) {
+        let known = |pid| {
+            self.sandboxes.values().any(|sandbox| sandbox.init.pid == pid)
+                || self.sweepers.iter().any(|sweeper| sweeper.pid == pid)
+        };
+        for orphan in process_tree::children(rustix::process::getpid()) {
+            if !known(orphan) {
+                process_tree::kill_descendants(orphan);
+                let _ = rustix::process::kill_process(orphan, Signal::KILL);
+                let _ = waitpid(Some(orphan), WaitOptions::empty());
+            }
+        }
+    }
+
+    /// In a process of its own: there may be gigabytes in it.
+    fn delete_directory(&mut self, sandbox: u64) {
+        let directory = self.ground.slot_dir(sandbox);
+        match sys::fork(0, || i32::from(std::fs::remove_dir_all(&directory).is_err())) {
+            Ok(sweeper) => self.sweepers.push(sweeper),
+            Err(_) => {
+                let _ = std::fs::remove_dir_all(&directory);
+            }
+        }
+    }
+
+    fn needs_tick(&self) -> bool {
+        !self.busy_groups.is_empty()
+            || !self.sweepers.is_empty()
+            || (!self.cgroups.limits_memory()
+                && self.sandboxes.values().any(|known| matches!(known.phase, Phase::Running(_))))
+    }
+
+    fn tick(&mut self) {
+        self.last_tick = Instant::now();
+        self.busy_groups.retain(|group| !group.remove());
+        self.sweepers.retain(|sweeper| matches!(waitpid(Some(sweeper.pid), WaitOptions::NOHANG), Ok(None)));
+        if self.cgroups.limits_memory() {
+            return;
+        }
+        let mut over = Vec::new();
+        for (sandbox, known) in &mut self.sandboxes {
+            let Phase::Running(limits) = known.phase else { continue };
+            let usage = process_tree::usage(known.init.pid);
+            known.watched_peak = known.watched_peak.max(usage.peak_bytes);
+            let too_many = usage.tasks > limits.tasks && !self.cgroups.limits_pids();
+            if usage.own_bytes > limits.memory_bytes || too_many {
+                known.over_memory |= usage.own_bytes > limits.memory_bytes;
+                over.push(*sandbox);
+            }
+        }
+        for sandbox in over {
+            self.kill(sandbox);
+        }
+    }
+
+    /// Leaves nothing behind.
+    fn end(&mut self) {
+        let all: Vec<u64> = self.sandboxes.keys().copied().collect();
+        for sandbox in &all {
+            self.kill(*sandbox);
+        }
+        for sandbox in all {
+            self.bury(sandbox);
+        }
+        for sweeper in self.sweepers.drain(..) {
+            let _ = waitpid(Some(sweeper.pid), WaitOptions::empty());
+        }
+        self.cgroups.remove();
+    }
+}
+
+impl Sandbox {
+    fn memory_peak(&mut self, cgroups: &Cgroups, sandbox: u64) -> Option<u64> {
+        if cgroups.limits_memory() {
+            return cgroups.memory_peak(&sandbox.to_string());
+        }
+        self.watched_peak = self.watched_peak.max(process_tree::usage(self.init.pid).peak_bytes);
+        (self.watched_peak > 0).then_some(self.watched_peak)
+    }
+}
