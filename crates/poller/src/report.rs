@@ -15,6 +15,8 @@ use crate::shared::Shared;
 /// LastProcessingResult after a batch that was processed.
 pub(crate) const OK: &str = "OK";
 
+/// The least time between two results.
+const BETWEEN_RESULTS: Duration = Duration::from_secs(1);
 const CALL_WITHIN: Duration = Duration::from_secs(10);
 
 /// What there is to tell; the newest replaces what was not told yet.
@@ -79,9 +81,20 @@ impl Courier {
             let report = self.reports.borrow_and_update().clone();
             if self.tell(&report, &told).await {
                 backoff.succeeded();
+                let (reached, told_result) = (report.reached, report.result != told.result);
                 told = report;
                 if self.reports.changed().await.is_err() {
                     return;
+                }
+                // Control writes reports down: results that change with every batch are told once a second.
+                tokio::select! {
+                    newer = self.reports.wait_for(|report| report.reached != reached) => {
+                        if newer.is_err() {
+                            return;
+                        }
+                    }
+                    () = self.shared.sleep(BETWEEN_RESULTS), if told_result => {}
+                    () = std::future::ready(()), if !told_result => {}
                 }
             } else {
                 let wait = backoff.failed(&*self.shared.entropy);

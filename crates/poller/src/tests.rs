@@ -363,6 +363,24 @@ async fn without_control_everything_goes_on() {
 }
 
 #[tokio::test]
+async fn results_that_alternate_do_not_flood_control() {
+    let world = World::with(|_| {}).await;
+    for round in 0..100 {
+        let does = if round % 2 == 0 { Does::Fails } else { Does::Answers("null") };
+        world.functions.does("jobs", does);
+        world.queues.send("jobs", &["x"]);
+        world.advance(Duration::from_millis(50)).await;
+    }
+    let told = world.control.results("jobs").len();
+    assert!((4..=8).contains(&told), "{told} in five seconds");
+    // A state does not wait behind a result.
+    world.control.set_desired_state("jobs", "Disabled");
+    world.settle().await;
+    assert_eq!(world.control.reached("jobs").pop().unwrap(), (2, "Disabled".to_owned()));
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_queue_that_is_deleted_is_a_problem_until_it_is_back() {
     let world = World::with(|_| {}).await;
     world.queues.delete("jobs");
