@@ -10,5 +10,8 @@ mod service;
 mod upkeep;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use link::{Command, DirectoryCommand, DirectoryLink, Handover, OwnerLink};
 pub use service::QueueService;

@@ -38,7 +38,7 @@ impl Default for QueueSettings {
         Self {
             delay: Duration::ZERO,
             visibility_timeout: Duration::from_secs(30),
-            message_retention_period: Duration::from_secs(345_600),
+            message_retention_period: Duration::from_hours(96),
             receive_message_wait_time: Duration::ZERO,
         }
     }

@@ -32,11 +32,14 @@ pub(crate) enum Request {
     Take { shard: ShardKey, reply: oneshot::Sender<Result<ShardHead>> },
     /// Anything else that writes, by itself.
     Job(Job),
-    /// Upkeep, for as long as nothing else waits. Returns whether there is more to do.
-    Upkeep(Box<dyn Fn(&dyn QueueStore) -> bool + Send>),
+    /// Upkeep, step by step for as long as nothing else waits.
+    Upkeep(Upkeep),
     /// Ends the writer.
     Stop,
 }
+
+/// A step of upkeep; returns whether there is more to do.
+pub(crate) type Upkeep = Box<dyn Fn(&dyn QueueStore) -> bool + Send>;
 
 /// Decisions of a shard with the way to its owner.
 pub(crate) struct Submission {

@@ -15,10 +15,10 @@ use crate::queue::{QueueCounts, QueueSettings};
 use super::rig::Rig;
 use super::{Limits, Taken};
 
-const RETENTION: Duration = Duration::from_secs(600);
+const RETENTION: Duration = Duration::from_mins(10);
 const LIMITS: Limits = Limits { in_flight: 12, indexed: 40, waiters: 100 };
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Op {
     Send {
         count: usize,

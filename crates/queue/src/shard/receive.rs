@@ -28,7 +28,7 @@ enum Lane {
 
 impl Shard {
     /// Receives messages, or waits under `number`, which must rise from call to call. What is visible and not in
-    /// memory is waited for, too, even by a receive that does not wait: but for one read of the store at most.
+    /// memory is waited for, too, even by a receive that does not wait otherwise.
     pub(crate) fn receive(&mut self, number: u64, params: ReceiveParams) -> Result<Decision, Error> {
         let wait = params.wait_time.unwrap_or(self.settings.receive_message_wait_time);
         if wait.is_zero() && self.index.in_flight() >= self.limits.in_flight {
@@ -53,7 +53,8 @@ impl Shard {
         Ok(Decision::Waits)
     }
 
-    /// Gives messages to those that wait, in the order they came. Waiters that `gone` names get none.
+    /// Gives messages to those that wait, in the order they came. Waiters that `gone` names get none. To be called
+    /// when the reads that are wanted have been started, so that nobody gets less than those will bring.
     pub(crate) fn dispatch(&mut self, mut gone: impl FnMut(u64) -> bool) -> Vec<(u64, Vec<Taken>)> {
         let mut answers = Vec::new();
         while let Some((number, waiter)) = self.waiters.first() {

@@ -186,11 +186,11 @@ impl Rig {
         match self.shard.receive(number, params(max, visibility, Duration::ZERO))? {
             Decision::Taken(taken) => Ok(taken),
             Decision::Waits => loop {
+                self.start_loads();
                 let answers = self.shard.dispatch(|_| false);
                 if let Some((_, taken)) = answers.into_iter().find(|(answered, _)| *answered == number) {
                     return Ok(taken);
                 }
-                self.start_loads();
                 if self.shard.expired_waiters().contains(&number) {
                     return Ok(Vec::new());
                 }

@@ -69,12 +69,11 @@ impl<S: QueueStore> QueueStore for FaultyStore<S> {
 
     fn apply(&self, batch: &[FencedWrite]) -> Result<()> {
         match self.get() {
-            None => self.inner.apply(batch),
             Some(Fault::Broken) => Err(Self::failure()),
             Some(Fault::Full) if batch.iter().any(|write| !write.write.inserts.is_empty()) => {
                 Err(StoreError::Full)
             }
-            Some(Fault::Full) => self.inner.apply(batch),
+            None | Some(Fault::Full) => self.inner.apply(batch),
             Some(Fault::Refuse) => {
                 self.set(None);
                 Err(Self::failure())

@@ -165,18 +165,18 @@ impl Tenure {
         }
     }
 
-    /// Follows up on what was decided: answers to waiters, reads, submission, timer.
+    /// Follows up on what was decided: reads, answers to waiters, submission, timer.
     async fn settle(&mut self, owner: &mut Owner, waiting: &mut Waiting) -> Result<(), Error> {
         let allowed = owner.cache.update(self.shard.record_bytes());
         self.shard.set_cache_bytes(allowed);
+        self.start_loads(owner).await;
         let receivers = &waiting.receivers;
         let gone = |number: u64| receivers.get(&number).is_none_or(tokio::sync::oneshot::Sender::is_closed);
         for (number, taken) in self.shard.dispatch(gone) {
             self.hand_over(number, taken, waiting);
         }
-        while let Some(load) = self.shard.take_load() {
-            self.start_load(load, owner).await;
-        }
+        // What was taken may leave others waiting for messages that are not in memory.
+        self.start_loads(owner).await;
         for number in self.shard.expired_waiters() {
             self.hand_over(number, Vec::new(), waiting);
         }
@@ -297,6 +297,12 @@ impl Tenure {
         let (key, notify) = (self.shard.key(), self.notify.clone());
         let read = move |store: &dyn QueueStore| store.load_messages(key, &sequences, usize::MAX);
         owner.reader.start(read, move |result| drop(notify.send(Event::Found { command, result }))).await;
+    }
+
+    async fn start_loads(&mut self, owner: &Owner) {
+        while let Some(load) = self.shard.take_load() {
+            self.start_load(load, owner).await;
+        }
     }
 
     async fn start_load(&mut self, load: Load, owner: &Owner) {

@@ -1,0 +1,104 @@
+//! What SQS answers when it refuses, to the letter. Sources: facts, SQS §10 and §11 (recorded from AWS, or quoted in
+//! public trackers).
+
+use std::time::Duration;
+
+use lambfold_api::Fault;
+use lambfold_api::sqs::ErrorCode;
+
+use crate::Error;
+
+/// What the engine refused, in AWS's words.
+pub(super) fn of_engine(error: &Error, queue_name: &str) -> Fault {
+    match error {
+        Error::NoSuchQueue => no_such_queue(),
+        Error::QueueDeletedRecently => Fault::new(
+            ErrorCode::QueueDeletedRecently,
+            "You must wait 60 seconds after deleting a queue before you can create another with the same name.",
+        ),
+        Error::PurgeInProgress => Fault::new(
+            ErrorCode::PurgeQueueInProgress,
+            format!("Only one PurgeQueue operation on {queue_name} is allowed every 60 seconds."),
+        ),
+        Error::OverLimit => Fault::new(
+            ErrorCode::OverLimit,
+            "Too many messages in flight: delete some, or let their visibility timeout end.",
+        ),
+        Error::Overloaded => Fault::new(ErrorCode::RequestThrottled, "The service is busy; try again.")
+            .with_retry_after(Duration::from_millis(50)),
+        Error::StorageFull => Fault::new(
+            ErrorCode::ServiceUnavailable,
+            "The disk is full: new messages are refused until there is room. Receives and deletes go on.",
+        ),
+        Error::Store(cause) => {
+            tracing::error!(error = %cause, queue.name = queue_name, "the queue store failed");
+            Fault::internal()
+        }
+        Error::Stopping => Fault::unavailable(),
+    }
+}
+
+pub(super) fn no_such_queue() -> Fault {
+    Fault::new(ErrorCode::QueueDoesNotExist, "The specified queue does not exist.")
+}
+
+pub(super) fn invalid_value(value: &str, parameter: &str, reason: &str) -> Fault {
+    let text = format!("Value {value} for parameter {parameter} is invalid. Reason: {reason}");
+    Fault::new(ErrorCode::InvalidParameterValueException, text)
+}
+
+pub(super) fn invalid_parameter(text: impl Into<String>) -> Fault {
+    Fault::new(ErrorCode::InvalidParameterValueException, text)
+}
+
+pub(super) fn missing(parameter: &str) -> Fault {
+    Fault::new(
+        ErrorCode::MissingRequiredParameterException,
+        format!("The request must contain the parameter {parameter}."),
+    )
+}
+
+pub(super) fn unknown_attribute(name: &str) -> Fault {
+    Fault::new(ErrorCode::InvalidAttributeName, format!("Unknown Attribute {name}."))
+}
+
+pub(super) fn attribute_name(text: impl Into<String>) -> Fault {
+    Fault::new(ErrorCode::InvalidAttributeName, text)
+}
+
+pub(super) fn attribute_value(name: &str) -> Fault {
+    Fault::new(ErrorCode::InvalidAttributeValue, format!("Invalid value for the parameter {name}."))
+}
+
+pub(super) fn name_exists(attribute: &str) -> Fault {
+    Fault::new(
+        ErrorCode::QueueNameExists,
+        format!("A queue already exists with the same name and a different value for attribute {attribute}"),
+    )
+}
+
+pub(super) fn unsupported(text: impl Into<String>) -> Fault {
+    Fault::new(ErrorCode::UnsupportedOperation, text)
+}
+
+pub(super) fn invalid_characters() -> Fault {
+    Fault::new(
+        ErrorCode::InvalidMessageContents,
+        "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD \
+         | #x10000 to #x10FFFF",
+    )
+}
+
+pub(super) fn handle_malformed(handle: &str) -> Fault {
+    Fault::new(
+        ErrorCode::ReceiptHandleIsInvalid,
+        format!("The input receipt handle \"{handle}\" is not a valid receipt handle."),
+    )
+}
+
+pub(super) fn handle_of_other_queue(handle: &str) -> Fault {
+    Fault::new(
+        ErrorCode::ReceiptHandleIsInvalid,
+        format!("The receipt handle \"{handle}\" is not valid for this queue."),
+    )
+}

@@ -1,0 +1,73 @@
+//! Queue URLs: every form that AWS and its emulators ever handed out, and bare names (facts, SQS §1.3).
+
+use lambfold_api::{CallContext, Fault};
+use lambfold_types::{AccountId, QueueName, Region, Scope};
+
+use super::faults;
+
+/// The URL of a queue as the caller reaches it.
+pub(super) fn render(ctx: &CallContext, scope: &Scope, name: &QueueName) -> String {
+    format!("{}/{}/{name}", ctx.endpoint, scope.account)
+}
+
+/// Which queue a `QueueUrl` means: account from the path, region from the host or path if it carries one, else both
+/// from the caller's signature. Whatever host it names, the queue is ours.
+pub(super) fn parse(ctx: &CallContext, url: &str) -> Result<(Scope, QueueName), Fault> {
+    let (host, path) = match url.split_once("://") {
+        Some((_, rest)) => rest.split_once('/').unwrap_or((rest, "")),
+        None => ("", url),
+    };
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty()).rev();
+    let name = segments.next().and_then(|name| name.parse().ok()).ok_or_else(faults::no_such_queue)?;
+    let account: Option<AccountId> = segments.next().and_then(|account| account.parse().ok());
+    // LocalStack's `path` strategy: /queue/<region>/<account>/<name>
+    let in_path = segments.next().filter(|_| segments.next() == Some("queue")).and_then(|region| region.parse().ok());
+    let region = in_path.or_else(|| region_of_host(host)).unwrap_or_else(|| ctx.scope.region.clone());
+    Ok((Scope { account: account.unwrap_or(ctx.scope.account), region }, name))
+}
+
+/// `sqs.<region>.…`, `<region>.queue.…`; the legacy `queue.amazonaws.com` is us-east-1.
+fn region_of_host(host: &str) -> Option<Region> {
+    let host = host.split(':').next()?;
+    let mut labels = host.split('.');
+    match (labels.next()?, labels.next()) {
+        ("sqs", Some(region)) if region.contains('-') => region.parse().ok(),
+        (region, Some("queue")) if region.contains('-') => region.parse().ok(),
+        ("queue", Some("amazonaws")) => Some(Region::default_region()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn every_form_finds_its_queue() {
+        let ctx = CallContext::internal("123456789012/eu-west-1".split_once('/').map_or_else(Scope::default, |it| Scope {
+            account: it.0.parse().unwrap(),
+            region: it.1.parse().unwrap(),
+        }), Uuid::nil());
+        for (url, found) in [
+            ("jobs", "123456789012/eu-west-1"),
+            ("/000000000000/jobs", "000000000000/eu-west-1"),
+            ("http://localhost:4566/000000000000/jobs", "000000000000/eu-west-1"),
+            ("http://any.host/000000000000/jobs/", "000000000000/eu-west-1"),
+            ("https://sqs.us-west-2.amazonaws.com/000000000000/jobs", "000000000000/us-west-2"),
+            ("http://sqs.us-west-2.localhost.localstack.cloud:4566/000000000000/jobs", "000000000000/us-west-2"),
+            ("https://us-west-2.queue.amazonaws.com/000000000000/jobs", "000000000000/us-west-2"),
+            ("https://queue.amazonaws.com/000000000000/jobs", "000000000000/us-east-1"),
+            ("http://localhost/queue/us-west-2/000000000000/jobs", "000000000000/us-west-2"),
+            ("http://localhost:9324/queue/jobs", "123456789012/eu-west-1"),
+        ] {
+            let (scope, name) = parse(&ctx, url).unwrap();
+            assert_eq!((scope.to_string().as_str(), name.as_str()), (found, "jobs"), "{url}");
+        }
+        for url in ["", "/", "http://localhost:4566", "http://localhost/000000000000/no good", "http://h/1/a.b"] {
+            assert_eq!(parse(&ctx, url), Err(faults::no_such_queue()), "{url}");
+        }
+    }
+}
