@@ -14,6 +14,7 @@ mod message;
 mod options;
 mod queue;
 mod shard;
+mod sqs;
 pub mod store;
 
 pub use engine::QueueService;
@@ -28,4 +29,5 @@ pub use options::Options;
 pub use queue::{
     CreateOutcome, NewQueue, Queue, QueueCounts, QueueInfo, QueueKind, QueueProperties, QueueSettings,
 };
+pub use sqs::SqsService;
 pub use store::QueueStore;

@@ -45,6 +45,13 @@ pub(crate) use self::load::{Load, Loaded};
 pub(crate) use self::receive::Decision;
 pub(crate) use self::waiters::{Waiter, Waiters};
 
+/// If the clock was set back by more than this since the shard last ran, what it said before is not believed.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
+
+/// The longest that a message can be invisible from any moment on: in flight, and delayed.
+const LONGEST_IN_FLIGHT: Duration = Duration::from_hours(12);
+const LONGEST_DELAY: Duration = Duration::from_mins(15);
+
 /// As many messages are let go for their age in one step; what is left is due at once again.
 const EXPIRE_AT_ONCE: usize = 10_000;
 
@@ -116,7 +123,8 @@ impl Shard {
         settings: QueueSettings,
         now: Timestamp,
     ) -> Self {
-        let now = now.max(head.clock);
+        // Time does not go backwards, but a clock that was wrong once must not stop the queue until it is right.
+        let now = if head.clock <= now + CLOCK_TOLERANCE { now.max(head.clock) } else { now };
         let backlog =
             Backlog::in_store(head.purged_before, head.live.saturating_sub(deliveries.len() as u64));
         let mut index = Index::default();
@@ -126,9 +134,9 @@ impl Shard {
             if row.visible_at <= now {
                 index.insert_due(row.sequence, entry, End::Back);
             } else if row.receive_count == 0 {
-                index.insert_delayed(row.sequence, entry, row.visible_at);
+                index.insert_delayed(row.sequence, entry, row.visible_at.min(now + LONGEST_DELAY));
             } else {
-                index.insert_in_flight(row.sequence, entry, row.visible_at);
+                index.insert_in_flight(row.sequence, entry, row.visible_at.min(now + LONGEST_IN_FLIGHT));
             }
         }
         Self {

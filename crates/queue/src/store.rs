@@ -121,7 +121,7 @@ pub struct ShardHead {
     pub purged_at: Option<Timestamp>,
     /// The number of messages stored and not purged.
     pub live: u64,
-    /// The latest time that any decision of the shard was taken at.
+    /// The time of the last decision that was committed.
     pub clock: Timestamp,
 }
 
@@ -193,7 +193,7 @@ pub struct ShardWrite {
     pub purge: Option<(u64, Timestamp)>,
     /// The sequence of the next message.
     pub next_sequence: u64,
-    /// The latest time of these decisions.
+    /// The time of the last of these decisions.
     pub clock: Timestamp,
 }
 

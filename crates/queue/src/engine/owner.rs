@@ -79,7 +79,9 @@ impl Owner {
                 Err(StoreError::NoSuchShard(_)) => break End::Deleted,
                 Err(error) => {
                     tracing::error!(shard = %self.key, %error, "the shard cannot be taken");
-                    if !self.refuse_until(self.clock.now() + RETAKE, &Error::from(error)).await {
+                    let error = Error::from(error);
+                    waiting.fail(&error);
+                    if !self.refuse_until(self.clock.now() + RETAKE, &error).await {
                         break End::Stopped;
                     }
                     continue;

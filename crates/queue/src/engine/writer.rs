@@ -1,5 +1,8 @@
 //! Group commit: one writer takes the decisions of all shards, commits what waits in one transaction, then answers.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -148,6 +151,11 @@ impl Writer {
         ControlFlow::Continue(())
     }
 
+    /// Whether lately several calls shared a commit.
+    fn expects_more(&self) -> bool {
+        self.usual_calls >= 2 * Self::SCALE
+    }
+
     /// Collects the writes that wait, up to a batch, and the first request that is something else.
     fn gather(
         &self,
@@ -160,7 +168,7 @@ impl Writer {
         let mut batch = vec![first];
         // A lone caller makes batches of one, and so is never kept waiting. Callers that come back as soon as they
         // are answered would otherwise alternate in two half batches, each waiting for the other's commit.
-        let lingers = linger && self.usual_calls >= 2 * Self::SCALE;
+        let lingers = linger && self.expects_more();
         let enough = 2 * self.usual_calls / Self::SCALE;
         let mut waiting: Option<(Instant, Instant)> = None;
         while rows < BATCH_ROWS && bytes < BATCH_BYTES {

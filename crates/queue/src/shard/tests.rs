@@ -234,6 +234,32 @@ fn a_crash_keeps_deadlines_counts_and_handles() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_does_not_stop_the_queue() {
+    let mut rig = Rig::plain();
+    rig.pass(Duration::from_hours(24 * 365));
+    rig.send_committed(&["a", "b", "c"]);
+    rig.receive(1, Some(secs(30))).unwrap();
+    rig.commit();
+    let right = rig.now - Duration::from_hours(24 * 300);
+    rig.now = right;
+    rig.crash();
+    rig.send_committed(&["d"]);
+    let taken = rig.receive(10, Some(secs(30))).unwrap();
+    assert_eq!(sequences(&taken), [2, 3, 4]);
+    assert_eq!(taken[2].sent_at, right);
+    rig.pass(Duration::from_hours(12));
+    assert_eq!(rig.shard.counts(), QueueCounts { visible: 4, in_flight: 0, delayed: 0 });
+    rig.commit();
+    rig.now = rig.now - secs(5);
+    rig.crash();
+    let sent = rig.send_committed(&["e"]);
+    rig.settle();
+    let later = rig.receive(10, None).unwrap();
+    let last = later.iter().find(|taken| taken.sequence == sent[0]).unwrap();
+    assert_eq!(last.sent_at, rig.now + secs(5), "a small step back is waited for");
+}
+
+#[test]
 fn sequences_are_not_reused_after_a_purge_and_a_crash() {
     let mut rig = Rig::plain();
     rig.send_committed(&["a", "b"]);

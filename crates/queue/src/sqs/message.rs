@@ -30,7 +30,6 @@ pub(super) struct Checked {
     pub(super) message: NewMessage,
     pub(super) md5_of_attributes: Option<String>,
     pub(super) md5_of_system_attributes: Option<String>,
-    pub(super) size: usize,
 }
 
 /// Whether the draft came by itself or in a batch: one text differs.
@@ -63,7 +62,8 @@ pub(super) fn check(ctx: &CallContext, draft: Draft, limit: usize, form: Form) -
         return Err(faults::invalid_value(id, "MessageDeduplicationId", reason));
     }
     if let Some(id) = draft.group_id.as_ref().filter(|id| !is_id(id)) {
-        let reason = "MessageGroupId can only include alphanumeric and punctuation characters. 1 to 128 in length.";
+        let reason =
+            "MessageGroupId can only include alphanumeric and punctuation characters. 1 to 128 in length.";
         return Err(faults::invalid_value(id, "MessageGroupId", reason));
     }
     let (sent_trace_header, md5_of_system_attributes) = system_attributes(&draft.system_attributes)?;
@@ -71,14 +71,14 @@ pub(super) fn check(ctx: &CallContext, draft: Draft, limit: usize, form: Form) -
     Ok(Checked {
         md5_of_attributes: digest(&attributes),
         md5_of_system_attributes,
-        size,
         message: NewMessage {
             md5_of_body: digest::body(body.as_bytes()),
             body: Bytes::from(body),
             attributes,
             system: SystemAttributes {
                 sender_id: ctx.principal.to_string(),
-                aws_trace_header: sent_trace_header.or_else(|| trace.map(lambfold_api::TraceContext::to_amzn)),
+                aws_trace_header: sent_trace_header
+                    .or_else(|| trace.map(lambfold_api::TraceContext::to_amzn)),
                 message_group_id: draft.group_id,
                 dead_letter_queue_source_arn: None,
                 trace_parent: trace.map(lambfold_api::TraceContext::to_traceparent),
@@ -111,7 +111,9 @@ fn delay(seconds: i32) -> Result<Duration, Fault> {
     }
 }
 
-fn attributes(given: BTreeMap<String, MessageAttributeValue>) -> Result<BTreeMap<String, MessageAttribute>, Fault> {
+fn attributes(
+    given: BTreeMap<String, MessageAttributeValue>,
+) -> Result<BTreeMap<String, MessageAttribute>, Fault> {
     if given.len() > MOST_ATTRIBUTES {
         return Err(faults::invalid_parameter(format!(
             "Number of message attributes [{}] exceeds the allowed maximum [{MOST_ATTRIBUTES}].",
@@ -133,7 +135,9 @@ fn check_name(name: &str) -> Result<(), Fault> {
         return Err(faults::invalid_parameter("The request must contain non-empty message attribute name."));
     }
     if name.chars().count() > 256 {
-        return Err(faults::invalid_parameter("Message (user) attribute names must be shorter than 256 Bytes"));
+        return Err(faults::invalid_parameter(
+            "Message (user) attribute names must be shorter than 256 Bytes",
+        ));
     }
     // AWS lets accented Latin letters through as well.
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '\u{c0}'..='\u{24f}');
@@ -144,7 +148,12 @@ fn check_name(name: &str) -> Result<(), Fault> {
         ));
     }
     let lower = name.to_ascii_lowercase();
-    if lower.starts_with("aws.") || lower.starts_with("amazon.") || name.starts_with('.') || name.ends_with('.') || name.contains("..") {
+    if lower.starts_with("aws.")
+        || lower.starts_with("amazon.")
+        || name.starts_with('.')
+        || name.ends_with('.')
+        || name.contains("..")
+    {
         return Err(faults::invalid_parameter(
             "You can't use message attribute names beginning with 'AWS.' or 'Amazon.'. These strings are reserved for \
              internal use. Additionally, they cannot start or end with '.'.",
@@ -156,10 +165,14 @@ fn check_name(name: &str) -> Result<(), Fault> {
 fn attribute(name: &str, value: MessageAttributeValue) -> Result<MessageAttribute, Fault> {
     let data_type = value.data_type.unwrap_or_default();
     if data_type.chars().count() > 256 {
-        return Err(faults::invalid_parameter("Message (user) attribute types must be shorter than 256 Bytes"));
+        return Err(faults::invalid_parameter(
+            "Message (user) attribute types must be shorter than 256 Bytes",
+        ));
     }
     if !value.string_list_values.is_empty() || !value.binary_list_values.is_empty() {
-        return Err(faults::invalid_parameter("Message attribute list values in SendMessage operation are not supported."));
+        return Err(faults::invalid_parameter(
+            "Message attribute list values in SendMessage operation are not supported.",
+        ));
     }
     let prefix = data_type.split('.').next().unwrap_or_default();
     let empty = |kind: &str| {
@@ -181,7 +194,8 @@ fn attribute(name: &str, value: MessageAttributeValue) -> Result<MessageAttribut
             AttributeValue::String(text)
         }
         "Binary" => {
-            let bytes = value.binary_value.filter(|bytes| !bytes.is_empty()).ok_or_else(|| empty("Binary"))?;
+            let bytes =
+                value.binary_value.filter(|bytes| !bytes.is_empty()).ok_or_else(|| empty("Binary"))?;
             AttributeValue::Binary(bytes)
         }
         _ => {
@@ -210,11 +224,13 @@ fn system_attributes(
                  type prefixes: String."
             )));
         }
-        let text = value.string_value.as_deref().filter(|text| !text.is_empty() && legal(text)).ok_or_else(|| {
-            faults::invalid_parameter(format!(
-                "Message (system) attribute '{name}' must contain a non-empty value of type 'String'."
-            ))
-        })?;
+        let text = value.string_value.as_deref().filter(|text| !text.is_empty() && legal(text)).ok_or_else(
+            || {
+                faults::invalid_parameter(format!(
+                    "Message (system) attribute '{name}' must contain a non-empty value of type 'String'."
+                ))
+            },
+        )?;
         header = Some(text.to_owned());
     }
     let digest = digest::attributes(header.iter().map(|text| Attribute {
@@ -237,7 +253,9 @@ fn size(name: &str, attribute: &MessageAttribute) -> usize {
 fn legal(text: &str) -> bool {
     // Most bodies are plain ASCII: look at bytes first.
     text.bytes().all(|b| (0x20..0x80).contains(&b) || matches!(b, 9 | 10 | 13))
-        || text.chars().all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..))
+        || text.chars().all(
+            |c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..),
+        )
 }
 
 /// Group and deduplication ids: 1 to 128 visible ASCII characters.
@@ -310,16 +328,27 @@ mod tests {
     fn characters_that_xml_cannot_carry_are_refused() {
         assert_eq!(refusal(draft("tab\tnewline\n\r\u{1F600}\u{e000}")), "accepted");
         for bad in ["\0", "a\u{b}b", "\u{fffe}", "\u{ffff}"] {
-            assert!(refusal(draft(bad)).starts_with("InvalidMessageContents: Invalid characters found."), "{bad:?}");
+            assert!(
+                refusal(draft(bad)).starts_with("InvalidMessageContents: Invalid characters found."),
+                "{bad:?}"
+            );
         }
-        assert_eq!(refusal(draft("")), "MissingParameter: The request must contain the parameter MessageBody.");
+        assert_eq!(
+            refusal(draft("")),
+            "MissingParameter: The request must contain the parameter MessageBody."
+        );
     }
 
     #[test]
     fn attributes_have_the_words_of_aws() {
         assert_eq!(refusal(with("Zähler.a-b_c", "Number.int", "-1.5e3")), "accepted");
         for (name, data_type, text, words) in [
-            ("n", "String", "", "Message (user) attribute 'n' must contain a non-empty value of type 'String'."),
+            (
+                "n",
+                "String",
+                "",
+                "Message (user) attribute 'n' must contain a non-empty value of type 'String'.",
+            ),
             ("n", "Number", "abc", "Can't cast the value of message (user) attribute 'n' to a number."),
             ("n", "string", "v", "The type of message (user) attribute 'n' is invalid."),
             ("a..b", "String", "v", "You can't use message attribute names beginning with 'AWS.'"),
@@ -350,8 +379,14 @@ mod tests {
     fn delays_and_ids_are_bounded() {
         let words = "InvalidParameterValue: Value 901 for parameter DelaySeconds is invalid. Reason: DelaySeconds must be >= 0 and <= 900.";
         assert_eq!(refusal(Draft { delay_seconds: Some(901), ..draft("x") }), words);
-        assert!(refusal(Draft { deduplication_id: Some("d".into()), ..draft("x") }).contains("MessageDeduplicationId"));
-        assert!(refusal(Draft { group_id: Some("ä".into()), ..draft("x") }).contains("MessageGroupId can only include"));
+        assert!(
+            refusal(Draft { deduplication_id: Some("d".into()), ..draft("x") })
+                .contains("MessageDeduplicationId")
+        );
+        assert!(
+            refusal(Draft { group_id: Some("ä".into()), ..draft("x") })
+                .contains("MessageGroupId can only include")
+        );
         assert_eq!(refusal(Draft { group_id: Some("tenant-1".into()), ..draft("x") }), "accepted");
     }
 }

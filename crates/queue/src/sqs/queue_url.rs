@@ -22,7 +22,8 @@ pub(super) fn parse(ctx: &CallContext, url: &str) -> Result<(Scope, QueueName), 
     let name = segments.next().and_then(|name| name.parse().ok()).ok_or_else(faults::no_such_queue)?;
     let account: Option<AccountId> = segments.next().and_then(|account| account.parse().ok());
     // LocalStack's `path` strategy: /queue/<region>/<account>/<name>
-    let in_path = segments.next().filter(|_| segments.next() == Some("queue")).and_then(|region| region.parse().ok());
+    let in_path =
+        segments.next().filter(|_| segments.next() == Some("queue")).and_then(|region| region.parse().ok());
     let region = in_path.or_else(|| region_of_host(host)).unwrap_or_else(|| ctx.scope.region.clone());
     Ok((Scope { account: account.unwrap_or(ctx.scope.account), region }, name))
 }
@@ -47,17 +48,23 @@ mod tests {
 
     #[test]
     fn every_form_finds_its_queue() {
-        let ctx = CallContext::internal("123456789012/eu-west-1".split_once('/').map_or_else(Scope::default, |it| Scope {
-            account: it.0.parse().unwrap(),
-            region: it.1.parse().unwrap(),
-        }), Uuid::nil());
+        let ctx = CallContext::internal(
+            "123456789012/eu-west-1".split_once('/').map_or_else(Scope::default, |it| Scope {
+                account: it.0.parse().unwrap(),
+                region: it.1.parse().unwrap(),
+            }),
+            Uuid::nil(),
+        );
         for (url, found) in [
             ("jobs", "123456789012/eu-west-1"),
             ("/000000000000/jobs", "000000000000/eu-west-1"),
             ("http://localhost:4566/000000000000/jobs", "000000000000/eu-west-1"),
             ("http://any.host/000000000000/jobs/", "000000000000/eu-west-1"),
             ("https://sqs.us-west-2.amazonaws.com/000000000000/jobs", "000000000000/us-west-2"),
-            ("http://sqs.us-west-2.localhost.localstack.cloud:4566/000000000000/jobs", "000000000000/us-west-2"),
+            (
+                "http://sqs.us-west-2.localhost.localstack.cloud:4566/000000000000/jobs",
+                "000000000000/us-west-2",
+            ),
             ("https://us-west-2.queue.amazonaws.com/000000000000/jobs", "000000000000/us-west-2"),
             ("https://queue.amazonaws.com/000000000000/jobs", "000000000000/us-east-1"),
             ("http://localhost/queue/us-west-2/000000000000/jobs", "000000000000/us-west-2"),
@@ -66,7 +73,9 @@ mod tests {
             let (scope, name) = parse(&ctx, url).unwrap();
             assert_eq!((scope.to_string().as_str(), name.as_str()), (found, "jobs"), "{url}");
         }
-        for url in ["", "/", "http://localhost:4566", "http://localhost/000000000000/no good", "http://h/1/a.b"] {
+        for url in
+            ["", "/", "http://localhost:4566", "http://localhost/000000000000/no good", "http://h/1/a.b"]
+        {
             assert_eq!(parse(&ctx, url), Err(faults::no_such_queue()), "{url}");
         }
     }

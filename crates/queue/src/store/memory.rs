@@ -92,7 +92,7 @@ impl Shard {
             self.head.purged_at = Some(at);
         }
         self.head.next_sequence = write.next_sequence;
-        self.head.clock = self.head.clock.max(write.clock);
+        self.head.clock = write.clock;
     }
 }
 

@@ -23,6 +23,11 @@ const SUBMISSIONS: usize = 8;
 /// Rows that may wait to be submitted before the owner takes no more commands.
 const PENDING_ROWS: usize = 8192;
 
+/// For how long mutations may wait for others that somebody waits for, if nobody waits for them: mostly receives,
+/// whose messages are often deleted by then, which saves a commit of two.
+const LINGER: Duration = Duration::from_millis(10);
+const LINGERING_ROWS: usize = 1024;
+
 /// A page of the backlog.
 const PAGE_MESSAGES: usize = 512;
 const PAGE_BYTES: usize = 1 << 20;
@@ -57,6 +62,8 @@ pub(super) struct Tenure {
     notify: mpsc::UnboundedSender<Event>,
     back: mpsc::UnboundedSender<(u64, Vec<Taken>)>,
     timer: Option<(Timestamp, SleepFuture)>,
+    /// Until when mutations that nobody waits for may stay here.
+    linger_until: Option<Timestamp>,
     stopping: bool,
 }
 
@@ -87,6 +94,7 @@ impl Tenure {
             notify,
             back,
             timer: None,
+            linger_until: None,
             stopping: false,
         }
     }
@@ -369,9 +377,10 @@ impl Tenure {
 
     /// Hands what was decided to the writer.
     async fn submit(&mut self, owner: &Owner) -> Result<(), Error> {
-        if self.submitted.len() >= SUBMISSIONS {
+        if self.submitted.len() >= SUBMISSIONS || self.lingers(owner) {
             return Ok(());
         }
+        self.linger_until = None;
         let Some(write) = self.shard.take_write() else {
             // Decisions that changed nothing may rest on ones that are not durable yet.
             let pending = self.pending.drain(..);
@@ -389,8 +398,19 @@ impl Tenure {
         if owner.writer.send(Request::Write(submission)).await { Ok(()) } else { Err(Error::Stopping) }
     }
 
+    /// Whether nobody waits for what was decided, and so it can wait for a while.
+    fn lingers(&mut self, owner: &Owner) -> bool {
+        let rows = self.shard.pending_rows();
+        if rows == 0 || rows > LINGERING_ROWS || !self.pending.is_empty() || self.stopping {
+            return false;
+        }
+        let now = owner.clock.now();
+        now < *self.linger_until.get_or_insert(now + LINGER)
+    }
+
     fn set_timer(&mut self, owner: &Owner) {
-        let Some(deadline) = self.shard.next_deadline() else { return };
+        let deadlines = [self.shard.next_deadline(), self.linger_until];
+        let Some(deadline) = deadlines.into_iter().flatten().min() else { return };
         // A timer that rings too early costs little; one that was set anew at every message would cost more.
         if self.timer.as_ref().is_none_or(|(set, _)| *set > deadline) {
             self.timer = Some((deadline, owner.clock.sleep_until(deadline)));

@@ -1,0 +1,13 @@
+//! SQS as callers know it, on top of the engine: AWS's rules and words, one operation a file.
+
+mod attributes;
+mod batch;
+mod digest;
+mod faults;
+mod message;
+mod operations;
+mod queue_url;
+mod receipt_handle;
+mod service;
+
+pub use service::SqsService;

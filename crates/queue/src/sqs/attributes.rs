@@ -1,0 +1,274 @@
+//! Queue attributes: names, ranges, defaults, and how they depend on each other (facts, SQS §4).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lambfold_api::Fault;
+
+use super::faults;
+use crate::{QueueInfo, QueueProperties};
+
+/// AWS's default and greatest message size: 1 MiB.
+pub(super) const MOST_MESSAGE_BYTES: usize = 1_048_576;
+
+const MAXIMUM_MESSAGE_SIZE: &str = "MaximumMessageSize";
+const POLICY: &str = "Policy";
+const KMS_KEY: &str = "KmsMasterKeyId";
+const KMS_REUSE: &str = "KmsDataKeyReusePeriodSeconds";
+const MANAGED_SSE: &str = "SqsManagedSseEnabled";
+
+/// A settable attribute of standard queues.
+#[derive(Clone, Copy)]
+enum Setting {
+    Delay,
+    MaximumMessageSize,
+    Retention,
+    WaitTime,
+    VisibilityTimeout,
+    Policy,
+    KmsKey,
+    KmsReuse,
+    ManagedSse,
+}
+
+impl Setting {
+    fn of(name: &str) -> Result<Self, Fault> {
+        Ok(match name {
+            "DelaySeconds" => Self::Delay,
+            MAXIMUM_MESSAGE_SIZE => Self::MaximumMessageSize,
+            "MessageRetentionPeriod" => Self::Retention,
+            "ReceiveMessageWaitTimeSeconds" => Self::WaitTime,
+            "VisibilityTimeout" => Self::VisibilityTimeout,
+            POLICY => Self::Policy,
+            KMS_KEY => Self::KmsKey,
+            KMS_REUSE => Self::KmsReuse,
+            MANAGED_SSE => Self::ManagedSse,
+            "DeduplicationScope" | "FifoThroughputLimit" => {
+                return Err(faults::attribute_name(format!(
+                    "You can specify the {name} only when FifoQueue is set to true."
+                )));
+            }
+            // Accepting it without acting on it would lose messages that a user expects to find there.
+            "RedrivePolicy" | "RedriveAllowPolicy" => {
+                return Err(faults::unsupported(format!(
+                    "Lambfold does not support {name} yet; see docs/gaps.md."
+                )));
+            }
+            _ => return Err(faults::unknown_attribute(name)),
+        })
+    }
+}
+
+/// Puts `given` into `properties`, all or nothing.
+pub(super) fn apply(properties: &mut QueueProperties, given: &BTreeMap<String, String>) -> Result<(), Fault> {
+    let given = given.iter().map(|(name, value)| Ok((Setting::of(name)?, name.as_str(), value.as_str())));
+    let given: Vec<_> = given.collect::<Result<_, Fault>>()?;
+    let sets = |wanted: &str| given.iter().find(|(_, name, _)| *name == wanted).map(|(.., value)| *value);
+    let managed = sets(MANAGED_SSE).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    if managed && sets(KMS_KEY).is_some_and(|key| !key.is_empty()) {
+        return Err(faults::attribute_name(
+            "You can use one type of server-side encryption (SSE) at one time. You can either enable KMS SSE or SQS SSE.",
+        ));
+    }
+    let mut changed = properties.clone();
+    for (setting, name, value) in given {
+        set(&mut changed, setting, name, value)?;
+    }
+    *properties = changed;
+    Ok(())
+}
+
+fn set(properties: &mut QueueProperties, setting: Setting, name: &str, value: &str) -> Result<(), Fault> {
+    let number = |min: u64, max: u64| -> Result<u64, Fault> {
+        let number = value.parse().ok().filter(|number| (min..=max).contains(number));
+        number.ok_or_else(|| faults::attribute_value(name))
+    };
+    let seconds = |min, max| number(min, max).map(Duration::from_secs);
+    let kept = &mut properties.attributes;
+    match setting {
+        Setting::Delay => properties.settings.delay = seconds(0, 900)?,
+        Setting::Retention => properties.settings.message_retention_period = seconds(60, 1_209_600)?,
+        Setting::WaitTime => properties.settings.receive_message_wait_time = seconds(0, 20)?,
+        Setting::VisibilityTimeout => properties.settings.visibility_timeout = seconds(0, 43_200)?,
+        Setting::MaximumMessageSize => {
+            let size = number(1024, MOST_MESSAGE_BYTES as u64)?;
+            kept.insert(name.to_owned(), size.to_string());
+        }
+        Setting::Policy if value.is_empty() => _ = kept.remove(name),
+        Setting::Policy => {
+            let policy: serde_json::Value =
+                serde_json::from_str(value).map_err(|_| faults::attribute_value(name))?;
+            if !policy.is_object() {
+                return Err(faults::attribute_value(name));
+            }
+            kept.insert(name.to_owned(), value.to_owned());
+        }
+        Setting::KmsKey if value.is_empty() => _ = kept.remove(name),
+        Setting::KmsKey => {
+            kept.insert(name.to_owned(), value.to_owned());
+            kept.insert(MANAGED_SSE.to_owned(), "false".to_owned());
+        }
+        Setting::KmsReuse => {
+            // The default is not shown, and setting it removes another value.
+            match number(60, 86_400)? {
+                300 => _ = kept.remove(name),
+                period => _ = kept.insert(name.to_owned(), period.to_string()),
+            }
+        }
+        Setting::ManagedSse => {
+            let enabled: bool =
+                value.to_ascii_lowercase().parse().map_err(|_| faults::attribute_value(name))?;
+            if enabled {
+                kept.remove(KMS_KEY);
+            }
+            kept.insert(name.to_owned(), enabled.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// The first attribute, by name, that `given` asks for and `current` has otherwise. Named defaults count as present.
+pub(super) fn conflict(
+    current: &QueueProperties,
+    given: &BTreeMap<String, String>,
+) -> Result<Option<String>, Fault> {
+    let mut wanted = QueueProperties::default();
+    apply(&mut wanted, given)?;
+    let (wanted, current) = (settable(&wanted), settable(current));
+    Ok(given.keys().find(|name| wanted.get(name.as_str()) != current.get(name.as_str())).cloned())
+}
+
+/// The message limit of a queue, in bytes.
+pub(super) fn maximum_message_size(properties: &QueueProperties) -> usize {
+    let kept = properties.attributes.get(MAXIMUM_MESSAGE_SIZE);
+    kept.and_then(|size| size.parse().ok()).unwrap_or(MOST_MESSAGE_BYTES)
+}
+
+/// What GetQueueAttributes answers for `names`.
+pub(super) fn render(
+    info: &QueueInfo,
+    arn: &str,
+    names: &[String],
+) -> Result<BTreeMap<String, String>, Fault> {
+    let mut all = settable(&info.properties);
+    let mut put = |name: &'static str, value: String| all.insert(name, value);
+    put("QueueArn", arn.to_owned());
+    put("CreatedTimestamp", info.created_at.secs().to_string());
+    put("LastModifiedTimestamp", info.modified_at.secs().to_string());
+    put("ApproximateNumberOfMessages", info.counts.visible.to_string());
+    put("ApproximateNumberOfMessagesNotVisible", info.counts.in_flight.to_string());
+    put("ApproximateNumberOfMessagesDelayed", info.counts.delayed.to_string());
+    let mut answer = BTreeMap::new();
+    for name in names {
+        if name == "All" {
+            answer.extend(all.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        } else if let Some(value) = all.get(name.as_str()) {
+            answer.insert(name.clone(), value.clone());
+        } else if !READABLE_WHEN_UNSET.contains(&name.as_str()) {
+            return Err(faults::unknown_attribute(name));
+        }
+    }
+    Ok(answer)
+}
+
+/// Names that may be asked for and answer nothing on a queue that has not set them. The FIFO ones are readable names of
+/// AWS's enum, and absent on a standard queue.
+const READABLE_WHEN_UNSET: [&str; 9] = [
+    POLICY,
+    "RedrivePolicy",
+    "RedriveAllowPolicy",
+    KMS_KEY,
+    KMS_REUSE,
+    "FifoQueue",
+    "ContentBasedDeduplication",
+    "DeduplicationScope",
+    "FifoThroughputLimit",
+];
+
+fn settable(properties: &QueueProperties) -> BTreeMap<&str, String> {
+    let settings = &properties.settings;
+    let seconds = |duration: Duration| duration.as_secs().to_string();
+    let mut all = BTreeMap::from([
+        ("DelaySeconds", seconds(settings.delay)),
+        ("MessageRetentionPeriod", seconds(settings.message_retention_period)),
+        ("ReceiveMessageWaitTimeSeconds", seconds(settings.receive_message_wait_time)),
+        ("VisibilityTimeout", seconds(settings.visibility_timeout)),
+        (MAXIMUM_MESSAGE_SIZE, MOST_MESSAGE_BYTES.to_string()),
+        (MANAGED_SSE, "true".to_owned()),
+    ]);
+    all.extend(properties.attributes.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn refusal(pairs: &[(&str, &str)]) -> String {
+        let mut properties = QueueProperties::default();
+        let fault = apply(&mut properties, &map(pairs)).unwrap_err();
+        assert_eq!(properties, QueueProperties::default(), "a refusal changes nothing");
+        format!("{}: {}", fault.code(), fault.message())
+    }
+
+    #[test]
+    fn ranges_and_names_have_the_words_of_aws() {
+        for (name, value) in [
+            ("DelaySeconds", "901"),
+            ("DelaySeconds", "-1"),
+            ("DelaySeconds", "ten"),
+            ("MaximumMessageSize", "1023"),
+            ("MaximumMessageSize", "1048577"),
+            ("MessageRetentionPeriod", "59"),
+            ("ReceiveMessageWaitTimeSeconds", "21"),
+            ("VisibilityTimeout", "43201"),
+            ("Policy", "not json"),
+            ("SqsManagedSseEnabled", "maybe"),
+        ] {
+            let words = format!("InvalidAttributeValue: Invalid value for the parameter {name}.");
+            assert_eq!(refusal(&[("VisibilityTimeout", "1"), (name, value)]), words);
+        }
+        for name in ["Nonsense", "QueueArn", "CreatedTimestamp", "ContentBasedDeduplication", "FifoQueue"] {
+            assert_eq!(refusal(&[(name, "1")]), format!("InvalidAttributeName: Unknown Attribute {name}."));
+        }
+        assert_eq!(
+            refusal(&[("DeduplicationScope", "queue")]),
+            "InvalidAttributeName: You can specify the DeduplicationScope only when FifoQueue is set to true."
+        );
+        assert!(
+            refusal(&[("KmsMasterKeyId", "k"), ("SqsManagedSseEnabled", "True")])
+                .contains("one type of server-side")
+        );
+        assert!(refusal(&[("RedrivePolicy", "{}")]).contains("does not support RedrivePolicy yet"));
+    }
+
+    #[test]
+    fn encryption_attributes_depend_on_each_other() {
+        let mut properties = QueueProperties::default();
+        apply(
+            &mut properties,
+            &map(&[("KmsMasterKeyId", "alias/k"), ("KmsDataKeyReusePeriodSeconds", "600")]),
+        )
+        .unwrap();
+        assert_eq!(settable(&properties)[MANAGED_SSE], "false");
+        apply(&mut properties, &map(&[("KmsMasterKeyId", ""), ("KmsDataKeyReusePeriodSeconds", "300")]))
+            .unwrap();
+        assert_eq!(settable(&properties)[MANAGED_SSE], "false", "removing the key does not turn it on again");
+        assert!(!settable(&properties).contains_key(KMS_REUSE));
+        apply(&mut properties, &map(&[("SqsManagedSseEnabled", "True")])).unwrap();
+        assert_eq!(settable(&properties)[MANAGED_SSE], "true");
+    }
+
+    #[test]
+    fn only_named_attributes_conflict() {
+        let mut current = QueueProperties::default();
+        apply(&mut current, &map(&[("DelaySeconds", "5")])).unwrap();
+        assert_eq!(conflict(&current, &map(&[])), Ok(None));
+        assert_eq!(conflict(&current, &map(&[("DelaySeconds", "5"), ("VisibilityTimeout", "30")])), Ok(None));
+        assert_eq!(conflict(&current, &map(&[("DelaySeconds", "0")])), Ok(Some("DelaySeconds".to_owned())));
+    }
+}

@@ -1,0 +1,134 @@
+//! ReceiveMessage.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lambfold_api::sqs::{Message, MessageAttributeValue, ReceiveMessageRequest, ReceiveMessageResult};
+use lambfold_api::{CallContext, Fault};
+
+use crate::sqs::message::TRACE_HEADER;
+use crate::sqs::service::{SqsService, fault};
+use crate::sqs::{faults, message, receipt_handle};
+use crate::{AttributeValue, Error, MessageAttribute, ReceiveParams, Received};
+
+pub(in crate::sqs) async fn receive_message(
+    service: &SqsService,
+    ctx: &CallContext,
+    input: ReceiveMessageRequest,
+) -> Result<ReceiveMessageResult, Fault> {
+    let queue = service.queue(ctx, input.queue_url.as_deref())?;
+    let params = params(&input)?;
+    let waits =
+        params.wait_time.unwrap_or(queue.properties().settings.receive_message_wait_time) > Duration::ZERO;
+    let received = match service.engine.receive(&queue, params).await {
+        Err(Error::OverLimit) if waits => Vec::new(),
+        outcome => outcome.map_err(fault(&queue))?,
+    };
+    let wanted = Wanted::of(&input);
+    let messages = received.into_iter().map(|received| render(service, received, &wanted)).collect();
+    Ok(ReceiveMessageResult { messages })
+}
+
+fn params(input: &ReceiveMessageRequest) -> Result<ReceiveParams, Fault> {
+    let ranged = |value: i32, parameter: &str, max: u64, reason: &str| {
+        let seconds = u64::try_from(value).ok().filter(|seconds| *seconds <= max);
+        seconds
+            .map(Duration::from_secs)
+            .ok_or_else(|| faults::invalid_value(&value.to_string(), parameter, reason))
+    };
+    let max = input.max_number_of_messages.unwrap_or(1);
+    let max_messages = usize::try_from(max).ok().filter(|max| (1..=10).contains(max)).ok_or_else(|| {
+        faults::invalid_value(
+            &max.to_string(),
+            "MaxNumberOfMessages",
+            "Must be between 1 and 10, if provided.",
+        )
+    })?;
+    let wait = |value| ranged(value, "WaitTimeSeconds", 20, "Must be >= 0 and <= 20, if provided.");
+    let visible =
+        |value| ranged(value, "VisibilityTimeout", 43_200, "Must be >= 0 and <= 43200, if provided.");
+    Ok(ReceiveParams {
+        max_messages,
+        wait_time: input.wait_time_seconds.map(wait).transpose()?,
+        visibility_timeout: input.visibility_timeout.map(visible).transpose()?,
+    })
+}
+
+/// Which attributes the receiver asked for.
+struct Wanted<'a> {
+    system: Vec<&'a str>,
+    message: &'a [String],
+}
+
+impl<'a> Wanted<'a> {
+    /// `AttributeNames` (old) and `MessageSystemAttributeNames` mean the same and are merged.
+    fn of(input: &'a ReceiveMessageRequest) -> Self {
+        let system = input.attribute_names.iter().chain(&input.message_system_attribute_names);
+        Self { system: system.map(String::as_str).collect(), message: &input.message_attribute_names }
+    }
+
+    fn system(&self, name: &str) -> bool {
+        self.system.iter().any(|wanted| *wanted == "All" || *wanted == name)
+    }
+
+    /// Exact names, everything (`All`, `*`, `.*`), or a prefix before `.*`.
+    fn message(&self, name: &str) -> bool {
+        self.message.iter().any(|wanted| match wanted.as_str() {
+            "All" | "*" | ".*" => true,
+            wanted => {
+                wanted == name || wanted.strip_suffix(".*").is_some_and(|prefix| name.starts_with(prefix))
+            }
+        })
+    }
+}
+
+fn render(service: &SqsService, received: Received, wanted: &Wanted<'_>) -> Message {
+    let handle = receipt_handle::encode(service.engine.mac_keys(), &received.handle);
+    let attributes = system_attributes(&received, wanted);
+    let chosen: BTreeMap<String, MessageAttribute> =
+        received.attributes.into_iter().filter(|(name, _)| wanted.message(name)).collect();
+    Message {
+        message_id: Some(received.message_id.to_string()),
+        receipt_handle: Some(handle),
+        md5_of_body: Some(hex::encode(received.md5_of_body)),
+        // The engine stores what was sent, and that was UTF-8.
+        body: Some(String::from_utf8_lossy(&received.body).into_owned()),
+        attributes,
+        // Over what is returned, not over what was sent.
+        md5_of_message_attributes: message::digest(&chosen),
+        message_attributes: chosen.into_iter().map(|(name, attribute)| (name, value(attribute))).collect(),
+    }
+}
+
+fn system_attributes(received: &Received, wanted: &Wanted<'_>) -> BTreeMap<String, String> {
+    if wanted.system.is_empty() {
+        return BTreeMap::new();
+    }
+    let system = &received.system;
+    [
+        ("SenderId", Some(system.sender_id.clone())),
+        ("SentTimestamp", Some(received.sent_at.millis().to_string())),
+        ("ApproximateReceiveCount", Some(received.receive_count.to_string())),
+        ("ApproximateFirstReceiveTimestamp", Some(received.first_received_at.millis().to_string())),
+        (TRACE_HEADER, system.aws_trace_header.clone()),
+        ("MessageGroupId", system.message_group_id.clone()),
+        ("DeadLetterQueueSourceArn", system.dead_letter_queue_source_arn.clone()),
+    ]
+    .into_iter()
+    .filter(|(name, _)| wanted.system(name))
+    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .collect()
+}
+
+fn value(attribute: MessageAttribute) -> MessageAttributeValue {
+    let (string_value, binary_value) = match attribute.value {
+        AttributeValue::String(text) => (Some(text), None),
+        AttributeValue::Binary(bytes) => (None, Some(bytes)),
+    };
+    MessageAttributeValue {
+        string_value,
+        binary_value,
+        data_type: Some(attribute.data_type),
+        ..MessageAttributeValue::default()
+    }
+}
