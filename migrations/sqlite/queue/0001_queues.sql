@@ -32,7 +32,7 @@ CREATE TABLE shards (
     collected_before INTEGER NOT NULL,      -- and below this their rows are, too
     purged_at        INTEGER,
     live             INTEGER NOT NULL,      -- messages stored and not purged
-    clock            INTEGER NOT NULL,      -- the latest time that a decision was taken at
+    clock            INTEGER NOT NULL,      -- the time of the last decision
     UNIQUE (incarnation, shard)
 ) STRICT;
 

@@ -14,9 +14,9 @@ const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
 const INSERT: &str = "INSERT INTO messages (key, sent_at, record) VALUES ";
 const DELIVER: &str = "INSERT OR REPLACE INTO deliveries \
     (key, sent_at, visible_at, receive_count, first_received_at, last_received_at) VALUES ";
-const ADVANCE: &str = "UPDATE shards SET next_sequence = max(next_sequence, ?3), clock = max(clock, ?4), \
+const ADVANCE: &str = "UPDATE shards SET next_sequence = max(next_sequence, ?3), clock = ?4, \
     live = max(live + ?5 - ?6, 0) WHERE slot = ?1 AND epoch = ?2";
-const PURGE: &str = "UPDATE shards SET next_sequence = max(next_sequence, ?3), clock = max(clock, ?4), \
+const PURGE: &str = "UPDATE shards SET next_sequence = max(next_sequence, ?3), clock = ?4, \
     live = max(?5 - ?6, 0), purged_before = ?7, purged_at = ?8 WHERE slot = ?1 AND epoch = ?2";
 
 /// The texts of the statements that write many rows, by [`SIZES`].
