@@ -1,1 +1,25 @@
-//! lambfold-aws-wire
+//! AWS's wire protocols: bytes to shapes and back, and nothing else. The front door of AWS's services does the same.
+//!
+//! - [`Router`] decides from a request (never from who sent it) which service, protocol and operation it is for.
+//! - [`AwsJson`], [`AwsQuery`] and [`RestJson`] are the protocols, each a
+//!   [`WireCodec`](lambfold_api::wire::WireCodec) that the generated `serve_…` functions call around an operation.
+//! - [`Protocol::fault`] renders an error as each protocol wants it.
+//! - [`sigv4`] reads signatures and has the place where they are verified.
+//!
+//! No rule of a service lives here, no I/O, no clock.
+
+mod fault;
+mod json;
+mod query;
+mod refuse;
+mod rest;
+mod router;
+mod serialization;
+pub mod sigv4;
+mod strict;
+
+pub use fault::{Protocol, in_words_of};
+pub use json::AwsJson;
+pub use query::{AwsQuery, QueryFormat, QueryRequest};
+pub use rest::{RestJson, RestRequest};
+pub use router::{Labels, Refusal, Route, Router};

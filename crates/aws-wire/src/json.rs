@@ -1,0 +1,86 @@
+//! AWS JSON 1.0: the operation in `X-Amz-Target`, one JSON object in, one out (facts: SQS §1.1).
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use lambfold_api::schema::Shape;
+use lambfold_api::wire::WireCodec;
+use lambfold_api::{BoxStream, Fault, Operation};
+
+use crate::serialization;
+use crate::strict::Strict;
+
+/// What AWS JSON 1.0 calls itself.
+pub(crate) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.0");
+
+/// The codec of AWS JSON 1.0. A request is its body.
+#[derive(Clone, Copy, Debug)]
+pub struct AwsJson;
+
+impl WireCodec for AwsJson {
+    type Request = Bytes;
+    type Response = Response<Bytes>;
+
+    fn decode<T: Shape>(&self, _: &'static Operation, request: Bytes) -> Result<T, Fault> {
+        let mut json = serde_json::Deserializer::from_slice(&request);
+        T::deserialize(Strict(&mut json))
+            .and_then(|input| json.end().map(|()| input))
+            .map_err(|error| serialization::fault(&error))
+    }
+
+    fn encode<T: Shape>(&self, _: &'static Operation, output: T) -> Result<Response<Bytes>, Fault> {
+        // Operations without an output shape answer with an empty body.
+        let body = if T::SCHEMA.members.is_empty() {
+            Bytes::new()
+        } else {
+            serde_json::to_vec(&output).map_err(|_| Fault::internal())?.into()
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = StatusCode::OK;
+        response.headers_mut().insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        Ok(response)
+    }
+
+    fn encode_stream<T: prost::Message + 'static>(
+        &self,
+        operation: &'static Operation,
+        _: BoxStream<Result<T, Fault>>,
+    ) -> Result<Response<Bytes>, Fault> {
+        Err(Fault::planned(operation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lambfold_api::sqs::{
+        CreateQueueResult, DeleteMessageResponse, ReceiveMessageResult, SQS_CREATE_QUEUE, SQS_DELETE_MESSAGE,
+        SQS_RECEIVE_MESSAGE, SQS_SEND_MESSAGE, SendMessageRequest,
+    };
+
+    use super::*;
+
+    #[test]
+    fn an_input_is_one_json_object() {
+        let body = r#"{"QueueUrl":"http://localhost:4566/000000000000/jobs","MessageBody":"a\u0000\ud83d\ude00","DelaySeconds":-1,
+            "MessageAttributes":{"k":{"DataType":"Binary","BinaryValue":"AQI="}}}"#;
+        let input: SendMessageRequest =
+            AwsJson.decode(&SQS_SEND_MESSAGE, Bytes::from_static(body.as_bytes())).unwrap();
+        assert_eq!(input.message_body.as_deref(), Some("a\0😀"));
+        assert_eq!(input.delay_seconds, Some(-1));
+        assert_eq!(input.message_attributes["k"].binary_value.as_deref(), Some(&[1, 2][..]));
+        let trailing: Result<SendMessageRequest, _> =
+            AwsJson.decode(&SQS_SEND_MESSAGE, Bytes::from_static(b"{} {}"));
+        assert_eq!(trailing.unwrap_err().code(), "SerializationException");
+    }
+
+    #[test]
+    fn what_is_absent_is_left_out() {
+        let answer = AwsJson.encode(&SQS_RECEIVE_MESSAGE, ReceiveMessageResult::default()).unwrap();
+        assert_eq!(answer.body(), "{}");
+        let answer = AwsJson.encode(&SQS_DELETE_MESSAGE, DeleteMessageResponse {}).unwrap();
+        assert_eq!(answer.body(), "");
+        let output = CreateQueueResult { queue_url: Some("http://h/1/q".into()) };
+        let answer = AwsJson.encode(&SQS_CREATE_QUEUE, output).unwrap();
+        assert_eq!(answer.body(), r#"{"QueueUrl":"http://h/1/q"}"#);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/x-amz-json-1.0");
+    }
+}
