@@ -1,1 +1,35 @@
-//! lambfold-worker
+//! Execution environments: a function's code in a sandbox, a runtime that is given one invocation after another, and
+//! all that AWS promises around it. AWS calls this part the workers.
+//!
+//! [`WorkerHandle`] is the [`Worker`](lambfold_api::worker::Worker) service. Each environment is one task, started by
+//! its first invocation; it serves one version of one function for its life. The way of an invocation: `service`
+//! finds or makes the environment, `launch` starts a sandbox for it, `environment` waits for init, delivers events
+//! through the `runtime_api` and words what went wrong.
+//!
+//! Not here: which environment takes an invocation (the dispatcher decides), isolation (`lambfold-sandbox`), what a
+//! runtime does inside (`runtimes/`), and the extensions and telemetry APIs (docs/gaps.md).
+
+mod civil_time;
+mod environment;
+mod error;
+mod failure;
+mod interpreter;
+mod launch;
+mod log;
+mod metrics;
+mod options;
+mod packages;
+mod platform_log;
+mod registry;
+mod relay;
+mod running;
+mod runtime_api;
+mod runtime_files;
+mod service;
+mod variables;
+
+pub use error::Error;
+pub use interpreter::Interpreters;
+pub use metrics::Metrics;
+pub use options::Options;
+pub use service::{Parts, WorkerHandle, WorkerService};

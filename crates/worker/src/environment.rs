@@ -1,0 +1,186 @@
+//! One execution environment: it is started for its first invocation, serves one after another, and ends when it
+//! failed, was idle for too long, or is no longer wanted (facts: execution environment §5).
+
+mod init;
+mod invoke;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lambfold_api::control::FunctionVersion;
+use lambfold_api::worker::InvokeResponse;
+use lambfold_api::{Fault, TraceContext};
+use lambfold_types::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::{cut_off, environment_gone};
+use crate::launch::Launcher;
+use crate::log::FunctionLog;
+use crate::metrics::Metrics;
+use crate::platform_log::PlatformLog;
+use crate::registry::Entry;
+use crate::running::{Happening, Running};
+
+/// An invocation on its way to an environment.
+pub(crate) struct Invocation {
+    pub(crate) request_id: String,
+    pub(crate) payload: Bytes,
+    pub(crate) invoked_function_arn: String,
+    pub(crate) client_context: String,
+    pub(crate) trace_header: String,
+    pub(crate) log_tail: bool,
+    pub(crate) trace: Option<TraceContext>,
+    reply: oneshot::Sender<Result<InvokeResponse, Fault>>,
+    /// Once set, nobody may run it again.
+    started: Arc<AtomicBool>,
+}
+
+/// Where the answer to an [`Invocation`] arrives.
+pub(crate) struct Pending {
+    answer: oneshot::Receiver<Result<InvokeResponse, Fault>>,
+    started: Arc<AtomicBool>,
+}
+
+impl Invocation {
+    /// One of `request`, and where its answer will come.
+    pub(crate) fn new(
+        request: lambfold_api::worker::InvokeRequest,
+        trace_header: String,
+        trace: Option<TraceContext>,
+    ) -> (Self, Pending) {
+        let (reply, answer) = oneshot::channel();
+        let started = Arc::new(AtomicBool::new(false));
+        let invocation = Self {
+            request_id: request.request_id,
+            payload: request.payload,
+            invoked_function_arn: request.invoked_function_arn,
+            client_context: request.client_context,
+            trace_header,
+            log_tail: request.log_tail,
+            trace,
+            reply,
+            started: Arc::clone(&started),
+        };
+        (invocation, Pending { answer, started })
+    }
+}
+
+impl Pending {
+    /// Waits for the answer. An environment that goes away leaves one of two faults, by whether it had begun.
+    pub(crate) async fn answer(self) -> Result<InvokeResponse, Fault> {
+        match self.answer.await {
+            Ok(answer) => answer,
+            Err(_) if self.started.load(Ordering::Acquire) => Err(cut_off()),
+            Err(_) => Err(environment_gone()),
+        }
+    }
+}
+
+/// An invocation that has begun.
+struct Turn {
+    invocation: Invocation,
+    began: Instant,
+    deadline: Timestamp,
+    /// Zero for a warm one.
+    init_us: u64,
+}
+
+/// The environment's own task.
+pub(crate) struct Environment {
+    launcher: Arc<Launcher>,
+    metrics: Metrics,
+    entry: Arc<Entry>,
+    function: Arc<FunctionVersion>,
+    invocations: mpsc::Receiver<Invocation>,
+    log: FunctionLog,
+    platform: PlatformLog,
+}
+
+impl Environment {
+    pub(crate) fn new(
+        launcher: Arc<Launcher>,
+        metrics: Metrics,
+        entry: Arc<Entry>,
+        function: FunctionVersion,
+        invocations: mpsc::Receiver<Invocation>,
+    ) -> Self {
+        let function = Arc::new(function);
+        Self {
+            launcher,
+            metrics,
+            entry,
+            log: FunctionLog::new(Arc::clone(&function)),
+            platform: PlatformLog::new(&function),
+            function,
+            invocations,
+        }
+    }
+
+    /// Lives until there is a reason to end. The first invocation is in the channel already.
+    pub(crate) async fn run(mut self) {
+        let born = self.launcher.clock.now();
+        let Some(first) = self.invocations.recv().await else { return };
+        self.entry.busy();
+        let Some((mut running, turn)) = self.start(first).await else { return };
+        let mut alive = self.serve(&mut running, turn).await;
+        while alive {
+            let Some(next) = self.wait(&mut running, born).await else { break };
+            self.entry.busy();
+            let turn = self.begin(next, 0);
+            alive = self.serve(&mut running, turn).await;
+        }
+        tracing::debug!(
+            environment = self.entry.id(),
+            "function.name" = %self.function.function_name,
+            "an execution environment ends"
+        );
+        // What is still in the channel has not started; its sender learns that from the channel's end.
+    }
+
+    /// Waits for an invocation. `None` when it is time to end.
+    async fn wait(&mut self, running: &mut Running, born: Timestamp) -> Option<Invocation> {
+        let Launcher { clock, options, .. } = &*self.launcher;
+        let end = (clock.now() + options.idle).min(born + options.max_age);
+        let mut idle = clock.sleep_until(end);
+        loop {
+            tokio::select! {
+                biased;
+                invocation = self.invocations.recv() => return invocation,
+                () = self.entry.retire.cancelled() => return None,
+                happening = running.happening(&mut self.log, &mut idle, &**clock) => match happening {
+                    Happening::Exited(exit) => {
+                        tracing::debug!(environment = self.entry.id(), ?exit, "an idle environment's process ended");
+                        return None;
+                    }
+                    Happening::Deadline => return None,
+                    // Only answers and calls of `next` make events, and neither comes without an invocation.
+                    Happening::Api(event) => tracing::debug!(?event, "an idle runtime spoke"),
+                },
+            }
+        }
+    }
+
+    /// Opens an invocation's part of the log.
+    fn begin(&mut self, invocation: Invocation, init_us: u64) -> Turn {
+        invocation.started.store(true, Ordering::Release);
+        let now = self.launcher.clock.now();
+        self.log.begin(&invocation.request_id, invocation.log_tail);
+        if self.log.wants_platform_lines()
+            && let Some(line) = self.platform.start(&invocation.request_id, now)
+        {
+            self.log.platform(&line);
+        }
+        let deadline = now + self.timeout();
+        Turn { invocation, began: Instant::now(), deadline, init_us }
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.function.timeout_seconds.max(1).into())
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,184 @@
+//! Init: up to 10 seconds before the first invocation; if it fails, once more inside that invocation and on its time
+//! ("suppressed init"), whose failure then is the answer.
+
+use std::time::Instant;
+
+use lambfold_api::worker::InvokeResponse;
+use lambfold_sandbox::Exit;
+use lambfold_telemetry::span;
+use lambfold_types::Timestamp;
+use tracing::Instrument;
+
+use super::{Environment, Invocation, Turn, micros};
+use crate::error::LaunchError;
+use crate::failure::Failure;
+use crate::metrics::InvocationOutcome;
+use crate::platform_log::Report;
+use crate::running::{Happening, Running};
+use crate::runtime_api::{ApiEvent, FunctionError};
+
+/// How init failed.
+enum InitFailure {
+    /// By the platform's judgement.
+    Platform(Failure),
+    /// By the runtime's own words.
+    Reported(FunctionError),
+    /// Its time was over.
+    TimedOut,
+}
+
+impl InitFailure {
+    fn status(&self) -> &'static str {
+        if matches!(self, Self::TimedOut) { "timeout" } else { "error" }
+    }
+
+    fn error_type(&self) -> Option<&str> {
+        match self {
+            Self::Platform(failure) => Some(failure.report_type),
+            Self::Reported(error) => Some(&error.error_type),
+            Self::TimedOut => None,
+        }
+    }
+}
+
+impl Environment {
+    /// Starts the function for its first invocation. `None` if that has been answered with the failure to do so.
+    pub(super) async fn start(&mut self, first: Invocation) -> Option<(Running, Turn)> {
+        let began = Instant::now();
+        let span = span!(
+            first.trace, "worker.init",
+            "faas.name" = %self.function.function_name,
+            "faas.version" = %self.function.version,
+            "faas.coldstart" = true,
+        );
+        let until = self.launcher.clock.now() + self.launcher.options.init_limit;
+        let outcome = self.init(until).instrument(span).await;
+        let init_us = micros(began.elapsed());
+        match outcome {
+            Ok(Ok(running)) => {
+                self.metrics.init_seconds.observe(began.elapsed().as_secs_f64());
+                let turn = self.begin(first, init_us);
+                Some((running, turn))
+            }
+            Ok(Err(failure)) => {
+                self.metrics.init_failures.inc();
+                self.log_init("init", &failure, init_us);
+                self.start_again(first).await
+            }
+            Err(error) => {
+                self.cannot_launch(first, &error);
+                None
+            }
+        }
+    }
+
+    /// The suppressed init.
+    async fn start_again(&mut self, first: Invocation) -> Option<(Running, Turn)> {
+        let turn = self.begin(first, 0);
+        let failure = match self.init(turn.deadline).await {
+            Ok(Ok(running)) => {
+                let init_us = micros(turn.began.elapsed());
+                let now = self.launcher.clock.now();
+                self.log.platform(&self.platform.init_report(init_us, "invoke", "success", None, now));
+                return Some((running, turn));
+            }
+            Ok(Err(failure)) => failure,
+            Err(error) => {
+                self.cannot_launch(turn.invocation, &error);
+                return None;
+            }
+        };
+        self.log_init("invoke", &failure, micros(turn.began.elapsed()));
+        let request_id = turn.invocation.request_id.clone();
+        let (payload, error_type, outcome) = match failure {
+            InitFailure::Reported(error) => (error.body, error.error_type, InvocationOutcome::InitError),
+            InitFailure::Platform(failure) => {
+                (failure.payload(&request_id), failure.report_type.to_owned(), InvocationOutcome::InitError)
+            }
+            InitFailure::TimedOut => {
+                let failure = Failure::timed_out(self.function.timeout_seconds);
+                self.log_timeout(&request_id);
+                (failure.payload(&request_id), failure.report_type.to_owned(), InvocationOutcome::Timeout)
+            }
+        };
+        self.metrics.invocation(outcome);
+        let status = if outcome == InvocationOutcome::Timeout { "timeout" } else { "error" };
+        let duration_us = micros(turn.began.elapsed());
+        let report =
+            Report { duration_us, status: Some(status), error_type: Some(&error_type), ..Report::default() };
+        self.log_report(&request_id, &report);
+        let log_tail = self.log.end().into();
+        let response = InvokeResponse {
+            payload,
+            function_error: "Unhandled".to_owned(),
+            error_type,
+            log_tail,
+            environment_gone: true,
+            init_duration_us: 0,
+            duration_us,
+        };
+        // The caller may have gone.
+        let _ = turn.invocation.reply.send(Ok(response));
+        None
+    }
+
+    /// One attempt: from nothing to the runtime's first `next`.
+    async fn init(&mut self, until: Timestamp) -> Result<Result<Running, InitFailure>, LaunchError> {
+        let launcher = std::sync::Arc::clone(&self.launcher);
+        let mut running = match launcher.launch(&self.function).await {
+            Ok(running) => running,
+            Err(LaunchError::Function(failure)) => return Ok(Err(InitFailure::Platform(failure))),
+            Err(error) => return Err(error),
+        };
+        let mut deadline = launcher.clock.sleep_until(until);
+        let failure = loop {
+            match running.happening(&mut self.log, &mut deadline, &*launcher.clock).await {
+                Happening::Api(ApiEvent::InitDone) => {
+                    self.limit_cpu(&running).await;
+                    running.drain(&mut self.log);
+                    return Ok(Ok(running));
+                }
+                Happening::Api(ApiEvent::InitError(error)) => break InitFailure::Reported(error),
+                Happening::Api(_) => {}
+                Happening::Exited(Exit { status, oom, .. }) => {
+                    break InitFailure::Platform(Failure::exited(status, oom));
+                }
+                Happening::Deadline => break InitFailure::TimedOut,
+            }
+        };
+        running.drain(&mut self.log);
+        Ok(Err(failure))
+    }
+
+    /// After init the function gets the CPU share of its memory, if that is wanted: 1769 MB is one CPU.
+    async fn limit_cpu(&self, running: &Running) {
+        if !self.launcher.options.limit_cpu {
+            return;
+        }
+        let millis = (u64::from(self.function.memory_size_mb) * 1000).div_ceil(1769);
+        let millis = Some(u32::try_from(millis).unwrap_or(u32::MAX));
+        if let Err(error) = running.sandbox.set_cpu_millis(millis).await {
+            tracing::warn!(%error, environment = self.entry.id(), "cannot limit the CPU share");
+        }
+    }
+
+    /// Not the function's doing: a fault, logged here.
+    fn cannot_launch(&mut self, invocation: Invocation, error: &LaunchError) {
+        self.metrics.launch_failures.inc();
+        let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        tracing::error!(
+            %error,
+            source,
+            "request.id" = %invocation.request_id,
+            "function.name" = %self.function.function_name,
+            "cannot start an execution environment"
+        );
+        let _ = invocation.reply.send(Err(error.fault()));
+    }
+
+    fn log_init(&mut self, phase: &str, failure: &InitFailure, init_us: u64) {
+        let now = self.launcher.clock.now();
+        let line = self.platform.init_report(init_us, phase, failure.status(), failure.error_type(), now);
+        self.log.platform(&line);
+    }
+}

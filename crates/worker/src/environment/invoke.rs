@@ -1,0 +1,271 @@
+//! One invocation in an initialised environment: event in, answer or failure out, and what comes after the answer.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lambfold_api::worker::InvokeResponse;
+use lambfold_sandbox::Exit;
+use lambfold_types::Timestamp;
+
+use super::{Environment, Turn, micros};
+use crate::civil_time::iso;
+use crate::failure::{self, Failure};
+use crate::metrics::InvocationOutcome;
+use crate::platform_log::Report;
+use crate::running::{Happening, Running};
+use crate::runtime_api::{Answer, ApiEvent, Delivery, MAX_ANSWER_BYTES};
+
+/// How long an invoker who wants the log waits for the runtime to come back, so that REPORT tells all.
+const TAIL_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How the function's part ended.
+enum Ending {
+    Answered(Answer),
+    Exited(Exit),
+    TimedOut,
+}
+
+/// What came after the answer.
+enum Aftermath {
+    /// The runtime is in `next` again.
+    Ready,
+    Exited(Exit),
+    TimedOut,
+}
+
+/// The answer in the invoker's terms.
+struct Outcome {
+    payload: Bytes,
+    /// Empty when the function succeeded.
+    error_type: String,
+    failed: bool,
+}
+
+impl Environment {
+    /// Serves one invocation. True if the environment can take another.
+    pub(super) async fn serve(&mut self, running: &mut Running, turn: Turn) -> bool {
+        if !running.deliver(self.delivery(&turn)) {
+            // Only a ready environment is given invocations.
+            tracing::error!(environment = self.entry.id(), "an environment that was ready is not");
+            return false;
+        }
+        match self.ending(running, turn.deadline).await {
+            Ending::Answered(answer) => self.answered(running, turn, answer).await,
+            Ending::Exited(exit) => {
+                let failure = Failure::exited(exit.status, exit.oom);
+                self.failed(running, turn, &failure, exit.memory_peak).await;
+                false
+            }
+            Ending::TimedOut => {
+                let failure = Failure::timed_out(self.function.timeout_seconds);
+                self.failed(running, turn, &failure, None).await;
+                false
+            }
+        }
+    }
+
+    async fn ending(&mut self, running: &mut Running, until: Timestamp) -> Ending {
+        let clock = std::sync::Arc::clone(&self.launcher.clock);
+        let mut deadline = clock.sleep_until(until);
+        loop {
+            match running.happening(&mut self.log, &mut deadline, &*clock).await {
+                Happening::Api(ApiEvent::Answer(answer)) => return Ending::Answered(answer),
+                Happening::Api(_) => {}
+                Happening::Exited(exit) => return Ending::Exited(exit),
+                Happening::Deadline => return Ending::TimedOut,
+            }
+        }
+    }
+
+    async fn aftermath(&mut self, running: &mut Running, until: Timestamp) -> Aftermath {
+        let clock = std::sync::Arc::clone(&self.launcher.clock);
+        let mut deadline = clock.sleep_until(until);
+        loop {
+            match running.happening(&mut self.log, &mut deadline, &*clock).await {
+                Happening::Api(ApiEvent::InvocationDone) => {
+                    running.drain(&mut self.log);
+                    return Aftermath::Ready;
+                }
+                Happening::Api(_) => {}
+                Happening::Exited(exit) => return Aftermath::Exited(exit),
+                Happening::Deadline => return Aftermath::TimedOut,
+            }
+        }
+    }
+
+    /// The caller has its answer at once, and the log with it if it wants that; the environment is free when the
+    /// runtime has come back.
+    async fn answered(&mut self, running: &mut Running, turn: Turn, answer: Answer) -> bool {
+        running.drain(&mut self.log);
+        let Turn { invocation, began, deadline, init_us } = turn;
+        let outcome = outcome(answer, &invocation.request_id);
+        let kind = if outcome.failed { InvocationOutcome::FunctionError } else { InvocationOutcome::Success };
+        self.metrics.invocation(kind);
+        let mut response = InvokeResponse {
+            payload: outcome.payload,
+            function_error: if outcome.failed { "Unhandled".to_owned() } else { String::new() },
+            error_type: outcome.error_type.clone(),
+            log_tail: Bytes::new(),
+            environment_gone: false,
+            init_duration_us: init_us,
+            duration_us: micros(began.elapsed()),
+        };
+        let wants_tail = invocation.log_tail;
+        let (mut aftermath, mut reply) = (None, Some(invocation.reply));
+        if wants_tail {
+            let patience = (self.launcher.clock.now() + TAIL_PATIENCE).min(deadline);
+            aftermath = Some(self.aftermath(running, patience).await);
+        } else if let Some(reply) = reply.take() {
+            // The caller may have gone; the function runs on all the same.
+            let _ = reply.send(Ok(std::mem::take(&mut response)));
+        }
+        if aftermath.is_none() {
+            aftermath = Some(self.aftermath(running, deadline).await);
+        }
+        let status = match &aftermath {
+            Some(Aftermath::Exited(_)) => Some("error"),
+            Some(Aftermath::TimedOut) if !wants_tail => Some("timeout"),
+            _ => None,
+        };
+        if self.log.wants_platform_lines() {
+            let memory_peak_bytes = match &aftermath {
+                Some(Aftermath::Exited(exit)) => exit.memory_peak,
+                _ => running.sandbox.memory_peak().await,
+            };
+            let report = Report {
+                duration_us: micros(began.elapsed()),
+                init_us,
+                memory_peak_bytes: memory_peak_bytes.unwrap_or_default(),
+                status,
+                error_type: outcome.failed.then_some(outcome.error_type.as_str()),
+            };
+            self.log_report(&invocation.request_id, &report);
+        }
+        response.log_tail = self.log.end().into();
+        response.environment_gone = matches!(aftermath, Some(Aftermath::Exited(_)));
+        if let Some(reply) = reply.take() {
+            let _ = reply.send(Ok(response));
+            if matches!(aftermath, Some(Aftermath::TimedOut)) {
+                // Patience for the log is over, the function's own time may not be.
+                aftermath = Some(self.aftermath(running, deadline).await);
+            }
+        }
+        let alive = matches!(aftermath, Some(Aftermath::Ready));
+        if alive {
+            self.entry.idle();
+        }
+        alive
+    }
+
+    /// The platform words the answer. It goes out first; the environment ends when its value is dropped.
+    async fn failed(
+        &mut self,
+        running: &mut Running,
+        turn: Turn,
+        failure: &Failure,
+        memory_peak: Option<u64>,
+    ) {
+        running.drain(&mut self.log);
+        let Turn { invocation, began, init_us, .. } = turn;
+        let request_id = &invocation.request_id;
+        let timed_out = failure.error_type == "Sandbox.Timedout";
+        self.metrics.invocation(if timed_out {
+            InvocationOutcome::Timeout
+        } else {
+            InvocationOutcome::Crash
+        });
+        let limit_us = u64::from(self.function.timeout_seconds) * 1_000_000;
+        let duration_us = if timed_out { limit_us } else { micros(began.elapsed()) };
+        if self.log.wants_platform_lines() {
+            let memory_peak = match memory_peak {
+                None if timed_out => running.sandbox.memory_peak().await,
+                known => known,
+            };
+            if timed_out {
+                self.log_timeout(request_id);
+            } else {
+                self.log.platform(&format!("{}\n{}", failure.message(request_id), failure.error_type));
+            }
+            let report = Report {
+                duration_us,
+                init_us,
+                memory_peak_bytes: memory_peak.unwrap_or_default(),
+                status: Some(if timed_out { "timeout" } else { "error" }),
+                error_type: (!timed_out).then_some(failure.report_type),
+            };
+            self.log_report(request_id, &report);
+        }
+        let response = InvokeResponse {
+            payload: failure.payload(request_id),
+            function_error: "Unhandled".to_owned(),
+            error_type: failure.report_type.to_owned(),
+            log_tail: self.log.end().into(),
+            environment_gone: true,
+            init_duration_us: init_us,
+            duration_us,
+        };
+        let _ = invocation.reply.send(Ok(response));
+    }
+
+    pub(super) fn log_timeout(&mut self, request_id: &str) {
+        let now = iso(self.launcher.clock.now());
+        let text = failure::timeout_text(self.function.timeout_seconds);
+        self.log.platform(&format!("{now} {request_id} {text}\n"));
+    }
+
+    pub(super) fn log_report(&mut self, request_id: &str, report: &Report<'_>) {
+        if let Some(line) = self.platform.end(request_id) {
+            self.log.platform(&line);
+        }
+        if let Some(line) = self.platform.report(request_id, report, self.launcher.clock.now()) {
+            self.log.platform(&line);
+        }
+    }
+
+    /// The HTTP answer to `next` (facts: execution environment §1.1). What is empty is left out.
+    fn delivery(&self, turn: &Turn) -> Delivery {
+        let invocation = &turn.invocation;
+        let mut head = String::with_capacity(512);
+        head.push_str("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n");
+        let deadline = turn.deadline.millis().to_string();
+        let headers = [
+            ("Lambda-Runtime-Aws-Request-Id", invocation.request_id.as_str()),
+            ("Lambda-Runtime-Deadline-Ms", deadline.as_str()),
+            ("Lambda-Runtime-Invoked-Function-Arn", invocation.invoked_function_arn.as_str()),
+            ("Lambda-Runtime-Trace-Id", invocation.trace_header.as_str()),
+            ("Lambda-Runtime-Client-Context", invocation.client_context.as_str()),
+        ];
+        for (name, value) in headers {
+            // Control characters would end the header; the dispatcher lets none through.
+            if !value.is_empty() && !value.bytes().any(|byte| byte.is_ascii_control()) {
+                let _ = write!(head, "{name}: {value}\r\n");
+            }
+        }
+        let _ = write!(head, "Content-Length: {}\r\n\r\n", invocation.payload.len());
+        Delivery {
+            request_id: invocation.request_id.clone(),
+            head: head.into(),
+            payload: invocation.payload.clone(),
+        }
+    }
+}
+
+fn outcome(answer: Answer, request_id: &str) -> Outcome {
+    let platform = |failure: Failure| Outcome {
+        payload: failure.payload(request_id),
+        error_type: failure.report_type.to_owned(),
+        failed: true,
+    };
+    match answer {
+        Answer::Response(payload) => Outcome { payload, error_type: String::new(), failed: false },
+        Answer::Error(error) => Outcome { payload: error.body, error_type: error.error_type, failed: true },
+        Answer::TooLarge => Outcome {
+            payload: failure::response_too_large(MAX_ANSWER_BYTES),
+            error_type: "Function.ResponseSizeTooLarge".to_owned(),
+            failed: true,
+        },
+        Answer::Truncated => platform(Failure::truncated_response()),
+        Answer::InvalidMode => platform(Failure::invalid_response_mode()),
+    }
+}

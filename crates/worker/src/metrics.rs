@@ -1,0 +1,71 @@
+//! What a worker counts. Labels are outcomes only: never a function.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// The worker's metrics; clones share the counts.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(crate) invocations: Family<InvocationLabels, Counter>,
+    pub(crate) environments: Gauge,
+    pub(crate) init_seconds: Histogram,
+    pub(crate) init_failures: Counter,
+    pub(crate) launch_failures: Counter,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct InvocationLabels {
+    pub(crate) outcome: InvocationOutcome,
+}
+
+/// How an invocation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum InvocationOutcome {
+    Success,
+    FunctionError,
+    Timeout,
+    Crash,
+    InitError,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            invocations: Family::default(),
+            environments: Gauge::default(),
+            init_seconds: Histogram::new(exponential_buckets(0.005, 2.0, 12)),
+            init_failures: Counter::default(),
+            launch_failures: Counter::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers the metrics under `worker_…`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("worker");
+        registry.register("invocations", "Invocations by how they ended", metrics.invocations.clone());
+        registry.register("environments", "Execution environments", metrics.environments.clone());
+        registry.register(
+            "init_seconds",
+            "Time from nothing to the first next",
+            metrics.init_seconds.clone(),
+        );
+        registry.register("init_failures", "Init phases that failed", metrics.init_failures.clone());
+        registry.register(
+            "launch_failures",
+            "Environments that could not be started, through no fault of the function",
+            metrics.launch_failures.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn invocation(&self, outcome: InvocationOutcome) {
+        self.invocations.get_or_create(&InvocationLabels { outcome }).inc();
+    }
+}

@@ -1,0 +1,219 @@
+//! The Runtime API, version 2018-06-01, of one execution environment (facts: execution environment §1).
+//!
+//! Connections come and go as clients like; the environment is known by its listener. What runtimes say becomes
+//! [`ApiEvent`]s for the environment's own task.
+
+mod connection;
+pub(crate) mod http;
+mod state;
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lambfold_types::Clock;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use self::http::Connection;
+use self::state::{Next, Phase, Refusal, RuntimeState};
+
+/// What the answer to an invocation may hold: 6 MiB and a little, as AWS's manager allows.
+pub(crate) const MAX_ANSWER_BYTES: usize = 6_291_556;
+/// Connections of one environment at once; further ones wait to be accepted.
+const MAX_CONNECTIONS: usize = 128;
+/// After a failed accept: the process is out of file descriptors, most likely.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// What the runtime did.
+#[derive(Debug)]
+pub(crate) enum ApiEvent {
+    /// It asked for its first invocation.
+    InitDone,
+    /// It could not load the function.
+    InitError(FunctionError),
+    /// It answered the invocation.
+    Answer(Answer),
+    /// It asked for another one.
+    InvocationDone,
+}
+
+/// An error in the words of the runtime.
+#[derive(Clone, Debug)]
+pub(crate) struct FunctionError {
+    /// The body as it was posted.
+    pub(crate) body: Bytes,
+    /// `Category.Reason`, for REPORT and telemetry.
+    pub(crate) error_type: String,
+}
+
+/// The answer to an invocation.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The handler's result.
+    Response(Bytes),
+    /// The handler failed.
+    Error(FunctionError),
+    /// The result is over the limit.
+    TooLarge,
+    /// The connection broke within the answer.
+    Truncated,
+    /// It named a response mode that there is not.
+    InvalidMode,
+}
+
+/// An invocation as it goes to the runtime.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) request_id: String,
+    /// The HTTP answer to `next` up to the body.
+    pub(crate) head: Bytes,
+    pub(crate) payload: Bytes,
+}
+
+/// Serves one environment; stops, and closes every connection, when dropped.
+pub(crate) struct RuntimeApi {
+    link: Arc<Link>,
+    events: mpsc::UnboundedReceiver<ApiEvent>,
+    _server: JoinSet<()>,
+}
+
+/// What the connections share.
+struct Link {
+    inner: Mutex<Inner>,
+    // Bounded by the state machine: it makes an event only on a transition, and most of those the platform starts.
+    events: mpsc::UnboundedSender<ApiEvent>,
+}
+
+struct Inner {
+    state: RuntimeState,
+    /// The connection that waits in `next`.
+    waiting: Option<oneshot::Sender<Arc<Delivery>>>,
+    /// What is not yet known to have been written.
+    pending: Option<Arc<Delivery>>,
+}
+
+/// How a call of `next` goes on.
+enum Turn {
+    Wait(oneshot::Receiver<Arc<Delivery>>),
+    Take(Arc<Delivery>),
+}
+
+impl RuntimeApi {
+    /// Serves on `listener`, which must be non-blocking.
+    pub(crate) fn start(listener: std::net::TcpListener, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        let listener = TcpListener::from_std(listener)?;
+        let (sender, events) = mpsc::unbounded_channel();
+        let inner = Inner { state: RuntimeState::new(), waiting: None, pending: None };
+        let link = Arc::new(Link { inner: Mutex::new(inner), events: sender });
+        let mut server = JoinSet::new();
+        server.spawn(accept(listener, Arc::clone(&link), clock));
+        Ok(Self { link, events, _server: server })
+    }
+
+    /// The next thing that happens. Cancel-safe.
+    pub(crate) async fn event(&mut self) -> ApiEvent {
+        match self.events.recv().await {
+            Some(event) => event,
+            // `self.link` holds a sender, so the channel cannot end.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What has happened already.
+    pub(crate) fn try_event(&mut self) -> Option<ApiEvent> {
+        self.events.try_recv().ok()
+    }
+
+    /// Gives the runtime an invocation. False if it is not waiting for one.
+    pub(crate) fn deliver(&self, delivery: Delivery) -> bool {
+        let mut inner = self.link.inner();
+        if !inner.state.invoke(&delivery.request_id) {
+            return false;
+        }
+        let delivery = Arc::new(delivery);
+        inner.pending = Some(Arc::clone(&delivery));
+        if let Some(waiting) = inner.waiting.take() {
+            // If that connection has gone, the next one that asks gets it.
+            let _ = waiting.send(delivery);
+        }
+        true
+    }
+
+    /// Whether an answer is being read.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.link.inner().state.phase() == Phase::Answering
+    }
+}
+
+impl Link {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Nothing that holds the lock can panic half way.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, event: ApiEvent) {
+        // Nobody listens any more: the environment is being torn down.
+        let _ = self.events.send(event);
+    }
+
+    fn next(&self) -> Result<Turn, Refusal> {
+        let mut inner = self.inner();
+        let event = match inner.state.next()? {
+            Next::Redeliver => match &inner.pending {
+                Some(delivery) => return Ok(Turn::Take(Arc::clone(delivery))),
+                None => return Err(Refusal::InvalidTransition { from: Phase::Running, to: Phase::Ready }),
+            },
+            Next::InitDone => Some(ApiEvent::InitDone),
+            Next::InvocationDone => Some(ApiEvent::InvocationDone),
+            Next::Again => None,
+        };
+        let (sender, receiver) = oneshot::channel();
+        inner.waiting = Some(sender);
+        drop(inner);
+        if let Some(event) = event {
+            self.tell(event);
+        }
+        Ok(Turn::Wait(receiver))
+    }
+
+    fn delivered(&self, delivery: &Delivery) {
+        let mut inner = self.inner();
+        inner.state.delivered(&delivery.request_id);
+        inner.pending = None;
+    }
+
+    fn begin_answer(&self, request_id: &str) -> Result<(), Refusal> {
+        self.inner().state.begin_answer(request_id)
+    }
+
+    fn end_answer(&self, answer: Answer) {
+        self.inner().state.end_answer();
+        self.tell(ApiEvent::Answer(answer));
+    }
+
+    fn init_error(&self, error: FunctionError) -> Result<(), Refusal> {
+        self.inner().state.init_error()?;
+        self.tell(ApiEvent::InitError(error));
+        Ok(())
+    }
+}
+
+async fn accept(listener: TcpListener, link: Arc<Link>, clock: Arc<dyn Clock>) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= MAX_CONNECTIONS {
+            connections.join_next().await;
+        }
+        let Ok((stream, _)) = listener.accept().await else {
+            clock.sleep_until(clock.now() + ACCEPT_PAUSE).await;
+            continue;
+        };
+        // Without it small answers would wait for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        connections.spawn(connection::serve(Connection::new(stream), Arc::clone(&link)));
+    }
+}

@@ -1,0 +1,279 @@
+//! One connection of a runtime: requests in, state machine asked, answers out.
+
+use std::io;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::json;
+
+use super::http::{Body, Connection, Head, Trailers};
+use super::{Answer, FunctionError, Link, MAX_ANSWER_BYTES, Refusal, Turn};
+
+const PREFIX: &str = "/2018-06-01/";
+const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
+const ERROR_BODY: &str = "lambda-runtime-function-error-body";
+const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
+const ACCEPTED: &str = r#"{"status":"OK"}"#;
+
+/// What a path and method ask for.
+enum Call<'a> {
+    Ping,
+    Next,
+    Response(&'a str),
+    Error(&'a str),
+    InitError,
+    /// Calls of SnapStart, which no environment here is initialised for.
+    Restore,
+    Unknown,
+}
+
+/// Serves until the client goes, or breaks the protocol.
+pub(super) async fn serve(mut connection: Connection, link: Arc<Link>) {
+    loop {
+        match request(&mut connection, &link).await {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => {
+                tracing::debug!(%error, "a runtime's connection ended");
+                break;
+            }
+        }
+    }
+}
+
+/// Serves one request. False if it was the last.
+async fn request(connection: &mut Connection, link: &Link) -> io::Result<bool> {
+    let Some(head) = connection.read_head().await? else { return Ok(false) };
+    let path = head.path.split('?').next().unwrap_or_default();
+    match call(&head.method, path) {
+        Call::Next => next(connection, link, &head).await,
+        Call::Response(id) => response(connection, link, &head, id).await,
+        Call::Error(id) => error(connection, link, &head, id).await,
+        Call::InitError => init_error(connection, link, &head).await,
+        other => {
+            let body = connection.read_body(&head, MAX_ANSWER_BYTES).await?;
+            let close = head.close || matches!(body, Body::Truncated);
+            match other {
+                Call::Ping => connection.write(ping(), Bytes::new()).await?,
+                Call::Restore => {
+                    let message = "Not initialised from a snapshot";
+                    refuse_with(connection, "403 Forbidden", "InvalidStateTransition", message, close)
+                        .await?;
+                }
+                _ => {
+                    refuse_with(connection, "404 Not Found", "NotFound", "404 page not found", close).await?
+                }
+            }
+            Ok(!close)
+        }
+    }
+}
+
+fn call<'a>(method: &str, path: &'a str) -> Call<'a> {
+    let Some(path) = path.strip_prefix(PREFIX) else { return Call::Unknown };
+    let segments: Vec<&str> = path.split('/').collect();
+    match (method, segments.as_slice()) {
+        ("GET", ["ping"]) => Call::Ping,
+        ("GET", ["runtime", "invocation", "next"]) => Call::Next,
+        ("POST", ["runtime", "invocation", id, "response"]) => Call::Response(id),
+        ("POST", ["runtime", "invocation", id, "error"]) => Call::Error(id),
+        ("POST", ["runtime", "init", "error"]) => Call::InitError,
+        ("GET", ["runtime", "restore", "next"]) | ("POST", ["runtime", "restore", "error"]) => Call::Restore,
+        _ => Call::Unknown,
+    }
+}
+
+async fn next(connection: &mut Connection, link: &Link, head: &Head) -> io::Result<bool> {
+    let delivery = match link.next() {
+        Ok(Turn::Take(delivery)) => delivery,
+        Ok(Turn::Wait(receiver)) => tokio::select! {
+            biased;
+            delivery = receiver => match delivery {
+                Ok(delivery) => delivery,
+                // Another connection asked meanwhile, and waits in place of this one.
+                Err(_) => return Ok(false),
+            },
+            () = connection.gone() => return Ok(false),
+        },
+        Err(refusal) => {
+            refuse(connection, &refusal, head.close).await?;
+            return Ok(!head.close);
+        }
+    };
+    connection.write(delivery.head.clone(), delivery.payload.clone()).await?;
+    link.delivered(&delivery);
+    Ok(!head.close)
+}
+
+async fn response(connection: &mut Connection, link: &Link, head: &Head, id: &str) -> io::Result<bool> {
+    if let Err(refusal) = link.begin_answer(id) {
+        return refuse_unread(connection, head, &refusal).await;
+    }
+    if head.header(RESPONSE_MODE).is_some_and(|mode| !mode.eq_ignore_ascii_case("streaming")) {
+        link.end_answer(Answer::InvalidMode);
+        connection.read_body(head, MAX_ANSWER_BYTES).await?;
+        let message = "Invalid function response mode";
+        refuse_with(connection, "400 Bad Request", "InvalidFunctionResponseMode", message, head.close)
+            .await?;
+        return Ok(!head.close);
+    }
+    match read_answer(connection, link, head).await? {
+        Some((body, trailers)) => {
+            link.end_answer(match trailer_error(&trailers) {
+                Some(error) => Answer::Error(error),
+                None => Answer::Response(body),
+            });
+            connection.answer("202 Accepted", ACCEPTED, head.close).await?;
+            Ok(!head.close)
+        }
+        None => Ok(false),
+    }
+}
+
+async fn error(connection: &mut Connection, link: &Link, head: &Head, id: &str) -> io::Result<bool> {
+    if let Err(refusal) = link.begin_answer(id) {
+        return refuse_unread(connection, head, &refusal).await;
+    }
+    let Some((body, _)) = read_answer(connection, link, head).await? else { return Ok(false) };
+    link.end_answer(Answer::Error(FunctionError { body, error_type: error_type(head.header(ERROR_TYPE)) }));
+    connection.answer("202 Accepted", ACCEPTED, head.close).await?;
+    Ok(!head.close)
+}
+
+/// Reads the body of an answer that has begun, and ends the answer itself if that fails.
+async fn read_answer(
+    connection: &mut Connection,
+    link: &Link,
+    head: &Head,
+) -> io::Result<Option<(Bytes, Trailers)>> {
+    match connection.read_body(head, MAX_ANSWER_BYTES).await {
+        Ok(Body::Whole(body, trailers)) => Ok(Some((body, trailers))),
+        Ok(Body::TooLarge) => {
+            link.end_answer(Answer::TooLarge);
+            let message = format!("Exceeded maximum allowed payload size ({MAX_ANSWER_BYTES} bytes).");
+            let status = "413 Request Entity Too Large";
+            // Closed, so that a client that goes on sending notices.
+            refuse_with(connection, status, "RequestEntityTooLarge", &message, true).await?;
+            Ok(None)
+        }
+        Ok(Body::Truncated) => {
+            link.end_answer(Answer::Truncated);
+            refuse_with(
+                connection,
+                "400 Bad Request",
+                "TruncatedHTTPRequest",
+                "HTTP request truncated",
+                true,
+            )
+            .await?;
+            Ok(None)
+        }
+        Err(error) => {
+            link.end_answer(Answer::Truncated);
+            Err(error)
+        }
+    }
+}
+
+async fn init_error(connection: &mut Connection, link: &Link, head: &Head) -> io::Result<bool> {
+    let Body::Whole(body, _) = connection.read_body(head, MAX_ANSWER_BYTES).await? else { return Ok(false) };
+    match link.init_error(FunctionError { body, error_type: error_type(head.header(ERROR_TYPE)) }) {
+        Ok(()) => connection.answer("202 Accepted", ACCEPTED, head.close).await?,
+        Err(refusal) => refuse(connection, &refusal, head.close).await?,
+    }
+    Ok(!head.close)
+}
+
+async fn refuse_unread(connection: &mut Connection, head: &Head, refusal: &Refusal) -> io::Result<bool> {
+    let body = connection.read_body(head, MAX_ANSWER_BYTES).await?;
+    let close = head.close || !matches!(body, Body::Whole(..));
+    refuse(connection, refusal, close).await?;
+    Ok(!close)
+}
+
+async fn refuse(connection: &mut Connection, refusal: &Refusal, close: bool) -> io::Result<()> {
+    match refusal {
+        Refusal::InvalidRequestId => {
+            refuse_with(connection, "400 Bad Request", "InvalidRequestID", "Invalid request ID", close).await
+        }
+        Refusal::InvalidTransition { from, to } => {
+            let message = format!(
+                "State transition from {from} to {to} failed for runtime. Error: State transition is not allowed"
+            );
+            refuse_with(connection, "403 Forbidden", "InvalidStateTransition", &message, close).await
+        }
+    }
+}
+
+async fn refuse_with(
+    connection: &mut Connection,
+    status: &str,
+    error_type: &str,
+    message: &str,
+    close: bool,
+) -> io::Result<()> {
+    let body = json!({ "errorMessage": message, "errorType": error_type }).to_string();
+    connection.answer(status, &body, close).await
+}
+
+fn ping() -> Bytes {
+    Bytes::from_static(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\npong")
+}
+
+/// The error that a streamed answer ended in.
+fn trailer_error(trailers: &Trailers) -> Option<FunctionError> {
+    let find = |name| trailers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let given = find(ERROR_TYPE)?;
+    let body = STANDARD.decode(find(ERROR_BODY).unwrap_or_default()).unwrap_or_default();
+    Some(FunctionError { body: body.into(), error_type: error_type(Some(given)) })
+}
+
+/// What counts as an error's type (facts: execution environment §1.4): anything that contains
+/// `(Runtime|Function)\.[A-Z][A-Za-z]+`.
+fn error_type(given: Option<&str>) -> String {
+    let given = given.unwrap_or_default();
+    let is_reason = |text: &str| {
+        let mut bytes = text.bytes();
+        bytes.next().is_some_and(|first| first.is_ascii_uppercase())
+            && bytes.next().is_some_and(|second| second.is_ascii_alphabetic())
+    };
+    let sound = ["Runtime.", "Function."].iter().any(|category| {
+        given.match_indices(category).any(|(at, found)| is_reason(&given[at + found.len()..]))
+    });
+    if sound {
+        given.chars().take(256).collect()
+    } else if given.starts_with("Function.") {
+        "Function.Unknown".to_owned()
+    } else {
+        "Runtime.Unknown".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_types_are_taken_over_only_in_their_form() {
+        for (given, taken) in [
+            (Some("Runtime.ImportModuleError"), "Runtime.ImportModuleError"),
+            (Some("Function.CustomReason"), "Function.CustomReason"),
+            (Some("Function.x"), "Function.Unknown"),
+            (Some("ValueError"), "Runtime.Unknown"),
+            (Some("Runtime."), "Runtime.Unknown"),
+            (None, "Runtime.Unknown"),
+        ] {
+            assert_eq!(error_type(given), taken, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn paths_are_told_apart() {
+        assert!(matches!(call("GET", "/2018-06-01/runtime/invocation/next"), Call::Next));
+        assert!(matches!(call("POST", "/2018-06-01/runtime/invocation/7/error"), Call::Error("7")));
+        assert!(matches!(call("POST", "/2018-06-01/runtime/invocation/next"), Call::Unknown));
+        assert!(matches!(call("GET", "/"), Call::Unknown));
+    }
+}

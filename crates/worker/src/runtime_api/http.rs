@@ -1,0 +1,286 @@
+//! As much of HTTP/1.1 as runtimes speak: request heads, bodies with a length or in chunks (with trailers),
+//! `Expect: 100-continue`, keep-alive. Written out because a general server costs more per invocation than all else.
+
+use std::io;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// The largest head: the X-Ray cause may take 64 KiB of it.
+const MAX_HEAD_BYTES: usize = 192 << 10;
+const MAX_HEADERS: usize = 100;
+/// How much of a refused body is read and dropped before the connection is closed instead.
+const MAX_DROPPED_BYTES: usize = 256 << 20;
+
+/// Method, path and the headers, names in lower case.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    headers: Vec<(String, Vec<u8>)>,
+    /// HTTP/1.0, or asked for by the client.
+    pub(crate) close: bool,
+}
+
+impl Head {
+    /// The first header of that name, as text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(key, _)| key == name)?;
+        std::str::from_utf8(value).ok().map(str::trim)
+    }
+}
+
+/// What stood behind the last chunk, or nothing.
+pub(crate) type Trailers = Vec<(String, String)>;
+
+/// How reading a body ended.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// All of it.
+    Whole(Bytes, Trailers),
+    /// It is larger than allowed; the rest was dropped.
+    TooLarge,
+    /// The connection ended first.
+    Truncated,
+}
+
+/// One connection of a runtime.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    buffer: BytesMut,
+}
+
+#[derive(Clone, Copy)]
+enum Framing {
+    Length(usize),
+    Chunked,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self { stream, buffer: BytesMut::with_capacity(4096) }
+    }
+
+    /// The next request's head; `None` when the client has closed between requests.
+    pub(crate) async fn read_head(&mut self) -> io::Result<Option<Head>> {
+        loop {
+            if let Some(head) = self.parse_head()? {
+                return Ok(Some(head));
+            }
+            if self.buffer.len() > MAX_HEAD_BYTES {
+                return Err(invalid("the head is too large"));
+            }
+            if self.fill().await? == 0 {
+                return if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                };
+            }
+        }
+    }
+
+    fn parse_head(&mut self) -> io::Result<Option<Head>> {
+        if self.buffer.is_empty() {
+            return Ok(None);
+        }
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut request = httparse::Request::new(&mut headers);
+        let length = match request.parse(&self.buffer) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(error) => return Err(invalid(error)),
+        };
+        let mut head = Head {
+            method: request.method.unwrap_or_default().to_owned(),
+            path: request.path.unwrap_or_default().to_owned(),
+            close: request.version == Some(0),
+            headers: Vec::with_capacity(request.headers.len()),
+        };
+        for header in request.headers.iter() {
+            head.headers.push((header.name.to_ascii_lowercase(), header.value.to_vec()));
+        }
+        match head.header("connection") {
+            Some(value) if value.eq_ignore_ascii_case("close") => head.close = true,
+            Some(value) if value.eq_ignore_ascii_case("keep-alive") => head.close = false,
+            _ => {}
+        }
+        self.buffer.advance(length);
+        Ok(Some(head))
+    }
+
+    /// Reads the body that belongs to `head`, up to `limit` bytes.
+    pub(crate) async fn read_body(&mut self, head: &Head, limit: usize) -> io::Result<Body> {
+        let framing = framing(head)?;
+        if let Framing::Length(0) = framing {
+            return Ok(Body::Whole(Bytes::new(), Trailers::new()));
+        }
+        if head.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
+            self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+        }
+        let read = match framing {
+            Framing::Length(length) => self.read_sized(length, limit).await,
+            Framing::Chunked => self.read_chunked(limit).await,
+        };
+        match read {
+            Err(error) if is_disconnect(&error) => Ok(Body::Truncated),
+            other => other,
+        }
+    }
+
+    async fn read_sized(&mut self, length: usize, limit: usize) -> io::Result<Body> {
+        if length > limit {
+            self.drop_bytes(length).await?;
+            return Ok(Body::TooLarge);
+        }
+        self.read_exactly(length).await?;
+        Ok(Body::Whole(self.buffer.split_to(length).freeze(), Trailers::new()))
+    }
+
+    async fn read_chunked(&mut self, limit: usize) -> io::Result<Body> {
+        let mut body = BytesMut::new();
+        let (mut too_large, mut dropped) = (false, 0usize);
+        loop {
+            let line = self.read_line().await?;
+            let digits = line.split(';').next().unwrap_or_default().trim();
+            let size = usize::from_str_radix(digits, 16).map_err(invalid)?;
+            if size == 0 {
+                break;
+            }
+            if too_large || size > limit - body.len() {
+                too_large = true;
+                body = BytesMut::new();
+                dropped = dropped.saturating_add(size);
+                if dropped > MAX_DROPPED_BYTES {
+                    return Err(invalid("the body is far too large"));
+                }
+                self.drop_bytes(size).await?;
+            } else {
+                self.read_exactly(size).await?;
+                body.extend_from_slice(&self.buffer[..size]);
+                self.buffer.advance(size);
+            }
+            self.read_exactly(2).await?;
+            if &self.buffer[..2] != b"\r\n" {
+                return Err(invalid("a chunk does not end where it should"));
+            }
+            self.buffer.advance(2);
+        }
+        let mut trailers = Trailers::new();
+        loop {
+            let line = self.read_line().await?;
+            if line.is_empty() {
+                break;
+            }
+            if trailers.len() == MAX_HEADERS {
+                return Err(invalid("too many trailers"));
+            }
+            let (name, value) = line.split_once(':').ok_or_else(|| invalid("a trailer without a colon"))?;
+            trailers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        Ok(if too_large { Body::TooLarge } else { Body::Whole(body.freeze(), trailers) })
+    }
+
+    /// A line without its end. Trailers may carry an error of some size, in base64.
+    async fn read_line(&mut self) -> io::Result<String> {
+        let mut searched = 0;
+        loop {
+            if let Some(at) = self.buffer[searched..].iter().position(|byte| *byte == b'\n') {
+                let line = self.buffer.split_to(searched + at + 1);
+                let line = line.strip_suffix(b"\r\n").unwrap_or(&line[..line.len() - 1]);
+                return String::from_utf8(line.to_vec()).map_err(invalid);
+            }
+            searched = self.buffer.len();
+            if searched > 8 << 20 {
+                return Err(invalid("the line is too long"));
+            }
+            if self.fill().await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    async fn read_exactly(&mut self, length: usize) -> io::Result<()> {
+        self.buffer.reserve(length.saturating_sub(self.buffer.len()));
+        while self.buffer.len() < length {
+            if self.fill().await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_bytes(&mut self, mut length: usize) -> io::Result<()> {
+        if length > MAX_DROPPED_BYTES {
+            return Err(invalid("the body is far too large"));
+        }
+        loop {
+            let have = self.buffer.len().min(length);
+            self.buffer.advance(have);
+            length -= have;
+            if length == 0 {
+                return Ok(());
+            }
+            if self.fill().await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    async fn fill(&mut self) -> io::Result<usize> {
+        self.buffer.reserve(4096);
+        self.stream.read_buf(&mut self.buffer).await
+    }
+
+    /// Returns when the client has closed its side. Cancel-safe.
+    pub(crate) async fn gone(&mut self) {
+        let mut byte = [0];
+        if self.buffer.is_empty() && matches!(self.stream.peek(&mut byte).await, Ok(0) | Err(_)) {
+            return;
+        }
+        // It sent something while it waits: that is looked at when the wait is over.
+        std::future::pending().await
+    }
+
+    /// Writes head and body together.
+    pub(crate) async fn write(&mut self, head: Bytes, body: Bytes) -> io::Result<()> {
+        let mut both = head.chain(body);
+        while both.has_remaining() {
+            if self.stream.write_buf(&mut both).await? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a whole JSON answer.
+    pub(crate) async fn answer(&mut self, status: &str, body: &str, close: bool) -> io::Result<()> {
+        let connection = if close { "Connection: close\r\n" } else { "" };
+        let length = body.len();
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{connection}Content-Length: {length}\r\n\r\n{body}"
+        );
+        self.stream.write_all(answer.as_bytes()).await
+    }
+}
+
+fn framing(head: &Head) -> io::Result<Framing> {
+    match (head.header("transfer-encoding"), head.header("content-length")) {
+        (Some(coding), None) if coding.eq_ignore_ascii_case("chunked") => Ok(Framing::Chunked),
+        (None, Some(length)) if length.bytes().all(|byte| byte.is_ascii_digit()) => {
+            length.parse().map(Framing::Length).map_err(invalid)
+        }
+        (None, None) => Ok(Framing::Length(0)),
+        _ => Err(invalid("the body's length is not clear")),
+    }
+}
+
+fn is_disconnect(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}

@@ -1,0 +1,198 @@
+//! The bootstraps of the managed runtimes, embedded; written out once per content.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use sha2::{Digest, Sha256};
+
+use crate::interpreter::{Interpreter, Language};
+
+macro_rules! files {
+    ($folder:literal: $($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../runtimes/", $folder, "/", $name)))),+]
+    };
+}
+
+type Files = &'static [(&'static str, &'static str)];
+
+const PYTHON: Files = files!(
+    "python":
+    "bootstrap.py",
+    "lambfold_runtime/__init__.py",
+    "lambfold_runtime/client.py",
+    "lambfold_runtime/context.py",
+    "lambfold_runtime/fault.py",
+    "lambfold_runtime/handler.py",
+    "lambfold_runtime/interpreter.py",
+    "lambfold_runtime/log_sink.py",
+    "lambfold_runtime/logs.py",
+    "lambfold_runtime/marshaller.py",
+    "lambfold_runtime/report.py",
+    "lambfold_runtime/runtime.py",
+    "lambfold_runtime/settings.py",
+);
+
+const NODEJS: Files = files!(
+    "nodejs":
+    "answer-reader.cjs",
+    "awslambda.cjs",
+    "bootstrap.cjs",
+    "client.cjs",
+    "console.cjs",
+    "context.cjs",
+    "errors.cjs",
+    "handler.cjs",
+    "response-stream.cjs",
+    "runtime.cjs",
+    "settings.cjs",
+);
+
+/// What stands at `/var/runtime`, per language.
+#[derive(Clone, Debug)]
+pub(crate) struct RuntimeFiles {
+    python: PathBuf,
+    nodejs: PathBuf,
+    /// For runtimes that the package brings.
+    provided: PathBuf,
+}
+
+impl RuntimeFiles {
+    /// Writes them below `directory`, unless they are there.
+    pub(crate) fn install(directory: &Path) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let provided = directory.join("provided");
+        fs::create_dir_all(&provided)?;
+        Ok(Self {
+            python: install(directory, "python", PYTHON)?,
+            nodejs: install(directory, "nodejs", NODEJS)?,
+            provided,
+        })
+    }
+
+    pub(crate) fn directory(&self, language: Option<Language>) -> &Path {
+        match language {
+            Some(Language::Python) => &self.python,
+            Some(Language::NodeJs) => &self.nodejs,
+            None => &self.provided,
+        }
+    }
+
+    /// Compiles the Python bootstrap for `interpreters`, which saves each start some milliseconds. A failure costs
+    /// just that.
+    pub(crate) async fn compile(self, interpreters: Vec<Interpreter>) {
+        for interpreter in interpreters {
+            if interpreter.language != Language::Python {
+                continue;
+            }
+            let status = tokio::process::Command::new(&interpreter.program)
+                .args(["-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"])
+                .arg(self.python.join("lambfold_runtime"))
+                .env_clear()
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .kill_on_drop(true)
+                .status()
+                .await;
+            if !status.is_ok_and(|status| status.success()) {
+                tracing::debug!(program = %interpreter.program.display(), "could not compile the bootstrap");
+            }
+        }
+    }
+}
+
+/// The program and arguments that start a bootstrap at `runtime_dir`, as seen inside.
+pub(crate) fn command(interpreter: &Interpreter, runtime_dir: &Path) -> Vec<String> {
+    let program = interpreter.program.display().to_string();
+    match interpreter.language {
+        Language::Python => {
+            vec![program, "-S".into(), "-u".into(), runtime_dir.join("bootstrap.py").display().to_string()]
+        }
+        Language::NodeJs => vec![program, runtime_dir.join("bootstrap.cjs").display().to_string()],
+    }
+}
+
+/// The directory's name has the hash of the files in it, so that an old one is never taken for the present one.
+fn install(directory: &Path, name: &str, files: Files) -> io::Result<PathBuf> {
+    let mut hash = Sha256::new();
+    for (name, content) in files {
+        hash.update(name);
+        hash.update([0]);
+        hash.update(content);
+        hash.update([0]);
+    }
+    let hash = hex::encode(&hash.finalize()[..8]);
+    let target = directory.join(format!("{name}-{hash}"));
+    if target.is_dir() {
+        return Ok(target);
+    }
+    let unfinished = directory.join(format!("{name}-{hash}.unfinished"));
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished)?;
+    }
+    for (name, content) in files {
+        let path = unfinished.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(path, content)?;
+    }
+    readable_for_all(&unfinished)?;
+    fs::rename(&unfinished, &target)?;
+    Ok(target)
+}
+
+/// Functions run under a uid of their own, whatever umask Lambfold was started with.
+fn readable_for_all(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            readable_for_all(&path)?;
+        } else {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that is added to `runtimes/` must be added above.
+    #[test]
+    fn every_file_is_embedded() {
+        for (folder, files) in [("python", PYTHON), ("nodejs", NODEJS)] {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes").join(folder);
+            let mut there = Vec::new();
+            let mut folders = vec![root.clone()];
+            while let Some(folder) = folders.pop() {
+                for entry in fs::read_dir(folder).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.ends_with("__pycache__") {
+                    } else if path.is_dir() {
+                        folders.push(path);
+                    } else {
+                        there.push(path.strip_prefix(&root).unwrap().display().to_string());
+                    }
+                }
+            }
+            there.sort();
+            assert_eq!(there, files.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn installing_twice_is_the_same_as_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = RuntimeFiles::install(directory.path()).unwrap();
+        let second = RuntimeFiles::install(directory.path()).unwrap();
+        assert_eq!(first.python, second.python);
+        assert!(first.directory(Some(Language::Python)).join("lambfold_runtime/client.py").is_file());
+        assert!(first.directory(Some(Language::NodeJs)).join("bootstrap.cjs").is_file());
+    }
+}

@@ -1,0 +1,228 @@
+//! The worker as a service.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use lambfold_api::worker::worker_report::Report;
+use lambfold_api::worker::{
+    Capacity, InvokeRequest, InvokeResponse, ReportRequest, RetireRequest, RetireResponse, Synced, Worker,
+    WorkerReport,
+};
+use lambfold_api::{BoxStream, CallContext, Fault};
+use lambfold_sandbox::SandboxDriver;
+use lambfold_telemetry::{span, trace_of};
+use lambfold_types::{Clock, Entropy, uuid_v4};
+use object_store::ObjectStore;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::environment::{Environment, Invocation};
+use crate::error::{Error, capacity_exceeded, environment_gone, worker_restarted};
+use crate::interpreter::Interpreters;
+use crate::launch::Launcher;
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::packages::PackageCache;
+use crate::registry::Registry;
+use crate::runtime_files::RuntimeFiles;
+
+/// What a worker is built from.
+pub struct Parts {
+    /// Makes sandboxes; the worker shuts it down when it stops.
+    pub driver: Arc<dyn SandboxDriver>,
+    /// What it can run. The driver must show [`Interpreters::directories`] to sandboxes.
+    pub interpreters: Interpreters,
+    /// Where packages are: `packages/<SHA-256 in hex>`.
+    pub store: Arc<dyn ObjectStore>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// The execution environments of one machine.
+pub struct WorkerService {
+    handle: WorkerHandle,
+}
+
+/// The way in; clones are the same worker.
+#[derive(Clone)]
+pub struct WorkerHandle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    incarnation: String,
+    launcher: Arc<Launcher>,
+    registry: Registry,
+    metrics: Metrics,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl WorkerService {
+    /// Makes a worker that is ready at once; [`run`](Self::run) is for its end.
+    pub fn build(options: Options, parts: Parts) -> Result<Self, Error> {
+        let Parts { driver, interpreters, store, clock, entropy, metrics } = parts;
+        let failed = |source| Error::StateDirectory { path: options.state_dir.clone(), source };
+        let runtime_files = RuntimeFiles::install(&options.state_dir.join("runtimes")).map_err(failed)?;
+        let cache = options.state_dir.join("packages");
+        let packages = PackageCache::open(cache, store, options.package_cache_bytes).map_err(failed)?;
+        let incarnation = uuid_v4(&*entropy).to_string();
+        let launcher = Launcher { options, driver, interpreters, runtime_files, packages, clock, entropy };
+        let shared = Shared {
+            registry: Registry::new(incarnation.clone()),
+            incarnation,
+            launcher: Arc::new(launcher),
+            metrics,
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        };
+        Ok(Self { handle: WorkerHandle { shared: Arc::new(shared) } })
+    }
+
+    /// The way in.
+    pub fn handle(&self) -> WorkerHandle {
+        self.handle.clone()
+    }
+
+    /// Returns after a stop, or when the sandbox driver has ended by itself. A stop lets what runs finish, for
+    /// [`Options::stop_within`], and then ends every environment.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let shared = &self.handle.shared;
+        let Launcher { driver, runtime_files, interpreters, clock, options, .. } = &*shared.launcher;
+        shared.tasks.spawn(runtime_files.clone().compile(interpreters.found().to_vec()));
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = driver.closed() => tracing::error!("the spawner has ended: no function can run any more"),
+        }
+        shared.stopping.cancel();
+        shared.registry.retire_all();
+        shared.tasks.close();
+        tokio::select! {
+            () = shared.tasks.wait() => {}
+            () = clock.sleep_until(clock.now() + options.stop_within) => {
+                tracing::warn!(environments = shared.registry.len(), "invocations are cut off");
+            }
+        }
+        driver.shutdown().await;
+    }
+}
+
+#[async_trait::async_trait]
+impl Worker for WorkerHandle {
+    async fn report(
+        &self,
+        _: &CallContext,
+        _: ReportRequest,
+    ) -> Result<BoxStream<Result<WorkerReport, Fault>>, Fault> {
+        let shared = &self.shared;
+        let (existing, changes) = shared.registry.watch();
+        let message = |report| WorkerReport { incarnation: shared.incarnation.clone(), report: Some(report) };
+        let mut first = vec![message(Report::Capacity(self.capacity()))];
+        first.extend(existing);
+        first.push(message(Report::Synced(Synced {})));
+        // Who is too far behind is told to begin anew.
+        let changes = BroadcastStream::new(changes).map(|change| change.map_err(|_| Fault::unavailable()));
+        let stream = futures_util::stream::iter(first.into_iter().map(Ok)).chain(changes);
+        Ok(Box::pin(stream.take_until(shared.stopping.clone().cancelled_owned())))
+    }
+
+    async fn invoke(&self, ctx: &CallContext, input: InvokeRequest) -> Result<InvokeResponse, Fault> {
+        let shared = &self.shared;
+        if !input.incarnation.is_empty() && input.incarnation != shared.incarnation {
+            return Err(worker_restarted());
+        }
+        let span = span!(
+            ctx.trace, "worker.invoke",
+            "faas.invocation_id" = %input.request_id,
+            "faas.coldstart" = input.function.is_some(),
+            "faas.instance" = %input.environment_id,
+            "aws.lambda.invoked_arn" = %input.invoked_function_arn,
+        );
+        let trace_header = match trace_of(&span).or(ctx.trace) {
+            Some(trace) => trace.to_amzn(),
+            None => input.trace_header.clone(),
+        };
+        self.place(ctx, input, trace_header).instrument(span).await
+    }
+
+    async fn retire(&self, _: &CallContext, input: RetireRequest) -> Result<RetireResponse, Fault> {
+        for id in &input.environment_ids {
+            self.shared.registry.retire(id);
+        }
+        Ok(RetireResponse {})
+    }
+}
+
+impl WorkerHandle {
+    /// Hands the invocation to its environment, which is made if it is new, and waits for the answer. When the
+    /// caller goes, the function runs on.
+    async fn place(
+        &self,
+        ctx: &CallContext,
+        mut input: InvokeRequest,
+        trace_header: String,
+    ) -> Result<InvokeResponse, Fault> {
+        let shared = &self.shared;
+        if shared.stopping.is_cancelled() {
+            return Err(environment_gone());
+        }
+        let function = input.function.take();
+        let environment_id = std::mem::take(&mut input.environment_id);
+        let (invocation, pending) = Invocation::new(input, trace_header, ctx.trace);
+        let entry = match (shared.registry.get(&environment_id), function) {
+            (Some(entry), _) => entry,
+            (None, None) => return Err(environment_gone()),
+            (None, Some(function)) => {
+                let most = shared.launcher.options.max_environments;
+                let (id, memory) = (&function.configuration_id, function.memory_size_mb);
+                let Some((entry, invocations)) = shared.registry.add(&environment_id, id, memory, most)
+                else {
+                    return Err(capacity_exceeded());
+                };
+                let (launcher, metrics) = (Arc::clone(&shared.launcher), shared.metrics.clone());
+                let environment =
+                    Environment::new(launcher, metrics, Arc::clone(&entry), function, invocations);
+                self.spawn(Arc::clone(&entry), environment);
+                entry
+            }
+        };
+        if entry.invocations.send(invocation).await.is_err() {
+            return Err(environment_gone());
+        }
+        drop(entry);
+        pending.answer().await
+    }
+
+    fn spawn(&self, entry: Arc<crate::registry::Entry>, environment: Environment) {
+        // Removed also when the task panics or is cut off.
+        struct Registered(Arc<Shared>, Arc<crate::registry::Entry>);
+        impl Drop for Registered {
+            fn drop(&mut self) {
+                self.0.registry.remove(&self.1);
+                self.0.metrics.environments.dec();
+            }
+        }
+        self.shared.metrics.environments.inc();
+        let registered = Registered(Arc::clone(&self.shared), entry);
+        self.shared.tasks.spawn(async move {
+            let _registered = registered;
+            Box::pin(environment.run()).await;
+        });
+    }
+
+    fn capacity(&self) -> Capacity {
+        let Launcher { options, driver, interpreters, .. } = &*self.shared.launcher;
+        Capacity {
+            memory_mb: options.memory_mb,
+            environments: options.max_environments,
+            isolation: driver.report().reached.to_string(),
+            runtimes: interpreters.runtimes(),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The environment that a function's process gets (facts: execution environment §6).
+
+use std::collections::BTreeMap;
+
+use lambfold_api::control::FunctionVersion;
+use lambfold_sandbox::SandboxView;
+
+use crate::interpreter::{Interpreter, Language};
+
+/// What of it comes from the sandbox and the worker.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) view: &'a SandboxView,
+    pub(crate) interpreter: Option<&'a Interpreter>,
+    /// `host:port` of the Runtime API as seen inside.
+    pub(crate) runtime_api: String,
+    /// `host:port` of Lambfold as seen inside.
+    pub(crate) endpoint: Option<String>,
+    pub(crate) log_stream: &'a str,
+}
+
+/// User < platform: what AWS reserves is set last. Users' names that start with `_` are dropped.
+pub(crate) fn variables(function: &FunctionVersion, around: &Surroundings<'_>) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    let mut set = |name: &str, value: String| {
+        variables.insert(name.to_owned(), value);
+    };
+    overridable(function, around, &mut set);
+    for (name, value) in function.environment.iter().filter(|(name, _)| !name.starts_with('_')) {
+        set(name, value.clone());
+    }
+    reserved(function, around, &mut set);
+    variables
+}
+
+/// What the user may replace.
+fn overridable(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut impl FnMut(&str, String)) {
+    let (task, runtime, layers) = (
+        around.view.task_root.display(),
+        around.view.runtime_dir.display(),
+        around.view.layers_dir.display(),
+    );
+    let mut path = format!("/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:{layers}/bin");
+    // So that a function finds its own interpreter, as it does on AWS in /var/lang/bin.
+    if let Some(directory) =
+        around.interpreter.and_then(|it| it.program.parent()).filter(|it| !it.starts_with("/usr"))
+    {
+        path = format!("{path}:{}", directory.display());
+    }
+    set("PATH", path);
+    set("LANG", "en_US.UTF-8".to_owned());
+    set(
+        "LD_LIBRARY_PATH",
+        format!("/var/lang/lib:/lib64:/usr/lib64:{runtime}:{runtime}/lib:{task}:{task}/lib:{layers}/lib"),
+    );
+    set("TZ", ":UTC".to_owned());
+    set("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".to_owned());
+    set("AWS_XRAY_DAEMON_ADDRESS", "169.254.79.129:2000".to_owned());
+    if around.view.tmp_dir != std::path::Path::new("/tmp") {
+        set("TMPDIR", around.view.tmp_dir.display().to_string());
+    }
+    if let Some(endpoint) = &around.endpoint {
+        set("AWS_ENDPOINT_URL", format!("http://{endpoint}"));
+    }
+    match around.interpreter {
+        Some(Interpreter { language: Language::Python, .. }) => {
+            set("PYTHONPATH", runtime.to_string());
+            set("LC_CTYPE", "C.UTF-8".to_owned());
+        }
+        Some(Interpreter { language: Language::NodeJs, .. }) => {
+            let name = function.runtime.trim_end_matches(".x").replacen("nodejs", "node", 1);
+            set(
+                "NODE_PATH",
+                format!(
+                    "{layers}/nodejs/{name}/node_modules:{layers}/nodejs/node_modules:{runtime}/node_modules:{runtime}:{task}"
+                ),
+            );
+        }
+        None => {}
+    }
+}
+
+/// What AWS refuses in `Environment`, and sets itself.
+fn reserved(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut impl FnMut(&str, String)) {
+    set("_HANDLER", function.handler.clone());
+    set("AWS_REGION", function.region.clone());
+    set("AWS_DEFAULT_REGION", function.region.clone());
+    if around.interpreter.is_some() {
+        set("AWS_EXECUTION_ENV", format!("AWS_Lambda_{}", function.runtime));
+    }
+    set("AWS_LAMBDA_FUNCTION_NAME", function.function_name.clone());
+    set("AWS_LAMBDA_FUNCTION_VERSION", function.version.clone());
+    set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory_size_mb.to_string());
+    set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned());
+    set("AWS_LAMBDA_LOG_GROUP_NAME", log_group(function));
+    set("AWS_LAMBDA_LOG_STREAM_NAME", around.log_stream.to_owned());
+    let json = function.log_format == "JSON";
+    set("AWS_LAMBDA_LOG_FORMAT", if json { "JSON" } else { "Text" }.to_owned());
+    if json {
+        let level = function.application_log_level.as_str();
+        set("AWS_LAMBDA_LOG_LEVEL", if level.is_empty() { "INFO" } else { level }.to_owned());
+    }
+    // The account as access key: what an SDK in the function signs with these is done in the function's account.
+    set("AWS_ACCESS_KEY_ID", function.account.clone());
+    set("AWS_SECRET_ACCESS_KEY", "lambfold".to_owned());
+    set("AWS_SESSION_TOKEN", "lambfold".to_owned());
+    set("AWS_LAMBDA_RUNTIME_API", around.runtime_api.clone());
+    set("LAMBDA_TASK_ROOT", around.view.task_root.display().to_string());
+    set("LAMBDA_RUNTIME_DIR", around.view.runtime_dir.display().to_string());
+}
+
+fn log_group(function: &FunctionVersion) -> String {
+    match function.log_group.as_str() {
+        "" => format!("/aws/lambda/{}", function.function_name),
+        group => group.to_owned(),
+    }
+}
+
+/// `YYYY/MM/DD/[<version>]<32 hex>`, with the function's name in a log group of the user's choice.
+pub(crate) fn log_stream(function: &FunctionVersion, day: &str, unique: &uuid::Uuid) -> String {
+    let own_group = format!("/aws/lambda/{}", function.function_name);
+    let name = if log_group(function) == own_group { "" } else { function.function_name.as_str() };
+    format!("{day}/{name}[{}]{}", function.version, unique.simple())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_platform_wins_where_aws_reserves() {
+        let function = FunctionVersion {
+            account: "123456789012".into(),
+            region: "eu-west-1".into(),
+            function_name: "f".into(),
+            version: "7".into(),
+            runtime: "provided.al2023".into(),
+            environment: [("AWS_REGION", "x"), ("LANG", "C"), ("_X", "1"), ("AWS_ENDPOINT_URL", "http://e")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            ..FunctionVersion::default()
+        };
+        let view = SandboxView {
+            task_root: "/var/task".into(),
+            runtime_dir: "/var/runtime".into(),
+            layers_dir: "/opt".into(),
+            tmp_dir: "/tmp".into(),
+        };
+        let stream = log_stream(&function, "2026/01/02", &uuid::Uuid::nil());
+        assert_eq!(stream, "2026/01/02/[7]00000000000000000000000000000000");
+        let around = Surroundings {
+            view: &view,
+            interpreter: None,
+            runtime_api: "127.0.0.1:9001".into(),
+            endpoint: Some("127.0.0.1:4566".into()),
+            log_stream: &stream,
+        };
+        let variables = variables(&function, &around);
+        let get = |name: &str| variables.get(name).map(String::as_str);
+        assert_eq!(get("AWS_REGION"), Some("eu-west-1"));
+        assert_eq!(get("AWS_ACCESS_KEY_ID"), Some("123456789012"));
+        assert_eq!(get("LANG"), Some("C"));
+        assert_eq!(get("AWS_ENDPOINT_URL"), Some("http://e"));
+        assert_eq!(get("_X"), None);
+        assert_eq!(get("AWS_EXECUTION_ENV"), None);
+        assert_eq!(get("PATH"), Some("/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"));
+        assert_eq!(get("AWS_LAMBDA_LOG_GROUP_NAME"), Some("/aws/lambda/f"));
+    }
+}

@@ -1,0 +1,203 @@
+//! One worker per test binary's process and function; packages in memory.
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use lambfold_api::control::FunctionVersion;
+use lambfold_api::worker::{InvokeRequest, InvokeResponse, Worker};
+use lambfold_api::{CallContext, Fault};
+use lambfold_clock::{SystemClock, SystemEntropy};
+use lambfold_sandbox::{SandboxDriver, Spawner, SpawnerCommand, SpawnerOptions};
+use lambfold_types::{Clock, Scope, uuid_v4};
+use lambfold_worker::{Interpreters, Metrics, Options, Parts, WorkerHandle, WorkerService};
+use object_store::memory::InMemory;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStoreExt, PutPayload};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A running worker on a directory of its own.
+pub(crate) struct Rig {
+    pub(crate) worker: WorkerHandle,
+    store: Arc<InMemory>,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+    pub(crate) driver: Arc<dyn SandboxDriver>,
+    directory: TempDir,
+}
+
+impl Rig {
+    pub(crate) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SystemClock::new());
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let interpreters = Interpreters::discover(&path, &*clock).await;
+        let mut options =
+            SpawnerOptions::new(SpawnerCommand::program(spawner()), directory.path().join("sandbox"));
+        options.extra_readonly = interpreters.directories();
+        let driver = Spawner::start(options).await.unwrap();
+        let store = Arc::new(InMemory::new());
+        let mut options = Options::new(directory.path().join("worker"));
+        change(&mut options);
+        let parts = Parts {
+            driver: Arc::clone(&driver),
+            interpreters,
+            store: store.clone(),
+            clock,
+            entropy: Arc::new(SystemEntropy),
+            metrics: Metrics::default(),
+        };
+        let service = WorkerService::build(options, parts).unwrap();
+        let worker = service.handle();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(service.run(stop.clone()));
+        Self { worker, store, stop, running, driver, directory }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A function of one file with the handler `index.handler`.
+    pub(crate) async fn function(&self, runtime: &str, file: &str, source: &str) -> FunctionVersion {
+        self.package(runtime, &[(file, source, 0o644)]).await
+    }
+
+    pub(crate) async fn python(&self, source: &str) -> FunctionVersion {
+        self.function("python3.11", "index.py", source).await
+    }
+
+    pub(crate) async fn package(&self, runtime: &str, files: &[(&str, &str, u32)]) -> FunctionVersion {
+        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, content, mode) in files {
+            let options = zip::write::SimpleFileOptions::default().unix_permissions(*mode);
+            archive.start_file(*name, options).unwrap();
+            archive.write_all(content.as_bytes()).unwrap();
+        }
+        let bytes = archive.finish().unwrap().into_inner();
+        let digest = Sha256::digest(&bytes);
+        let location = ObjectPath::from(format!("packages/{}", hex::encode(digest)));
+        self.store.put(&location, PutPayload::from(bytes)).await.unwrap();
+        FunctionVersion {
+            account: "000000000000".into(),
+            region: "us-east-1".into(),
+            function_name: "f".into(),
+            version: "$LATEST".into(),
+            incarnation: "i".into(),
+            configuration_id: unique(),
+            state: "Active".into(),
+            runtime: runtime.into(),
+            handler: "index.handler".into(),
+            code_sha256: STANDARD.encode(digest),
+            environment: BTreeMap::new(),
+            timeout_seconds: 10,
+            memory_size_mb: 256,
+            ephemeral_storage_mb: 512,
+            ..FunctionVersion::default()
+        }
+    }
+
+    /// Invokes in a new environment; returns its id, too.
+    pub(crate) async fn cold(&self, function: &FunctionVersion, event: &str) -> (String, InvokeResponse) {
+        let id = unique();
+        let answer = self.invoke(&id, Some(function), event.to_owned()).await.unwrap();
+        (id, answer)
+    }
+
+    pub(crate) async fn warm(&self, environment: &str, event: &str) -> Result<InvokeResponse, Fault> {
+        self.invoke(environment, None, event.to_owned()).await
+    }
+
+    pub(crate) async fn invoke(
+        &self,
+        environment: &str,
+        function: Option<&FunctionVersion>,
+        event: impl Into<Bytes>,
+    ) -> Result<InvokeResponse, Fault> {
+        let ctx = context();
+        let request = InvokeRequest {
+            environment_id: environment.into(),
+            function: function.cloned(),
+            request_id: ctx.request_id.to_string(),
+            payload: event.into(),
+            invoked_function_arn: "arn:aws:lambda:us-east-1:000000000000:function:f".into(),
+            log_tail: true,
+            ..InvokeRequest::default()
+        };
+        self.worker.invoke(&ctx, request).await
+    }
+
+    /// Stops gracefully; nothing may be left.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.running.await.unwrap();
+    }
+}
+
+pub(crate) fn context() -> CallContext {
+    CallContext::internal(Scope::default(), uuid_v4(&SystemEntropy))
+}
+
+pub(crate) fn unique() -> String {
+    uuid_v4(&SystemEntropy).to_string()
+}
+
+/// The answer's payload as JSON.
+pub(crate) fn json(answer: &InvokeResponse) -> Value {
+    serde_json::from_slice(&answer.payload).unwrap_or_else(|error| {
+        panic!("{error}: {:?}, log: {}", answer.payload, String::from_utf8_lossy(&answer.log_tail))
+    })
+}
+
+pub(crate) fn tail(answer: &InvokeResponse) -> String {
+    String::from_utf8(answer.log_tail.to_vec()).unwrap()
+}
+
+/// A success with that payload, or a panic that shows the log.
+pub(crate) fn success(answer: &InvokeResponse) -> Value {
+    assert_eq!(answer.function_error, "", "{:?}\n{}", answer.payload, tail(answer));
+    json(answer)
+}
+
+/// Asks until it is so; panics after ten seconds.
+pub(crate) async fn eventually(what: &str, mut ask: impl FnMut() -> bool) {
+    let clock = SystemClock::new();
+    let until = clock.now() + std::time::Duration::from_secs(10);
+    while !ask() {
+        assert!(clock.now() < until, "waited ten seconds for {what}");
+        clock.sleep_until(clock.now() + std::time::Duration::from_millis(10)).await;
+    }
+}
+
+/// `lambfold-spawner`, built beside the tests.
+fn spawner() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT
+        .get_or_init(|| {
+            let test = std::env::current_exe().unwrap();
+            // target/<profile>/deps/<test>
+            let program = test.ancestors().nth(2).unwrap().join("lambfold-spawner");
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["build", "--quiet", "--package", "lambfold-sandbox", "--bin", "lambfold-spawner"]);
+            if program.parent().is_some_and(|profile| profile.ends_with("release")) {
+                cargo.arg("--release");
+            }
+            let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+            assert!(status.success() && program.exists(), "cannot build {}", program.display());
+            program
+        })
+        .clone()
+}
