@@ -1,0 +1,74 @@
+//! What Lambda's control plane answers when it refuses, to the letter (facts, Lambda API §16).
+
+use lambfold_api::Fault;
+use lambfold_api::lambda::ErrorCode;
+use lambfold_types::{Arn, Region, Scope};
+
+use crate::store::StoreError;
+
+pub(crate) fn of_store(error: &StoreError) -> Fault {
+    tracing::error!(error = error as &dyn std::error::Error, "the control store failed");
+    Fault::internal()
+}
+
+pub(crate) fn invalid_parameter(text: impl Into<String>) -> Fault {
+    Fault::new(ErrorCode::InvalidParameterValueException, text).with_member("Type", "User")
+}
+
+pub(crate) fn conflict(text: impl Into<String>) -> Fault {
+    Fault::new(ErrorCode::ResourceConflictException, text).with_member("Type", "User")
+}
+
+pub(crate) fn not_found(text: impl Into<String>) -> Fault {
+    Fault::new(ErrorCode::ResourceNotFoundException, text).with_member("Type", "User")
+}
+
+pub(crate) fn resource_not_found() -> Fault {
+    not_found("The resource you requested does not exist.")
+}
+
+pub(crate) fn function_not_found(scope: &Scope, name: &str, qualifier: Option<&str>) -> Fault {
+    not_found(format!("Function not found: {}", Arn::function(scope, name, qualifier)))
+}
+
+pub(crate) fn invalid_function_name(text: &str) -> Fault {
+    let text: String = text.chars().take(256).collect();
+    invalid_parameter(format!("The function name or ARN {text} is malformed."))
+}
+
+pub(crate) fn other_account() -> Fault {
+    Fault::new(ErrorCode::AccessDeniedException, "")
+}
+
+pub(crate) fn other_region(region: &Region, here: &Region) -> Fault {
+    not_found(format!("Functions from '{region}' are not reachable in this region ('{here}')"))
+}
+
+pub(crate) fn stale_revision() -> Fault {
+    Fault::new(
+        ErrorCode::PreconditionFailedException,
+        "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve \
+         the latest Revision Id",
+    )
+    .with_member("Type", "User")
+}
+
+pub(crate) fn in_progress(arn: &str) -> Fault {
+    conflict(format!(
+        "The operation cannot be performed at this time. An update is in progress for resource: {arn}"
+    ))
+}
+
+pub(crate) fn pending() -> Fault {
+    conflict(
+        "The operation cannot be performed at this time. The function is currently in the following state: Pending",
+    )
+}
+
+pub(crate) fn not_supported(what: &str) -> Fault {
+    invalid_parameter(format!("Lambfold does not support {what} yet; see docs/gaps.md."))
+}
+
+pub(crate) fn in_use(text: impl Into<String>) -> Fault {
+    Fault::new(ErrorCode::ResourceInUseException, text).with_member("Type", "User")
+}

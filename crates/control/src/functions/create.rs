@@ -1,0 +1,124 @@
+//! CreateFunction.
+
+use std::sync::Arc;
+
+use lambfold_api::lambda::{CreateFunctionRequest, FunctionConfiguration};
+use lambfold_api::{CallContext, Fault};
+
+use super::settings::{self, Unsupported};
+use super::{environment, render, runtime, timestamp};
+use crate::record::{Configuration, FORMAT, Function, FunctionRecord, Logging, State};
+use crate::service::Shared;
+use crate::target::Target;
+use crate::{faults, packages, tags};
+
+pub(crate) async fn create(
+    shared: &Arc<Shared>,
+    ctx: &CallContext,
+    input: CreateFunctionRequest,
+) -> Result<FunctionConfiguration, Fault> {
+    let text = input.function_name.clone().unwrap_or_default();
+    let bare = text.rsplit(':').next().unwrap_or_default();
+    if bare.len() > 64 {
+        return Err(faults::invalid_parameter(format!(
+            "1 validation error detected: Value '{bare}' at 'functionName' failed to satisfy constraint: Member must have \
+             length less than or equal to 64"
+        )));
+    }
+    let target = Target::read(ctx, &text, None)?;
+    let configuration = configuration(shared, &input)?;
+    let tags = input.tags.as_deref().cloned().unwrap_or_default();
+    tags::check(&tags)?;
+    let zip = code(&input)?;
+    let stored = packages::check(zip.clone()).await?;
+
+    // Before the upload: a name that is taken needs none.
+    let (scope, name) = (target.scope.clone(), target.name.clone());
+    if shared.store(move |store| store.function(&scope, &name)).await?.is_some() {
+        return Err(exists(&target));
+    }
+    packages::put(&shared.objects, &stored, zip).await?;
+    let record = FunctionRecord {
+        format: FORMAT,
+        incarnation: shared.uuid(),
+        state: State::Pending,
+        last_update: None,
+        revision_id: shared.uuid(),
+        last_modified: timestamp(shared.clock.now()),
+        configuration: Configuration { code_sha256: stored.sha256, code_size: stored.size, ..configuration },
+        serving: None,
+        tags,
+    };
+    let answer = render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &record)?;
+    let function = Function { scope: target.scope.clone(), name: target.name.clone(), record };
+    if !shared.change(move |store| store.create_function(&function)).await? {
+        return Err(exists(&target));
+    }
+    shared.activate.notify_one();
+    Ok(answer)
+}
+
+fn exists(target: &Target) -> Fault {
+    faults::conflict(format!("Function already exist: {}", target.name))
+}
+
+fn code(input: &CreateFunctionRequest) -> Result<bytes::Bytes, Fault> {
+    let code = input.code.clone().unwrap_or_default();
+    if code.s3_bucket.is_some() || code.s3_key.is_some() {
+        return Err(faults::not_supported("code from S3 (Code.S3Bucket)"));
+    }
+    if code.image_uri.is_some() {
+        return Err(faults::not_supported("container images (Code.ImageUri)"));
+    }
+    code.zip_file.ok_or_else(|| faults::invalid_parameter("Please provide a source for function code."))
+}
+
+fn configuration(shared: &Shared, input: &CreateFunctionRequest) -> Result<Configuration, Fault> {
+    if input.package_type.as_deref() == Some("Image") {
+        return Err(faults::not_supported("container images (PackageType Image)"));
+    }
+    let (Some(runtime), Some(handler)) = (input.runtime.clone(), input.handler.clone()) else {
+        return Err(faults::invalid_parameter(
+            "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
+        ));
+    };
+    runtime::check(&runtime)?;
+    Unsupported {
+        layers: input.layers.clone(),
+        vpc: input.vpc_config.clone(),
+        dead_letter: input.dead_letter_config.clone(),
+        file_systems: input.file_system_configs.clone(),
+        image: input.image_config.clone(),
+        snap_start: input.snap_start.clone(),
+        kms_key: input.kms_key_arn.clone(),
+        tracing: input.tracing_config.clone(),
+        capacity_provider: input.capacity_provider_config.clone(),
+        durable: input.durable_config.clone(),
+    }
+    .refuse()?;
+    if input.publish == Some(true) || input.publish_to.is_some() {
+        return Err(faults::not_supported("publishing versions (Publish)"));
+    }
+    if input.code_signing_config_arn.as_ref().is_some_and(|arn| !arn.is_empty()) {
+        return Err(faults::not_supported("CodeSigningConfigArn"));
+    }
+    if input.tenancy_config.is_some() {
+        return Err(faults::not_supported("TenancyConfig"));
+    }
+    let plain = Logging { format: "Text".to_owned(), application_level: None, system_level: None, group: None };
+    Ok(Configuration {
+        configuration_id: shared.uuid(),
+        role: input.role.clone().unwrap_or_default(),
+        description: input.description.clone().unwrap_or_default(),
+        timeout: settings::timeout(input.timeout)?.unwrap_or(3),
+        memory_size: settings::memory_size(input.memory_size)?.unwrap_or(128),
+        ephemeral_storage: settings::ephemeral_storage(input.ephemeral_storage.as_ref())?.unwrap_or(512),
+        architecture: settings::architecture(input.architectures.as_ref(), shared.options.architecture)?,
+        environment: environment::seal(&*shared.sealer, input.environment.as_ref())?,
+        logging: settings::logging(input.logging_config.as_ref(), &plain)?,
+        code_sha256: String::new(),
+        code_size: 0,
+        runtime,
+        handler,
+    })
+}

@@ -1,0 +1,78 @@
+//! A function as the API shows it.
+
+use lambfold_api::Fault;
+use lambfold_api::lambda::{
+    EnvironmentResponse, EphemeralStorage, FunctionConfiguration, LoggingConfig, SnapStartResponse,
+    TracingConfigResponse,
+};
+use lambfold_types::Sealer;
+
+use super::environment;
+use crate::record::{FunctionRecord, LastUpdate, State};
+
+/// What AWS says, word for word, while it makes a function and while it updates one.
+const CREATING: &str = "The function is being created.";
+
+/// `FunctionConfiguration`, under the ARN that the request named.
+pub(super) fn configuration(
+    sealer: &dyn Sealer,
+    name: &str,
+    arn: String,
+    record: &FunctionRecord,
+) -> Result<FunctionConfiguration, Fault> {
+    let configuration = &record.configuration;
+    let variables = configuration.environment.as_deref().map(|sealed| environment::open(sealer, sealed)).transpose()?;
+    let logging = &configuration.logging;
+    let (reason, code) = match record.state {
+        State::Active => (None, None),
+        State::Pending => (Some(CREATING.to_owned()), Some("Creating".to_owned())),
+        State::Failed => (
+            Some("The package of the function is missing; update its code.".to_owned()),
+            Some("InvalidZipFileException".to_owned()),
+        ),
+    };
+    let updating = record.last_update == Some(LastUpdate::InProgress);
+    Ok(FunctionConfiguration {
+        function_name: Some(name.to_owned()),
+        function_arn: Some(arn),
+        runtime: Some(configuration.runtime.clone()),
+        role: Some(configuration.role.clone()),
+        handler: Some(configuration.handler.clone()),
+        code_size: i64::try_from(configuration.code_size).ok(),
+        description: Some(configuration.description.clone()),
+        timeout: i32::try_from(configuration.timeout).ok(),
+        memory_size: i32::try_from(configuration.memory_size).ok(),
+        last_modified: Some(record.last_modified.clone()),
+        code_sha256: Some(configuration.code_sha256.clone()),
+        version: Some("$LATEST".to_owned()),
+        environment: variables.map(|variables| EnvironmentResponse { variables: Some(variables.into()), error: None }),
+        tracing_config: Some(TracingConfigResponse { mode: Some("PassThrough".to_owned()) }),
+        revision_id: Some(record.revision_id.clone()),
+        state: Some(record.state.as_str().to_owned()),
+        state_reason: reason,
+        state_reason_code: code,
+        last_update_status: record.last_update.map(|update| {
+            match update {
+                LastUpdate::Successful => "Successful",
+                LastUpdate::InProgress => "InProgress",
+            }
+            .to_owned()
+        }),
+        last_update_status_reason: updating.then(|| CREATING.to_owned()),
+        last_update_status_reason_code: updating.then(|| "Creating".to_owned()),
+        package_type: Some("Zip".to_owned()),
+        architectures: Some(vec![configuration.architecture.clone()].into()),
+        ephemeral_storage: Some(EphemeralStorage { size: i32::try_from(configuration.ephemeral_storage).ok() }),
+        snap_start: Some(SnapStartResponse {
+            apply_on: Some("None".to_owned()),
+            optimization_status: Some("Off".to_owned()),
+        }),
+        logging_config: Some(LoggingConfig {
+            log_format: Some(logging.format.clone()),
+            application_log_level: logging.application_level.clone(),
+            system_log_level: logging.system_level.clone(),
+            log_group: Some(logging.group.clone().unwrap_or_else(|| format!("/aws/lambda/{name}"))),
+        }),
+        ..FunctionConfiguration::default()
+    })
+}

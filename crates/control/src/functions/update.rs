@@ -1,0 +1,158 @@
+//! UpdateFunctionCode and UpdateFunctionConfiguration: every update goes through InProgress, also one that changes
+//! nothing; meanwhile invocations run what was there before.
+
+use std::sync::Arc;
+
+use lambfold_api::lambda::{
+    FunctionConfiguration, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest,
+};
+use lambfold_api::{CallContext, Fault};
+
+use super::get::find;
+use super::settings::{self, Unsupported};
+use super::{environment, render, runtime, timestamp};
+use crate::record::{Configuration, FunctionRecord, LastUpdate, State};
+use crate::service::Shared;
+use crate::store::Decision;
+use crate::target::Target;
+use crate::{faults, packages};
+
+pub(crate) async fn update_code(
+    shared: &Arc<Shared>,
+    ctx: &CallContext,
+    input: UpdateFunctionCodeRequest,
+) -> Result<FunctionConfiguration, Fault> {
+    let target = Target::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
+    let record = find(shared, &target).await?;
+    if input.image_uri.is_some() {
+        return Err(faults::invalid_parameter(
+            "Please don't provide ImageUri when updating a function with packageType Zip.",
+        ));
+    }
+    if input.s3_bucket.is_some() || input.s3_key.is_some() {
+        return Err(faults::not_supported("code from S3 (S3Bucket)"));
+    }
+    if input.publish == Some(true) || input.publish_to.is_some() {
+        return Err(faults::not_supported("publishing versions (Publish)"));
+    }
+    let zip =
+        input.zip_file.ok_or_else(|| faults::invalid_parameter("Please provide a source for function code."))?;
+    let architecture = match &input.architectures {
+        Some(_) => settings::architecture(input.architectures.as_ref(), shared.options.architecture)?,
+        None => record.configuration.architecture.clone(),
+    };
+    let stored = packages::check(zip.clone()).await?;
+    let dry_run = input.dry_run == Some(true);
+    if !dry_run {
+        packages::put(&shared.objects, &stored, zip).await?;
+    }
+    let change = move |configuration: &Configuration| {
+        Ok(Configuration {
+            code_sha256: stored.sha256.clone(),
+            code_size: stored.size,
+            architecture: architecture.clone(),
+            ..configuration.clone()
+        })
+    };
+    if dry_run {
+        // What would be, without a change.
+        check_revision(&record, input.revision_id.as_deref())?;
+        let would_be = FunctionRecord { configuration: change(&record.configuration)?, ..record };
+        return render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &would_be);
+    }
+    update(shared, &target, input.revision_id, change).await
+}
+
+pub(crate) async fn update_configuration(
+    shared: &Arc<Shared>,
+    ctx: &CallContext,
+    input: UpdateFunctionConfigurationRequest,
+) -> Result<FunctionConfiguration, Fault> {
+    let target = Target::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
+    find(shared, &target).await?;
+    if let Some(runtime) = &input.runtime {
+        runtime::check(runtime)?;
+    }
+    Unsupported {
+        layers: input.layers,
+        vpc: input.vpc_config,
+        dead_letter: input.dead_letter_config,
+        file_systems: input.file_system_configs,
+        image: input.image_config,
+        snap_start: input.snap_start,
+        kms_key: input.kms_key_arn,
+        tracing: input.tracing_config,
+        capacity_provider: input.capacity_provider_config,
+        durable: input.durable_config,
+    }
+    .refuse()?;
+    let timeout = settings::timeout(input.timeout)?;
+    let memory_size = settings::memory_size(input.memory_size)?;
+    let ephemeral_storage = settings::ephemeral_storage(input.ephemeral_storage.as_ref())?;
+    let sealed = environment::seal(&*shared.sealer, input.environment.as_ref())?;
+    let (runtime, handler, role, description) = (input.runtime, input.handler, input.role, input.description);
+    let logging = input.logging_config;
+    update(shared, &target, input.revision_id, move |configuration: &Configuration| {
+        let current = configuration.clone();
+        Ok(Configuration {
+            runtime: runtime.clone().unwrap_or(current.runtime),
+            handler: handler.clone().unwrap_or(current.handler),
+            role: role.clone().unwrap_or(current.role),
+            description: description.clone().unwrap_or(current.description),
+            timeout: timeout.unwrap_or(current.timeout),
+            memory_size: memory_size.unwrap_or(current.memory_size),
+            ephemeral_storage: ephemeral_storage.unwrap_or(current.ephemeral_storage),
+            environment: sealed.clone().or(current.environment),
+            logging: settings::logging(logging.as_ref(), &configuration.logging)?,
+            ..current
+        })
+    })
+    .await
+}
+
+/// Puts what `change` makes of the configuration in its place, if the function can be updated now.
+async fn update(
+    shared: &Arc<Shared>,
+    target: &Target,
+    expected: Option<String>,
+    change: impl Fn(&Configuration) -> Result<Configuration, Fault> + Send + 'static,
+) -> Result<FunctionConfiguration, Fault> {
+    let (scope, name, arn) = (target.scope.clone(), target.name.clone(), target.arn());
+    let (revision_id, configuration_id) = (shared.uuid(), shared.uuid());
+    let last_modified = timestamp(shared.clock.now());
+    let outcome = shared.change(move |store| {
+        let mut outcome = None;
+        let found = store.edit_function(&scope, &name, &mut |record| {
+            let changed = may_update(record, expected.as_deref(), &arn).and_then(|()| change(&record.configuration));
+            let decision = if changed.is_ok() { Decision::Keep } else { Decision::Leave };
+            outcome = Some(changed.map(|configuration| {
+                record.configuration = Configuration { configuration_id: configuration_id.clone(), ..configuration };
+                record.last_update = Some(LastUpdate::InProgress);
+                record.revision_id.clone_from(&revision_id);
+                record.last_modified.clone_from(&last_modified);
+                record.clone()
+            }));
+            decision
+        })?;
+        Ok(if found { outcome } else { None })
+    });
+    let record = outcome.await?.ok_or_else(|| target.not_found())??;
+    shared.activate.notify_one();
+    // What a failed function shows once its update is on the way is what an active one shows.
+    let shown = FunctionRecord { state: State::Active, ..record };
+    render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &shown)
+}
+
+fn may_update(record: &FunctionRecord, expected: Option<&str>, arn: &str) -> Result<(), Fault> {
+    if record.state == State::Pending {
+        return Err(faults::pending());
+    }
+    if record.last_update == Some(LastUpdate::InProgress) {
+        return Err(faults::in_progress(arn));
+    }
+    check_revision(record, expected)
+}
+
+fn check_revision(record: &FunctionRecord, expected: Option<&str>) -> Result<(), Fault> {
+    if expected.is_some_and(|expected| expected != record.revision_id) { Err(faults::stale_revision()) } else { Ok(()) }
+}

@@ -1,0 +1,133 @@
+//! CreateEventSourceMapping.
+
+use std::sync::Arc;
+
+use lambfold_api::lambda::{CreateEventSourceMappingRequest, EventSourceMappingConfiguration};
+use lambfold_api::sqs::GetQueueAttributesRequest;
+use lambfold_api::{CallContext, Fault};
+use lambfold_types::Arn;
+
+use super::{render, settings};
+use crate::record::{Desired, FORMAT, FunctionRecord, Mapping, MappingRecord};
+use crate::service::Shared;
+use crate::target::Target;
+use crate::{faults, tags};
+
+pub(crate) async fn create(
+    shared: &Arc<Shared>,
+    ctx: &CallContext,
+    input: CreateEventSourceMappingRequest,
+) -> Result<EventSourceMappingConfiguration, Fault> {
+    let source = input.event_source_arn.clone().ok_or_else(|| faults::invalid_parameter("Unrecognized event source."))?;
+    let queue: Arn = source.parse().map_err(|_| faults::invalid_parameter("Unrecognized event source."))?;
+    if queue.service != "sqs" {
+        return Err(faults::not_supported(&format!("{} event sources", queue.service)));
+    }
+    settings::no_destinations(input.destination_config.as_ref())?;
+    settings::no_filters(input.filter_criteria.as_ref())?;
+    refuse_stream_settings(&input)?;
+    let (size, window) = (input.batch_size, input.maximum_batching_window_in_seconds);
+    let (batch_size, window_seconds) =
+        settings::batch(size.map_or(i64::from(settings::BATCH_SIZE), i64::from), window.map_or(0, i64::from))?;
+    let maximum_concurrency = settings::maximum_concurrency(input.scaling_config.as_ref())?;
+    let given_tags = input.tags.as_deref().cloned().unwrap_or_default();
+    tags::check(&given_tags)?;
+    let (target, function) = function(shared, ctx, input.function_name.as_deref().unwrap_or_default()).await?;
+    check_queue(shared, ctx, &queue, function.configuration.timeout).await?;
+
+    let enabled = input.enabled.unwrap_or(true);
+    let mapping = Mapping {
+        scope: target.scope.clone(),
+        uuid: shared.uuid(),
+        record: MappingRecord {
+            format: FORMAT,
+            event_source_arn: source.clone(),
+            function_name: target.name.to_string(),
+            qualifier: target.qualifier.as_ref().map(ToString::to_string),
+            generation: 1,
+            desired: if enabled { Desired::Enabled } else { Desired::Disabled },
+            // Created disabled, there is nothing to wait for.
+            transition: enabled.then(|| "Creating".to_owned()),
+            batch_size,
+            window_seconds,
+            maximum_concurrency,
+            report_batch_item_failures: settings::partial(input.function_response_types.as_ref()),
+            last_modified_ms: shared.clock.now().millis(),
+            last_processing_result: None,
+            tags: given_tags,
+        },
+    };
+    let answer = render::configuration(&mapping.scope, &mapping.uuid, &mapping.record);
+    match shared.change(move |store| store.create_mapping(&mapping)).await? {
+        None => Ok(answer),
+        Some(uuid) => Err(faults::conflict(format!(
+            "An event source mapping with SQS arn (\" {source} \") and function (\" {} \") already exists. Please update \
+             or delete the existing mapping with UUID {uuid}",
+            target.name
+        ))),
+    }
+}
+
+/// Settings of streams and Kafka have no meaning for a queue.
+fn refuse_stream_settings(input: &CreateEventSourceMappingRequest) -> Result<(), Fault> {
+    let given = [
+        ("StartingPosition", input.starting_position.is_some()),
+        ("ParallelizationFactor", input.parallelization_factor.is_some_and(|factor| factor != 1)),
+        ("MaximumRecordAgeInSeconds", input.maximum_record_age_in_seconds.is_some_and(|age| age != -1)),
+        ("MaximumRetryAttempts", input.maximum_retry_attempts.is_some_and(|attempts| attempts != -1)),
+        ("BisectBatchOnFunctionError", input.bisect_batch_on_function_error == Some(true)),
+        ("TumblingWindowInSeconds", input.tumbling_window_in_seconds.is_some_and(|window| window != 0)),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(faults::invalid_parameter(format!(
+            "Unsupported {name} parameter for given event source mapping type."
+        ))),
+        None if input.provisioned_poller_config.is_some() => Err(faults::not_supported("ProvisionedPollerConfig")),
+        None if input.kms_key_arn.as_ref().is_some_and(|key| !key.is_empty()) => Err(faults::not_supported("KMSKeyArn")),
+        None => Ok(()),
+    }
+}
+
+/// The function that a mapping names; AWS words its absence in its own way here.
+pub(super) async fn function(
+    shared: &Arc<Shared>,
+    ctx: &CallContext,
+    name: &str,
+) -> Result<(Target, FunctionRecord), Fault> {
+    let missing = || faults::invalid_parameter("Function does not exist");
+    let target = Target::read(ctx, name, None)?;
+    let (scope, name) = (target.scope.clone(), target.name.clone());
+    let record = shared.store(move |store| store.function(&scope, &name)).await?.ok_or_else(missing)?;
+    if target.is_latest() { Ok((target, record)) } else { Err(missing()) }
+}
+
+/// The queue must exist, and leave a function the time to finish.
+async fn check_queue(shared: &Shared, ctx: &CallContext, queue: &Arn, function_timeout: u32) -> Result<(), Fault> {
+    if queue.resource.ends_with(".fifo") {
+        return Err(faults::not_supported("FIFO queues"));
+    }
+    let request = GetQueueAttributesRequest {
+        queue_url: Some(format!("{}/{}/{}", ctx.endpoint, queue.scope.account, queue.resource)),
+        attribute_names: vec!["VisibilityTimeout".to_owned()],
+    };
+    let in_its_region = CallContext { scope: queue.scope.clone(), ..ctx.clone() };
+    let attributes = shared.sqs.get_queue_attributes(&in_its_region, request).await.map_err(|fault| {
+        if fault.is_sender() {
+            faults::invalid_parameter(format!(
+                "Error occurred while ReceiveMessage. SQS Error Code: {}. SQS Error Message: {}",
+                fault.query_code(),
+                fault.message()
+            ))
+        } else {
+            fault
+        }
+    })?;
+    let visibility: u32 =
+        attributes.attributes.get("VisibilityTimeout").and_then(|text| text.parse().ok()).unwrap_or_default();
+    if visibility < function_timeout {
+        return Err(faults::invalid_parameter(format!(
+            "Queue visibility timeout: {visibility} seconds is less than Function timeout: {function_timeout} seconds"
+        )));
+    }
+    Ok(())
+}

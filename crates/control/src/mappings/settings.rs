@@ -1,0 +1,61 @@
+//! Settings of a mapping from SQS: ranges, defaults, and what goes together (facts, Lambda API §9).
+
+use lambfold_api::Fault;
+use lambfold_api::lambda::{DestinationConfig, FilterCriteria, FunctionResponseTypeList, ScalingConfig};
+
+use crate::faults;
+
+/// Defaults of a standard queue.
+pub(super) const BATCH_SIZE: u32 = 10;
+
+/// `BatchSize` with its window: more than 10 needs one.
+pub(super) fn batch(size: i64, window: i64) -> Result<(u32, u32), Fault> {
+    let size = u32::try_from(size).ok().filter(|size| (1..=10_000).contains(size));
+    let size = size.ok_or_else(|| faults::invalid_parameter("Batch size must be between 1 and 10000."))?;
+    let window = u32::try_from(window).ok().filter(|window| *window <= 300);
+    let window = window
+        .ok_or_else(|| faults::invalid_parameter("Maximum batch window in seconds must be between 0 and 300."))?;
+    if size > 10 && window == 0 {
+        return Err(faults::invalid_parameter(
+            "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10",
+        ));
+    }
+    Ok((size, window))
+}
+
+/// `FunctionResponseTypes`: whether it asks for partial responses.
+pub(super) fn partial(types: Option<&FunctionResponseTypeList>) -> bool {
+    types.is_some_and(|types| types.iter().any(|kind| kind == "ReportBatchItemFailures"))
+}
+
+/// `ScalingConfig.MaximumConcurrency`: 2 to 1000.
+pub(super) fn maximum_concurrency(config: Option<&ScalingConfig>) -> Result<Option<u32>, Fault> {
+    match config.and_then(|config| config.maximum_concurrency) {
+        None => Ok(None),
+        Some(limit) => u32::try_from(limit)
+            .ok()
+            .filter(|limit| (2..=1000).contains(limit))
+            .map(Some)
+            .ok_or_else(|| faults::invalid_parameter("MaximumConcurrency must be between 2 and 1000.")),
+    }
+}
+
+/// Filters would have to act, and do not yet; none at all passes.
+pub(super) fn no_filters(criteria: Option<&FilterCriteria>) -> Result<(), Fault> {
+    let any = criteria.and_then(|criteria| criteria.filters.as_ref()).is_some_and(|filters| !filters.is_empty());
+    if any { Err(faults::not_supported("FilterCriteria")) } else { Ok(()) }
+}
+
+/// SQS mappings have no destinations.
+pub(super) fn no_destinations(config: Option<&DestinationConfig>) -> Result<(), Fault> {
+    let set = config.is_some_and(|config| {
+        config.on_failure.as_ref().is_some_and(|it| it.destination.is_some())
+            || config.on_success.as_ref().is_some_and(|it| it.destination.is_some())
+    });
+    if set {
+        return Err(faults::invalid_parameter(
+            "Unsupported DestinationConfig parameter for given event source mapping type.",
+        ));
+    }
+    Ok(())
+}

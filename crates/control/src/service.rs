@@ -1,0 +1,185 @@
+//! The service: its parts, and the Lambda and Control APIs on them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lambfold_api::control::{
+    Control, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse, WatchEvent, WatchRequest,
+};
+use lambfold_api::lambda::{
+    CreateEventSourceMappingRequest, CreateFunctionRequest, DeleteEventSourceMappingRequest, DeleteFunctionRequest,
+    DeleteFunctionResponse, EventSourceMappingConfiguration, FunctionConfiguration, GetEventSourceMappingRequest,
+    GetFunctionConfigurationRequest, GetFunctionRequest, GetFunctionResponse, Lambda, ListEventSourceMappingsRequest,
+    ListEventSourceMappingsResponse, ListFunctionsRequest, ListFunctionsResponse, ListTagsRequest, ListTagsResponse,
+    TagResourceRequest, TagResourceResponse, UntagResourceRequest, UntagResourceResponse,
+    UpdateEventSourceMappingRequest, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest,
+};
+use lambfold_api::sqs::Sqs;
+use lambfold_api::{BoxStream, CallContext, Fault};
+use lambfold_types::{Clock, Entropy, Sealer, uuid_v4};
+use object_store::ObjectStore;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{ControlStore, StoreError};
+use crate::{activation, faults, functions, mappings, packages, tags, watch as watching};
+
+/// Settings of the control plane.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The architecture of this machine's workers: `x86_64` or `arm64`. Functions for the other are refused.
+    pub architecture: &'static str,
+}
+
+impl Default for Options {
+    /// The architecture that this was built for.
+    fn default() -> Self {
+        Self { architecture: if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" } }
+    }
+}
+
+/// The control plane.
+pub struct ControlService {
+    handle: ControlHandle,
+}
+
+/// The way in; cheap to clone.
+#[derive(Clone)]
+pub struct ControlHandle(pub(crate) Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) store: Arc<dyn ControlStore>,
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) sqs: Arc<dyn Sqs>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) sealer: Arc<dyn Sealer>,
+    /// Counts commits: wakes watchers. The table is the truth, this is the hint.
+    pub(crate) changed: watch::Sender<u64>,
+    /// Wakes the activation of functions that wait for it.
+    pub(crate) activate: Notify,
+    /// Ends watches when the service stops.
+    pub(crate) stop: CancellationToken,
+}
+
+impl ControlService {
+    /// Puts the parts together; background work begins with [`ControlService::run`].
+    pub fn build(
+        options: Options,
+        store: Arc<dyn ControlStore>,
+        objects: Arc<dyn ObjectStore>,
+        sqs: Arc<dyn Sqs>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        sealer: Arc<dyn Sealer>,
+    ) -> Self {
+        let shared = Shared {
+            options,
+            store,
+            objects,
+            sqs,
+            clock,
+            entropy,
+            sealer,
+            changed: watch::Sender::new(0),
+            activate: Notify::new(),
+            stop: CancellationToken::new(),
+        };
+        Self { handle: ControlHandle(Arc::new(shared)) }
+    }
+
+    /// The way in.
+    pub fn handle(&self) -> ControlHandle {
+        self.handle.clone()
+    }
+
+    /// Activates functions until `shutdown`; those that a crash left pending first.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let shared = self.handle.0;
+        let _watches_end = shared.stop.clone().drop_guard();
+        activation::run(&shared, shutdown).await;
+    }
+}
+
+impl ControlHandle {
+    /// The package of that SHA-256 (hexadecimal), if it is stored.
+    pub async fn package(&self, sha256: &str) -> Result<Option<Bytes>, Fault> {
+        packages::get(&self.0.objects, sha256).await
+    }
+}
+
+impl Shared {
+    /// Runs a call of the store off the async threads, and tells watchers.
+    pub(crate) async fn store<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn ControlStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let store = self.store.clone();
+        let outcome = tokio::task::spawn_blocking(move || call(&*store)).await.map_err(|_| Fault::internal())?;
+        outcome.map_err(|error| faults::of_store(&error))
+    }
+
+    /// As [`Shared::store`], for calls that change something.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn ControlStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let outcome = self.store(call).await;
+        self.changed.send_modify(|count| *count += 1);
+        outcome
+    }
+
+    pub(crate) fn uuid(&self) -> String {
+        uuid_v4(&*self.entropy).to_string()
+    }
+}
+
+/// Declares the operations: each calls the function of its file.
+macro_rules! operations {
+    ($($operation:ident($input:ty) -> $output:ty = $function:path;)+) => {
+        #[async_trait::async_trait]
+        impl Lambda for ControlHandle {
+            $(async fn $operation(&self, ctx: &CallContext, input: $input) -> Result<$output, Fault> {
+                $function(&self.0, ctx, input).await
+            })+
+        }
+    };
+}
+
+operations! {
+    create_function(CreateFunctionRequest) -> FunctionConfiguration = functions::create;
+    get_function(GetFunctionRequest) -> GetFunctionResponse = functions::get;
+    get_function_configuration(GetFunctionConfigurationRequest) -> FunctionConfiguration = functions::get_configuration;
+    update_function_code(UpdateFunctionCodeRequest) -> FunctionConfiguration = functions::update_code;
+    update_function_configuration(UpdateFunctionConfigurationRequest) -> FunctionConfiguration = functions::update_configuration;
+    delete_function(DeleteFunctionRequest) -> DeleteFunctionResponse = functions::delete;
+    list_functions(ListFunctionsRequest) -> ListFunctionsResponse = functions::list;
+    list_tags(ListTagsRequest) -> ListTagsResponse = tags::list;
+    tag_resource(TagResourceRequest) -> TagResourceResponse = tags::tag;
+    untag_resource(UntagResourceRequest) -> UntagResourceResponse = tags::untag;
+    create_event_source_mapping(CreateEventSourceMappingRequest) -> EventSourceMappingConfiguration = mappings::create;
+    get_event_source_mapping(GetEventSourceMappingRequest) -> EventSourceMappingConfiguration = mappings::get;
+    list_event_source_mappings(ListEventSourceMappingsRequest) -> ListEventSourceMappingsResponse = mappings::list;
+    update_event_source_mapping(UpdateEventSourceMappingRequest) -> EventSourceMappingConfiguration = mappings::update;
+    delete_event_source_mapping(DeleteEventSourceMappingRequest) -> EventSourceMappingConfiguration = mappings::delete;
+}
+
+#[async_trait::async_trait]
+impl Control for ControlHandle {
+    async fn watch(
+        &self,
+        _: &CallContext,
+        input: WatchRequest,
+    ) -> Result<BoxStream<Result<WatchEvent, Fault>>, Fault> {
+        watching::watch(self.0.clone(), input)
+    }
+
+    async fn report_event_source_mapping(
+        &self,
+        _: &CallContext,
+        input: ReportEventSourceMappingRequest,
+    ) -> Result<ReportEventSourceMappingResponse, Fault> {
+        mappings::report(&self.0, input).await
+    }
+}

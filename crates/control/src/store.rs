@@ -1,0 +1,159 @@
+//! What a database has to do for the control plane. Methods are whole operations, atomic, and block; what they changed
+//! is durable when they return.
+
+mod memory;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+
+use lambfold_types::{FunctionName, Scope};
+
+use crate::record::{Function, FunctionRecord, Mapping, MappingRecord};
+
+pub use memory::MemoryControlStore;
+
+/// Edits a record, or leaves it as it is with an answer for the caller.
+pub type Edit<'a, R> = &'a mut dyn FnMut(&mut R) -> Decision;
+
+/// What an edit decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Store what it left.
+    Keep,
+    /// Store nothing.
+    Leave,
+    /// Remove the record.
+    Remove,
+}
+
+/// The records of the control plane.
+///
+/// Every change takes the next revision of its scope in its own transaction, so that revision order is commit order,
+/// and leaves an entry in a bounded log for watchers that come back.
+pub trait ControlStore: Send + Sync + 'static {
+    /// Stores a new function; `false` if the name is taken.
+    fn create_function(&self, function: &Function) -> Result<bool, StoreError>;
+
+    /// The function of that name.
+    fn function(&self, scope: &Scope, name: &FunctionName) -> Result<Option<FunctionRecord>, StoreError>;
+
+    /// Up to `max` functions by name, behind `after`.
+    fn functions(
+        &self,
+        scope: &Scope,
+        after: Option<&FunctionName>,
+        max: usize,
+    ) -> Result<Vec<Function>, StoreError>;
+
+    /// Edits the function in place, alone. `false` if there is none.
+    fn edit_function(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        edit: Edit<'_, FunctionRecord>,
+    ) -> Result<bool, StoreError>;
+
+    /// Stores a new mapping, unless one of that source and function (with qualifier) is there: then its UUID.
+    fn create_mapping(&self, mapping: &Mapping) -> Result<Option<String>, StoreError>;
+
+    /// The mapping of that UUID.
+    fn mapping(&self, scope: &Scope, uuid: &str) -> Result<Option<MappingRecord>, StoreError>;
+
+    /// Up to `max` mappings by UUID, behind `after`, of that source and function if named.
+    fn mappings(
+        &self,
+        scope: &Scope,
+        filter: &MappingFilter,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<Vec<Mapping>, StoreError>;
+
+    /// Edits the mapping in place, alone. `false` if there is none.
+    fn edit_mapping(&self, scope: &Scope, uuid: &str, edit: Edit<'_, MappingRecord>) -> Result<bool, StoreError>;
+
+    /// Everything there is, as of one moment, with the revision of each scope.
+    fn snapshot(&self) -> Result<Snapshot, StoreError>;
+
+    /// What changed behind `seen` (scopes that it does not name are seen at 0), oldest first in each scope; `None` if
+    /// the log does not reach back that far.
+    fn changes(&self, seen: &[(Scope, u64)]) -> Result<Option<Vec<Change>>, StoreError>;
+}
+
+/// Which mappings to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MappingFilter {
+    /// Only of this source.
+    pub event_source_arn: Option<String>,
+    /// Only of this function.
+    pub function_name: Option<String>,
+}
+
+impl MappingFilter {
+    /// Whether a mapping is listed.
+    pub fn admits(&self, record: &MappingRecord) -> bool {
+        self.event_source_arn.as_ref().is_none_or(|arn| *arn == record.event_source_arn)
+            && self.function_name.as_ref().is_none_or(|name| *name == record.function_name)
+    }
+}
+
+/// Everything there is.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The revision of each scope.
+    pub revisions: Vec<(Scope, u64)>,
+    /// All functions.
+    pub functions: Vec<Function>,
+    /// All mappings.
+    pub mappings: Vec<Mapping>,
+}
+
+/// A committed change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The scope.
+    pub scope: Scope,
+    /// The revision at which it was committed.
+    pub revision: u64,
+    /// What changed.
+    pub event: Event,
+}
+
+/// What changed: the whole object as it is now, or that it is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A function was made or changed.
+    Function(Box<Function>),
+    /// A function is gone: its incarnation.
+    FunctionRemoved(String),
+    /// A mapping was made or changed.
+    Mapping(Box<Mapping>),
+    /// A mapping is gone: its UUID.
+    MappingRemoved(String),
+}
+
+/// Changes of a scope that the log keeps. A watcher that was away for longer lists everything again.
+pub const LOG_LENGTH: u64 = 1000;
+
+/// Why a store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database failed.
+    #[error("the control store failed")]
+    Driver(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What is stored makes no sense.
+    #[error("inconsistent data in {table}, row {row}: {detail}")]
+    Inconsistent {
+        /// The table.
+        table: &'static str,
+        /// The row's key.
+        row: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A later release wrote it.
+    #[error("{0} was written by a later release of Lambfold; start that one, or use another data directory")]
+    FromTheFuture(String),
+    /// Another process has it open.
+    #[error("{0} is in use by another process")]
+    InUse(String),
+}

@@ -1,0 +1,176 @@
+//! What every store must do; run over each of them.
+
+use lambfold_types::Scope;
+
+use super::{ControlStore, Decision, Event, LOG_LENGTH, MappingFilter};
+use crate::record::{
+    Configuration, Desired, FORMAT, Function, FunctionRecord, Logging, Mapping, MappingRecord, State,
+};
+
+/// Runs the suite on an empty store. Panics where the store is wrong.
+pub fn run(store: &dyn ControlStore) {
+    functions_are_kept_apart_by_scope(store);
+    edits_are_kept_left_or_removed(store);
+    mappings_have_no_twins(store);
+    lists_are_paged(store);
+    changes_come_in_order_and_the_log_is_bounded(store);
+}
+
+fn scopes() -> [Scope; 3] {
+    let scope = |account: &str, region: &str| Scope {
+        account: account.parse().expect("an account"),
+        region: region.parse().expect("a region"),
+    };
+    [scope("111111111111", "us-east-1"), scope("222222222222", "us-east-1"), scope("111111111111", "eu-west-1")]
+}
+
+/// A function to store.
+pub fn function(scope: &Scope, name: &str, description: &str) -> Function {
+    let logging = Logging { format: "Text".into(), application_level: None, system_level: None, group: None };
+    Function {
+        scope: scope.clone(),
+        name: name.parse().expect("a name"),
+        record: FunctionRecord {
+            format: FORMAT,
+            incarnation: format!("{scope}/{name}"),
+            state: State::Pending,
+            last_update: None,
+            revision_id: "r1".into(),
+            last_modified: "now".into(),
+            configuration: Configuration {
+                configuration_id: "c1".into(),
+                runtime: "python3.12".into(),
+                handler: "index.handler".into(),
+                role: "arn:aws:iam::111111111111:role/r".into(),
+                description: description.into(),
+                timeout: 3,
+                memory_size: 128,
+                ephemeral_storage: 512,
+                architecture: "x86_64".into(),
+                code_sha256: "sha".into(),
+                code_size: 7,
+                environment: None,
+                logging,
+            },
+            serving: None,
+            tags: [("team".to_owned(), "blue".to_owned())].into(),
+        },
+    }
+}
+
+fn mapping(scope: &Scope, uuid: &str, function: &str) -> Mapping {
+    Mapping {
+        scope: scope.clone(),
+        uuid: uuid.into(),
+        record: MappingRecord {
+            format: FORMAT,
+            event_source_arn: format!("arn:aws:sqs:{}:{}:q", scope.region, scope.account),
+            function_name: function.into(),
+            qualifier: None,
+            generation: 1,
+            desired: Desired::Enabled,
+            transition: Some("Creating".into()),
+            batch_size: 10,
+            window_seconds: 0,
+            maximum_concurrency: None,
+            report_batch_item_failures: false,
+            last_modified_ms: 1,
+            last_processing_result: None,
+            tags: [].into(),
+        },
+    }
+}
+
+fn functions_are_kept_apart_by_scope(store: &dyn ControlStore) {
+    for scope in &scopes() {
+        let made = function(scope, "same", &scope.to_string());
+        assert!(store.create_function(&made).expect("it works"), "{scope}");
+        assert!(!store.create_function(&made).expect("it works"), "a name is taken once");
+    }
+    for scope in &scopes() {
+        let found = store.function(scope, &"same".parse().expect("a name")).expect("it works").expect("it is there");
+        assert_eq!(found, function(scope, "same", &scope.to_string()).record);
+    }
+    let other = scopes()[0].clone();
+    assert_eq!(store.function(&other, &"missing".parse().expect("a name")).expect("it works"), None);
+}
+
+fn edits_are_kept_left_or_removed(store: &dyn ControlStore) {
+    let [scope, other, _] = scopes();
+    let name = "same".parse().expect("a name");
+    let edit = |decision: Decision, text: &str| {
+        let text = text.to_owned();
+        store.edit_function(&scope, &name, &mut move |record| {
+            record.configuration.description.clone_from(&text);
+            decision
+        })
+    };
+    let description = || {
+        let found = store.function(&scope, &name).expect("it works");
+        found.map(|record| record.configuration.description)
+    };
+    assert!(edit(Decision::Keep, "kept").expect("it works"));
+    assert_eq!(description().as_deref(), Some("kept"));
+    assert!(edit(Decision::Leave, "left").expect("it works"));
+    assert_eq!(description().as_deref(), Some("kept"));
+    assert!(edit(Decision::Remove, "").expect("it works"));
+    assert_eq!(description(), None);
+    assert!(!edit(Decision::Keep, "").expect("it works"), "nothing is left to edit");
+    assert!(store.function(&other, &name).expect("it works").is_some(), "the other account's is untouched");
+}
+
+fn mappings_have_no_twins(store: &dyn ControlStore) {
+    let [scope, other, _] = scopes();
+    assert_eq!(store.create_mapping(&mapping(&scope, "m1", "f")).expect("it works"), None);
+    assert_eq!(store.create_mapping(&mapping(&scope, "m2", "f")).expect("it works"), Some("m1".to_owned()));
+    assert_eq!(store.create_mapping(&mapping(&scope, "m3", "g")).expect("it works"), None);
+    assert_eq!(store.create_mapping(&mapping(&other, "m4", "f")).expect("it works"), None);
+    assert!(store.mapping(&other, "m1").expect("it works").is_none(), "UUIDs of another account are not found");
+    let filter = MappingFilter { function_name: Some("f".into()), event_source_arn: None };
+    let found = store.mappings(&scope, &filter, None, 10).expect("it works");
+    assert_eq!(found, [mapping(&scope, "m1", "f")]);
+    let gone = store.edit_mapping(&scope, "m1", &mut |_| Decision::Remove).expect("it works");
+    assert!(gone && store.mapping(&scope, "m1").expect("it works").is_none());
+    assert_eq!(store.create_mapping(&mapping(&scope, "m2", "f")).expect("it works"), None, "the twin may come now");
+}
+
+fn lists_are_paged(store: &dyn ControlStore) {
+    let scope = scopes()[0].clone();
+    for name in ["c", "a", "b"] {
+        assert!(store.create_function(&function(&scope, name, "")).expect("it works"));
+    }
+    let names = |after: Option<&str>, max| -> Vec<String> {
+        let after = after.map(|after| after.parse().expect("a name"));
+        let found = store.functions(&scope, after.as_ref(), max).expect("it works");
+        found.into_iter().map(|function| function.name.to_string()).collect()
+    };
+    assert_eq!(names(None, 2), ["a", "b"]);
+    assert_eq!(names(Some("b"), 2), ["c"]);
+    let page = store.mappings(&scope, &MappingFilter::default(), Some("m2"), 10).expect("it works");
+    assert_eq!(page.into_iter().map(|mapping| mapping.uuid).collect::<Vec<_>>(), ["m3"]);
+}
+
+fn changes_come_in_order_and_the_log_is_bounded(store: &dyn ControlStore) {
+    let snapshot = store.snapshot().expect("it works");
+    assert_eq!(snapshot.functions.len(), 5);
+    let seen = snapshot.revisions;
+    assert_eq!(store.changes(&seen).expect("it works").expect("nothing is forgotten"), []);
+    let scope = scopes()[2].clone();
+    let before = seen.iter().find(|(of, _)| *of == scope).expect("it has changes").1;
+    assert!(store.create_function(&function(&scope, "late", "")).expect("it works"));
+    assert!(store.edit_function(&scope, &"late".parse().expect("a name"), &mut |_| Decision::Remove).expect("it works"));
+    let changes = store.changes(&seen).expect("it works").expect("nothing is forgotten");
+    let shown: Vec<_> = changes.iter().map(|change| (change.scope.clone(), change.revision)).collect();
+    assert_eq!(shown, [(scope.clone(), before + 1), (scope.clone(), before + 2)]);
+    assert!(matches!(&changes[1].event, Event::FunctionRemoved(incarnation) if incarnation.ends_with("/late")));
+    let all = store.changes(&[]).expect("it works").expect("nothing is forgotten");
+    assert!(all.len() > changes.len(), "an unnamed scope is seen at 0");
+    for round in 0..=LOG_LENGTH {
+        let edit = &mut |record: &mut FunctionRecord| {
+            record.revision_id = round.to_string();
+            Decision::Keep
+        };
+        store.edit_function(&scope, &"same".parse().expect("a name"), edit).expect("it works");
+    }
+    assert_eq!(store.changes(&seen).expect("it works"), None, "a watcher that was away too long lists again");
+}

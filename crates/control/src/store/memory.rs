@@ -1,0 +1,190 @@
+//! The store in memory: for tests and simulations.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lambfold_types::{FunctionName, Scope};
+
+use super::{Change, ControlStore, Decision, Edit, Event, LOG_LENGTH, MappingFilter, Snapshot, StoreError};
+use crate::record::{Function, FunctionRecord, Mapping, MappingRecord};
+
+/// Keeps everything in maps.
+#[derive(Debug, Default)]
+pub struct MemoryControlStore(Mutex<Tables>);
+
+#[derive(Debug, Default)]
+struct Tables {
+    functions: BTreeMap<(Scope, FunctionName), FunctionRecord>,
+    mappings: BTreeMap<(Scope, String), MappingRecord>,
+    revisions: BTreeMap<Scope, u64>,
+    log: BTreeMap<Scope, VecDeque<Change>>,
+}
+
+impl Tables {
+    fn note(&mut self, scope: &Scope, event: Event) {
+        let revision = self.revisions.entry(scope.clone()).or_default();
+        *revision += 1;
+        let log = self.log.entry(scope.clone()).or_default();
+        log.push_back(Change { scope: scope.clone(), revision: *revision, event });
+        while log.len() as u64 > LOG_LENGTH {
+            log.pop_front();
+        }
+    }
+}
+
+impl MemoryControlStore {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ControlStore for MemoryControlStore {
+    fn create_function(&self, function: &Function) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        let key = (function.scope.clone(), function.name.clone());
+        if tables.functions.contains_key(&key) {
+            return Ok(false);
+        }
+        tables.functions.insert(key, function.record.clone());
+        tables.note(&function.scope, Event::Function(Box::new(function.clone())));
+        Ok(true)
+    }
+
+    fn function(&self, scope: &Scope, name: &FunctionName) -> Result<Option<FunctionRecord>, StoreError> {
+        Ok(self.tables().functions.get(&(scope.clone(), name.clone())).cloned())
+    }
+
+    fn functions(
+        &self,
+        scope: &Scope,
+        after: Option<&FunctionName>,
+        max: usize,
+    ) -> Result<Vec<Function>, StoreError> {
+        let tables = self.tables();
+        let found = tables.functions.iter().filter(|((of, name), _)| of == scope && after.is_none_or(|after| name > after));
+        Ok(found
+            .take(max)
+            .map(|((scope, name), record)| Function { scope: scope.clone(), name: name.clone(), record: record.clone() })
+            .collect())
+    }
+
+    fn edit_function(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        edit: Edit<'_, FunctionRecord>,
+    ) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        let key = (scope.clone(), name.clone());
+        let Some(mut record) = tables.functions.get(&key).cloned() else { return Ok(false) };
+        match edit(&mut record) {
+            Decision::Leave => {}
+            Decision::Remove => {
+                tables.functions.remove(&key);
+                tables.note(scope, Event::FunctionRemoved(record.incarnation));
+            }
+            Decision::Keep => {
+                tables.functions.insert(key, record.clone());
+                let function = Function { scope: scope.clone(), name: name.clone(), record };
+                tables.note(scope, Event::Function(Box::new(function)));
+            }
+        }
+        Ok(true)
+    }
+
+    fn create_mapping(&self, mapping: &Mapping) -> Result<Option<String>, StoreError> {
+        let mut tables = self.tables();
+        let twin = tables.mappings.iter().find(|((scope, _), record)| {
+            *scope == mapping.scope
+                && record.event_source_arn == mapping.record.event_source_arn
+                && record.function_name == mapping.record.function_name
+                && record.qualifier == mapping.record.qualifier
+        });
+        if let Some(((_, uuid), _)) = twin {
+            return Ok(Some(uuid.clone()));
+        }
+        tables.mappings.insert((mapping.scope.clone(), mapping.uuid.clone()), mapping.record.clone());
+        tables.note(&mapping.scope, Event::Mapping(Box::new(mapping.clone())));
+        Ok(None)
+    }
+
+    fn mapping(&self, scope: &Scope, uuid: &str) -> Result<Option<MappingRecord>, StoreError> {
+        Ok(self.tables().mappings.get(&(scope.clone(), uuid.to_owned())).cloned())
+    }
+
+    fn mappings(
+        &self,
+        scope: &Scope,
+        filter: &MappingFilter,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<Vec<Mapping>, StoreError> {
+        let tables = self.tables();
+        let found = tables.mappings.iter().filter(|((of, uuid), record)| {
+            of == scope && after.is_none_or(|after| uuid.as_str() > after) && filter.admits(record)
+        });
+        Ok(found
+            .take(max)
+            .map(|((scope, uuid), record)| Mapping { scope: scope.clone(), uuid: uuid.clone(), record: record.clone() })
+            .collect())
+    }
+
+    fn edit_mapping(&self, scope: &Scope, uuid: &str, edit: Edit<'_, MappingRecord>) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        let key = (scope.clone(), uuid.to_owned());
+        let Some(mut record) = tables.mappings.get(&key).cloned() else { return Ok(false) };
+        match edit(&mut record) {
+            Decision::Leave => {}
+            Decision::Remove => {
+                tables.mappings.remove(&key);
+                tables.note(scope, Event::MappingRemoved(uuid.to_owned()));
+            }
+            Decision::Keep => {
+                tables.mappings.insert(key, record.clone());
+                let mapping = Mapping { scope: scope.clone(), uuid: uuid.to_owned(), record };
+                tables.note(scope, Event::Mapping(Box::new(mapping)));
+            }
+        }
+        Ok(true)
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let tables = self.tables();
+        let functions = tables.functions.iter().map(|((scope, name), record)| Function {
+            scope: scope.clone(),
+            name: name.clone(),
+            record: record.clone(),
+        });
+        let mappings = tables.mappings.iter().map(|((scope, uuid), record)| Mapping {
+            scope: scope.clone(),
+            uuid: uuid.clone(),
+            record: record.clone(),
+        });
+        Ok(Snapshot {
+            revisions: tables.revisions.iter().map(|(scope, revision)| (scope.clone(), *revision)).collect(),
+            functions: functions.collect(),
+            mappings: mappings.collect(),
+        })
+    }
+
+    fn changes(&self, seen: &[(Scope, u64)]) -> Result<Option<Vec<Change>>, StoreError> {
+        let tables = self.tables();
+        let mut changes = Vec::new();
+        for (scope, log) in &tables.log {
+            let seen = seen.iter().find(|(of, _)| of == scope).map_or(0, |(_, revision)| *revision);
+            if log.front().is_some_and(|oldest| oldest.revision > seen + 1) {
+                return Ok(None);
+            }
+            changes.extend(log.iter().filter(|change| change.revision > seen).cloned());
+        }
+        Ok(Some(changes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn conforms() {
+        crate::store::conformance::run(&super::MemoryControlStore::default());
+    }
+}

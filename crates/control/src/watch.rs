@@ -1,0 +1,201 @@
+//! The watch: everything there is, then every change (DESIGN §3 The watch).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lambfold_api::control::watch_event::Event as Wire;
+use lambfold_api::control::{
+    EventSourceMapping, FunctionVersion, Reset, ScopeRevision, Synced, WatchEvent, WatchRequest,
+};
+use lambfold_api::{BoxStream, Fault};
+use lambfold_types::Scope;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::functions::open_environment;
+use crate::record::{Function, Mapping, State};
+use crate::service::Shared;
+use crate::store::Event;
+
+/// Events on their way to one watcher; a slow one waits in the table, not in memory.
+const IN_FLIGHT: usize = 64;
+
+/// Starts a watch.
+pub(crate) fn watch(shared: Arc<Shared>, input: WatchRequest) -> Result<BoxStream<Result<WatchEvent, Fault>>, Fault> {
+    let seen = input.seen.iter().map(|seen| Ok((scope(seen)?, seen.revision)));
+    let seen: BTreeMap<Scope, u64> = seen.collect::<Result<_, Fault>>()?;
+    let (events, received) = mpsc::channel(IN_FLIGHT);
+    let watcher = Watcher { shared, seen, events, functions: input.functions, mappings: input.event_source_mappings };
+    tokio::spawn(watcher.run());
+    Ok(Box::pin(ReceiverStream::new(received)))
+}
+
+struct Watcher {
+    shared: Arc<Shared>,
+    seen: BTreeMap<Scope, u64>,
+    events: mpsc::Sender<Result<WatchEvent, Fault>>,
+    functions: bool,
+    mappings: bool,
+}
+
+/// The watcher has gone, or the service stops.
+struct Over;
+
+impl Watcher {
+    async fn run(mut self) {
+        let stop = self.shared.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = self.follow() => {}
+        }
+    }
+
+    async fn follow(&mut self) -> Result<(), Over> {
+        let mut changed = self.shared.changed.subscribe();
+        let listed = if self.seen.is_empty() { self.list().await } else { self.catch_up().await };
+        self.or_fail(listed).await?;
+        self.send(None, Wire::Synced(Synced {})).await?;
+        loop {
+            changed.changed().await.map_err(|_| Over)?;
+            let caught_up = self.catch_up().await;
+            self.or_fail(caught_up).await?;
+        }
+    }
+
+    /// Tells a fault to the watcher, who comes again, and ends.
+    async fn or_fail(&mut self, outcome: Result<Result<(), Over>, Fault>) -> Result<(), Over> {
+        match outcome {
+            Ok(sent) => sent,
+            Err(fault) => {
+                // Whoever has gone needs no reason.
+                let _ = self.events.send(Err(fault)).await;
+                Err(Over)
+            }
+        }
+    }
+
+    async fn list(&mut self) -> Result<Result<(), Over>, Fault> {
+        let snapshot = self.shared.store(|store| store.snapshot()).await?;
+        self.seen = snapshot.revisions.into_iter().collect();
+        for function in snapshot.functions {
+            if let Err(over) = self.tell(Event::Function(Box::new(function)), None).await? {
+                return Ok(Err(over));
+            }
+        }
+        for mapping in snapshot.mappings {
+            if let Err(over) = self.tell(Event::Mapping(Box::new(mapping)), None).await? {
+                return Ok(Err(over));
+            }
+        }
+        for (scope, revision) in self.seen.clone() {
+            // So that a watcher that comes back knows where it stood.
+            let at = ScopeRevision { account: scope.account.to_string(), region: scope.region.to_string(), revision };
+            if let Err(over) = self.send(Some(at), Wire::Synced(Synced {})).await {
+                return Ok(Err(over));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn catch_up(&mut self) -> Result<Result<(), Over>, Fault> {
+        let seen: Vec<_> = self.seen.clone().into_iter().collect();
+        let Some(changes) = self.shared.store(move |store| store.changes(&seen)).await? else {
+            if let Err(over) = self.send(None, Wire::Reset(Reset {})).await {
+                return Ok(Err(over));
+            }
+            let listed = self.list().await?;
+            if listed.is_err() {
+                return Ok(listed);
+            }
+            return Ok(self.send(None, Wire::Synced(Synced {})).await);
+        };
+        for change in changes {
+            self.seen.insert(change.scope.clone(), change.revision);
+            let at = ScopeRevision {
+                account: change.scope.account.to_string(),
+                region: change.scope.region.to_string(),
+                revision: change.revision,
+            };
+            if let Err(over) = self.tell(change.event, Some(at)).await? {
+                return Ok(Err(over));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn tell(&self, event: Event, at: Option<ScopeRevision>) -> Result<Result<(), Over>, Fault> {
+        let wire = match event {
+            Event::Function(function) if self.functions => Wire::Function(self.function(&function)?),
+            Event::FunctionRemoved(incarnation) if self.functions => Wire::FunctionRemoved(incarnation),
+            Event::Mapping(mapping) if self.mappings => Wire::EventSourceMapping(wire_mapping(&mapping)),
+            Event::MappingRemoved(uuid) if self.mappings => Wire::EventSourceMappingRemoved(uuid),
+            _ => return Ok(Ok(())),
+        };
+        Ok(self.send(at, wire).await)
+    }
+
+    async fn send(&self, at: Option<ScopeRevision>, event: Wire) -> Result<(), Over> {
+        self.events.send(Ok(WatchEvent { at, event: Some(event) })).await.map_err(|_| Over)
+    }
+
+    /// What the data plane runs: while an update is on its way, the configuration before it.
+    fn function(&self, function: &Function) -> Result<FunctionVersion, Fault> {
+        let Function { scope, name, record } = function;
+        let configuration = record.serving.as_ref().unwrap_or(&record.configuration);
+        let sealed = configuration.environment.as_deref();
+        let environment = sealed.map(|sealed| open_environment(&*self.shared.sealer, sealed)).transpose()?;
+        let logging = &configuration.logging;
+        let state = if record.serving.is_some() { State::Active } else { record.state };
+        Ok(FunctionVersion {
+            account: scope.account.to_string(),
+            region: scope.region.to_string(),
+            function_name: name.to_string(),
+            version: "$LATEST".to_owned(),
+            incarnation: record.incarnation.clone(),
+            configuration_id: configuration.configuration_id.clone(),
+            state: state.as_str().to_owned(),
+            state_reason: String::new(),
+            runtime: configuration.runtime.clone(),
+            handler: configuration.handler.clone(),
+            code_sha256: configuration.code_sha256.clone(),
+            environment: environment.unwrap_or_default(),
+            timeout_seconds: configuration.timeout,
+            memory_size_mb: configuration.memory_size,
+            ephemeral_storage_mb: configuration.ephemeral_storage,
+            log_format: logging.format.clone(),
+            application_log_level: logging.application_level.clone().unwrap_or_default(),
+            system_log_level: logging.system_level.clone().unwrap_or_default(),
+            log_group: logging.group.clone().unwrap_or_else(|| format!("/aws/lambda/{name}")),
+            architecture: configuration.architecture.clone(),
+            role: configuration.role.clone(),
+            tracing_mode: "PassThrough".to_owned(),
+        })
+    }
+}
+
+fn wire_mapping(mapping: &Mapping) -> EventSourceMapping {
+    let Mapping { scope, uuid, record } = mapping;
+    EventSourceMapping {
+        account: scope.account.to_string(),
+        region: scope.region.to_string(),
+        uuid: uuid.clone(),
+        generation: record.generation,
+        event_source_arn: record.event_source_arn.clone(),
+        function_name: record.function_name.clone(),
+        qualifier: record.qualifier.clone().unwrap_or_default(),
+        desired_state: record.desired.as_str().to_owned(),
+        batch_size: record.batch_size,
+        maximum_batching_window_seconds: record.window_seconds,
+        maximum_concurrency: record.maximum_concurrency.unwrap_or_default(),
+        report_batch_item_failures: record.report_batch_item_failures,
+        filter_patterns: Vec::new(),
+    }
+}
+
+fn scope(seen: &ScopeRevision) -> Result<Scope, Fault> {
+    let wrong = || Fault::serialization("A watch names scopes by account and region.");
+    Ok(Scope {
+        account: seen.account.parse().map_err(|_| wrong())?,
+        region: seen.region.parse().map_err(|_| wrong())?,
+    })
+}
