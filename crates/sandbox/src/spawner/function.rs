@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::ground::{Ground, Identity, SHOWN_GID, SHOWN_UID};
@@ -25,6 +25,7 @@ pub(super) struct Plan<'a> {
     pub(super) output: &'a OwnedFd,
     /// Has a byte when the id maps have been written.
     pub(super) may_go: &'a OwnedFd,
+    pub(super) init: Pid,
 }
 
 /// Runs the program. Returns only what went wrong.
@@ -44,9 +45,14 @@ fn give_up_everything(plan: &Plan<'_>) -> Result<(), Failure> {
     if !plan.ground.separate() {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .step("tie the function to init")?;
+        if rustix::process::getppid() != Some(plan.init) {
+            return Err(Failure::Gone); // It died before the tie held.
+        }
     }
     let mut byte = [0];
-    rustix::io::read(plan.may_go, &mut byte).step("wait for the id maps")?;
+    if rustix::io::read(plan.may_go, &mut byte).step("wait for the id maps")? == 0 {
+        return Err(Failure::Gone);
+    }
 
     let null = File::open("/dev/null").step("open /dev/null")?;
     rustix::stdio::dup2_stdin(null.as_fd()).step("set standard input")?;

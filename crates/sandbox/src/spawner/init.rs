@@ -196,14 +196,18 @@ fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) ->
     };
     let mut readable = plan.ground.readable();
     if !plan.ground.separate() {
-        readable.extend([task_root.clone(), plan.runtime_dir.to_owned()]);
+        let layers = plan.ground.slot_dir(plan.sandbox).join("opt");
+        readable.extend([task_root.clone(), plan.runtime_dir.to_owned(), layers]);
         readable.extend(assignment.layers.iter().cloned());
     }
 
     let (may_go, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make a pipe")?;
     let (failed, how) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make a pipe")?;
     let namespace = if matches!(plan.identity, Identity::Mapped { .. }) { libc::CLONE_NEWUSER } else { 0 };
+    let init = rustix::process::getpid();
     let child = sys::fork(namespace, || {
+        // Above all not the other end of `may_go`, without which the wait for it would outlast init.
+        sys::close_all_except(&[may_go.as_raw_fd(), how.as_raw_fd(), output.as_raw_fd()]);
         let failure = function::run(&function::Plan {
             ground: plan.ground,
             identity: plan.identity,
@@ -214,6 +218,7 @@ fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) ->
             readable: &readable,
             output: &output,
             may_go: &may_go,
+            init,
         });
         let text = serde_json::to_vec(&failure).unwrap_or_default();
         let _ = rustix::io::write(&how, &text);

@@ -73,7 +73,7 @@ fn reap(init: &Child) {
     let _ = rustix::process::waitpid(Some(init.pid), rustix::process::WaitOptions::empty());
 }
 
-/// Has a built sandbox start its function.
+/// Has a built sandbox start its function, which [`check`] found to make sense.
 pub(super) fn start(
     ground: &Ground,
     socket: &OwnedFd,
@@ -81,7 +81,6 @@ pub(super) fn start(
     assignment: Assignment,
     output: &OwnedFd,
 ) -> Result<(), Failure> {
-    check(&assignment)?;
     let mut mounts = Vec::new();
     if ground.separate() {
         mounts.push(detached_copy(&assignment.code_dir)?);
@@ -97,7 +96,8 @@ fn order(socket: &OwnedFd, order: &Order, descriptors: &[BorrowedFd<'_>]) -> Res
     packet::send(socket, order, descriptors, SendFlags::empty()).step("tell init")
 }
 
-fn check(assignment: &Assignment) -> Result<(), Failure> {
+/// Refuses what cannot work, before anything is changed.
+pub(super) fn check(assignment: &Assignment) -> Result<(), Failure> {
     for directory in [&assignment.code_dir].into_iter().chain(&assignment.layers) {
         require_absolute(directory)?;
     }

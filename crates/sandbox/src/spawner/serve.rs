@@ -225,6 +225,7 @@ impl Server {
         if !matches!(known.phase, Phase::Prepared) {
             return Err(Failure::Invalid("the sandbox has an assignment already".to_owned()));
         }
+        launch::check(&assignment)?;
         let limits =
             Limits { memory_bytes: u64::from(assignment.memory_mb) << 20, tasks: assignment.processes };
         self.cgroups.limit(&sandbox.to_string(), assignment.memory_mb, assignment.processes)?;
@@ -247,10 +248,14 @@ impl Server {
     /// Takes a report of an init.
     fn hear(&mut self, sandbox: u64) {
         let Some(known) = self.sandboxes.get_mut(&sandbox) else { return };
-        let Ok(Some((report, descriptors))) = packet::receive::<Report>(&known.socket) else {
-            // Its end, which the pidfd tells too. The socket would be readable for ever.
-            let _ = epoll::delete(&self.events, &known.socket);
-            return;
+        let (report, descriptors) = match packet::receive::<Report>(&known.socket) {
+            Ok(Some(received)) => received,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+            Ok(None) | Err(_) => {
+                // Its end, which the pidfd tells too. The socket would be readable for ever.
+                let _ = epoll::delete(&self.events, &known.socket);
+                return;
+            }
         };
         match report {
             Report::Built { addresses } => {
@@ -285,10 +290,12 @@ impl Server {
 
     /// Takes leave of a sandbox whose init has ended, and with it all that was in it.
     fn bury(&mut self, sandbox: u64) {
+        if let Some(known) = self.sandboxes.get(&sandbox) {
+            let _ = waitpid(Some(known.init.pid), WaitOptions::empty());
+        }
         // What it said last may not have been read yet.
         self.hear(sandbox);
         let Some(mut known) = self.sandboxes.remove(&sandbox) else { return };
-        let _ = waitpid(Some(known.init.pid), WaitOptions::empty());
         // Closing a descriptor takes it out of the epoll only if no fork still has a copy.
         let _ = epoll::delete(&self.events, &known.socket);
         let _ = epoll::delete(&self.events, &known.init.pidfd);

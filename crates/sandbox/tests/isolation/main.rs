@@ -1,0 +1,11 @@
+//! Real sandboxes at every level that this machine permits, with functions that try to get out. As root: `full`, and
+//! `userns` and `process` with a spawner that runs as an ordinary user, and `process` as root; as an ordinary user
+//! the two that need no root.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
+mod escape;
+mod lifecycle;
+mod limits;
+mod stage;
+mod view;
