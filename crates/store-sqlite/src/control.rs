@@ -1,0 +1,255 @@
+//! The control plane's records in SQLite.
+
+mod rows;
+mod write;
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lambfold_control::record::{Function, FunctionRecord, Mapping, MappingRecord};
+use lambfold_control::store::{
+    Change, ControlStore, Decision, Edit, Event, LOG_LENGTH, MappingFilter, Snapshot, StoreError,
+};
+use lambfold_types::{FunctionName, Scope};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use crate::lock::{DatabaseLock, LockError};
+use crate::migrate::{MigrateError, migrate};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/control/0001_control.sql")];
+
+/// Functions and mappings in one SQLite file. Control-plane calls are rare: one connection serves them all, one at a
+/// time, each change in a transaction that is on disk when the call returns.
+#[derive(Debug)]
+pub struct SqliteControlStore {
+    connection: Mutex<Connection>,
+    // Last, so that the lock is let go of when the connection is closed.
+    _lock: DatabaseLock,
+}
+
+impl SqliteControlStore {
+    /// Opens `path`, creating or migrating it if need be. Refused if another process has it open, or if a later
+    /// release wrote it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let lock = DatabaseLock::take(path).map_err(|error| match error {
+            LockError::InUse(path) => StoreError::InUse(path.display().to_string()),
+            LockError::Io(error) => StoreError::Driver(error.into()),
+        })?;
+        let mut connection = Connection::open(path).map_err(driver)?;
+        let configure = || {
+            connection.pragma_update(None, "journal_mode", "wal")?;
+            connection.pragma_update(None, "synchronous", "full")
+        };
+        configure().map_err(driver)?;
+        migrate(&mut connection, MIGRATIONS).map_err(|error| match error {
+            MigrateError::FromTheFuture { .. } => StoreError::FromTheFuture(path.display().to_string()),
+            MigrateError::Sqlite(error) => driver(error),
+        })?;
+        connection.set_prepared_statement_cache_capacity(32);
+        Ok(Self { connection: Mutex::new(connection), _lock: lock })
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` in a transaction that nobody else writes beside.
+    fn change<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(driver)?;
+        let outcome = work(&transaction)?;
+        transaction.commit().map_err(driver)?;
+        Ok(outcome)
+    }
+}
+
+fn driver(error: rusqlite::Error) -> StoreError {
+    StoreError::Driver(Box::new(error))
+}
+
+impl ControlStore for SqliteControlStore {
+    fn create_function(&self, function: &Function) -> Result<bool> {
+        self.change(|connection| {
+            if rows::function(connection, &function.scope, &function.name)?.is_some() {
+                return Ok(false);
+            }
+            write::function(connection, function)?;
+            Ok(true)
+        })
+    }
+
+    fn function(&self, scope: &Scope, name: &FunctionName) -> Result<Option<FunctionRecord>> {
+        rows::function(&self.connection(), scope, name)
+    }
+
+    fn functions(&self, scope: &Scope, after: Option<&FunctionName>, max: usize) -> Result<Vec<Function>> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT account, region, name, document FROM functions \
+                 WHERE account = ?1 AND region = ?2 AND name > ?3 ORDER BY name LIMIT ?4",
+            )
+            .map_err(driver)?;
+        let after = after.map_or("", FunctionName::as_str);
+        let limit = i64::try_from(max).unwrap_or(i64::MAX);
+        let parameters = params![scope.account.to_string(), scope.region.as_str(), after, limit];
+        rows::collect(statement.query(parameters).map_err(driver)?, rows::read_function)
+    }
+
+    fn edit_function(&self, scope: &Scope, name: &FunctionName, edit: Edit<'_, FunctionRecord>) -> Result<bool> {
+        self.change(|connection| {
+            let Some(mut record) = rows::function(connection, scope, name)? else { return Ok(false) };
+            match edit(&mut record) {
+                Decision::Leave => {}
+                Decision::Remove => write::function_removed(connection, scope, name, &record.incarnation)?,
+                Decision::Keep => {
+                    write::function(connection, &Function { scope: scope.clone(), name: name.clone(), record })?;
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    fn create_mapping(&self, mapping: &Mapping) -> Result<Option<String>> {
+        self.change(|connection| {
+            let record = &mapping.record;
+            let twin = connection
+                .prepare_cached(
+                    "SELECT uuid FROM event_source_mappings WHERE account = ?1 AND region = ?2 \
+                     AND event_source_arn = ?3 AND function_name = ?4 AND qualifier = ?5",
+                )
+                .and_then(|mut statement| {
+                    let qualifier = record.qualifier.as_deref().unwrap_or_default();
+                    let scope = &mapping.scope;
+                    let key = params![
+                        scope.account.to_string(),
+                        scope.region.as_str(),
+                        record.event_source_arn,
+                        record.function_name,
+                        qualifier
+                    ];
+                    statement.query_row(key, |row| row.get(0)).optional()
+                });
+            let twin: Option<String> = twin.map_err(driver)?;
+            if twin.is_none() {
+                write::mapping(connection, mapping)?;
+            }
+            Ok(twin)
+        })
+    }
+
+    fn mapping(&self, scope: &Scope, uuid: &str) -> Result<Option<MappingRecord>> {
+        rows::mapping(&self.connection(), scope, uuid)
+    }
+
+    fn mappings(
+        &self,
+        scope: &Scope,
+        filter: &MappingFilter,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<Vec<Mapping>> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT account, region, uuid, document FROM event_source_mappings \
+                 WHERE account = ?1 AND region = ?2 AND uuid > ?3 AND (?4 IS NULL OR event_source_arn = ?4) \
+                 AND (?5 IS NULL OR function_name = ?5) ORDER BY uuid LIMIT ?6",
+            )
+            .map_err(driver)?;
+        let limit = i64::try_from(max).unwrap_or(i64::MAX);
+        let (account, region) = (scope.account.to_string(), scope.region.as_str());
+        let after = after.unwrap_or_default();
+        let parameters = params![account, region, after, filter.event_source_arn, filter.function_name, limit];
+        rows::collect(statement.query(parameters).map_err(driver)?, rows::read_mapping)
+    }
+
+    fn edit_mapping(&self, scope: &Scope, uuid: &str, edit: Edit<'_, MappingRecord>) -> Result<bool> {
+        self.change(|connection| {
+            let Some(mut record) = rows::mapping(connection, scope, uuid)? else { return Ok(false) };
+            match edit(&mut record) {
+                Decision::Leave => {}
+                Decision::Remove => write::mapping_removed(connection, scope, uuid)?,
+                Decision::Keep => {
+                    write::mapping(connection, &Mapping { scope: scope.clone(), uuid: uuid.to_owned(), record })?;
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    fn snapshot(&self) -> Result<Snapshot> {
+        let mut connection = self.connection();
+        // One moment: revisions and objects of the same state.
+        let transaction = connection.transaction().map_err(driver)?;
+        let all = |sql: &str| transaction.prepare_cached(sql).map_err(driver);
+        let mut revisions = all("SELECT account, region, revision FROM scopes")?;
+        let mut functions = all("SELECT account, region, name, document FROM functions")?;
+        let mut mappings = all("SELECT account, region, uuid, document FROM event_source_mappings")?;
+        Ok(Snapshot {
+            revisions: rows::collect(revisions.query([]).map_err(driver)?, rows::read_revision)?,
+            functions: rows::collect(functions.query([]).map_err(driver)?, rows::read_function)?,
+            mappings: rows::collect(mappings.query([]).map_err(driver)?, rows::read_mapping)?,
+        })
+    }
+
+    fn changes(&self, seen: &[(Scope, u64)]) -> Result<Option<Vec<Change>>> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction().map_err(driver)?;
+        let mut scopes = transaction.prepare_cached("SELECT account, region, revision FROM scopes").map_err(driver)?;
+        let scopes = rows::collect(scopes.query([]).map_err(driver)?, rows::read_revision)?;
+        let mut changes = Vec::new();
+        for (scope, revision) in scopes {
+            let seen = seen.iter().find(|(of, _)| *of == scope).map_or(0, |(_, revision)| *revision);
+            if revision.saturating_sub(seen) > LOG_LENGTH {
+                return Ok(None);
+            }
+            if revision > seen {
+                changes.extend(rows::changes(&transaction, &scope, seen)?);
+            }
+        }
+        Ok(Some(changes))
+    }
+}
+
+/// What stands in `changes.kind`.
+fn kind(event: &Event) -> &'static str {
+    match event {
+        Event::Function(_) => "function",
+        Event::FunctionRemoved(_) => "function_removed",
+        Event::Mapping(_) => "mapping",
+        Event::MappingRemoved(_) => "mapping_removed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conforms() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteControlStore::open(&directory.path().join("control.sqlite")).unwrap();
+        lambfold_control::store::conformance::run(&store);
+    }
+
+    #[test]
+    fn everything_is_there_after_a_restart_and_two_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sqlite");
+        let function = lambfold_control::store::conformance::function(&Scope::default(), "f", "kept");
+        let store = SqliteControlStore::open(&path).unwrap();
+        assert!(matches!(SqliteControlStore::open(&path), Err(StoreError::InUse(_))));
+        store.create_function(&function).unwrap();
+        let before = store.snapshot().unwrap().revisions;
+        drop(store);
+        let store = SqliteControlStore::open(&path).unwrap();
+        assert_eq!(store.function(&function.scope, &function.name).unwrap().unwrap(), function.record);
+        assert_eq!(store.snapshot().unwrap().revisions, before);
+        store.connection().pragma_update(None, "user_version", 99).unwrap();
+        drop(store);
+        assert!(matches!(SqliteControlStore::open(&path), Err(StoreError::FromTheFuture(_))));
+    }
+}
