@@ -144,18 +144,20 @@ impl Environment {
         }
         response.log_tail = self.log.end().into();
         response.environment_gone = matches!(aftermath, Some(Aftermath::Exited(_)));
+        if matches!(aftermath, Some(Aftermath::Ready)) {
+            self.entry.idle();
+        }
         if let Some(reply) = reply.take() {
             let _ = reply.send(Ok(response));
             if matches!(aftermath, Some(Aftermath::TimedOut)) {
                 // Patience for the log is over, the function's own time may not be.
                 aftermath = Some(self.aftermath(running, deadline).await);
+                if matches!(aftermath, Some(Aftermath::Ready)) {
+                    self.entry.idle();
+                }
             }
         }
-        let alive = matches!(aftermath, Some(Aftermath::Ready));
-        if alive {
-            self.entry.idle();
-        }
-        alive
+        matches!(aftermath, Some(Aftermath::Ready))
     }
 
     /// The platform words the answer. It goes out first; the environment ends when its value is dropped.

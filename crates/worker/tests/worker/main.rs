@@ -1,4 +1,5 @@
 //! A worker with a real sandbox, at the strongest level that this machine gives, and real interpreters.
 
+mod dispatched;
 mod happy_path;
 mod support;

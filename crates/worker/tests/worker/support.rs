@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
@@ -32,7 +32,7 @@ pub(crate) struct Rig {
     stop: CancellationToken,
     running: JoinHandle<()>,
     pub(crate) driver: Arc<dyn SandboxDriver>,
-    directory: TempDir,
+    _directory: TempDir,
 }
 
 impl Rig {
@@ -64,11 +64,7 @@ impl Rig {
         let worker = service.handle();
         let stop = CancellationToken::new();
         let running = tokio::spawn(service.run(stop.clone()));
-        Self { worker, store, stop, running, driver, directory }
-    }
-
-    pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
+        Self { worker, store, stop, running, driver, _directory: directory }
     }
 
     /// A function of one file with the handler `index.handler`.
@@ -180,6 +176,22 @@ pub(crate) async fn eventually(what: &str, mut ask: impl FnMut() -> bool) {
         assert!(clock.now() < until, "waited ten seconds for {what}");
         clock.sleep_until(clock.now() + std::time::Duration::from_millis(10)).await;
     }
+}
+
+/// The same for questions that take a while.
+pub(crate) async fn eventually_async(what: &str, mut ask: impl AsyncFnMut() -> bool) {
+    let clock = SystemClock::new();
+    let until = clock.now() + std::time::Duration::from_secs(10);
+    while !ask().await {
+        assert!(clock.now() < until, "waited ten seconds for {what}");
+        pause(10).await;
+    }
+}
+
+/// Lets time pass that a function's own timers need.
+pub(crate) async fn pause(milliseconds: u64) {
+    let clock = SystemClock::new();
+    clock.sleep_until(clock.now() + std::time::Duration::from_millis(milliseconds)).await;
 }
 
 /// `lambfold-spawner`, built beside the tests.

@@ -1,0 +1,180 @@
+//! One invocation: counted, placed, given to a worker, perhaps placed again, and counted no longer before its caller
+//! has the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lambfold_api::control::FunctionVersion;
+use lambfold_api::worker::{InvokeRequest, InvokeResponse};
+use lambfold_api::{CallContext, Fault};
+use lambfold_types::{Scope, Timestamp};
+use tokio::sync::oneshot;
+
+use crate::faults;
+use crate::metrics::InvocationOutcome;
+use crate::placement::{Fate, Grant, Need, Placed};
+use crate::shared::Shared;
+
+/// Environments that may be gone before an invocation has begun, one after another.
+const MOST_PLACEMENTS: u32 = 10;
+/// What a call of a worker may take beyond the function's own time: package, both inits, and some air.
+const INVOKE_SLACK: Duration = Duration::from_mins(2);
+/// The wait before a full worker is asked again.
+const FULL_WAIT: Duration = Duration::from_millis(50);
+/// When to come back after a throttle.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// An invocation that has passed all checks.
+pub(crate) struct Invocation {
+    pub(crate) ctx: CallContext,
+    pub(crate) function: Arc<FunctionVersion>,
+    pub(crate) arn: String,
+    pub(crate) payload: Bytes,
+    pub(crate) client_context: String,
+    pub(crate) log_tail: bool,
+}
+
+/// Counts an invocation for as long as it is held.
+struct Admitted<'a> {
+    shared: &'a Arc<Shared>,
+    scope: &'a Scope,
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.shared.metrics.in_flight.dec();
+        self.shared.board(|board| (board.placement.leave(self.scope), Vec::new()));
+    }
+}
+
+impl Invocation {
+    /// Runs it to its end, whether somebody still waits for that or not.
+    pub(crate) async fn run(self, shared: &Arc<Shared>) -> Result<InvokeResponse, Fault> {
+        let outcome = self.admitted(shared).await;
+        shared.metrics.invocation(match &outcome {
+            Ok(response) if response.function_error.is_empty() => InvocationOutcome::Success,
+            Ok(_) => InvocationOutcome::FunctionError,
+            Err(fault) if fault.http_status() == 429 => InvocationOutcome::Throttled,
+            Err(_) => InvocationOutcome::Fault,
+        });
+        outcome
+    }
+
+    async fn admitted(&self, shared: &Arc<Shared>) -> Result<InvokeResponse, Fault> {
+        let (scope, limit) = (&self.ctx.scope, shared.options.account_concurrency);
+        if !shared.board(|board| (board.placement.admit(scope, limit), Vec::new())) {
+            return Err(faults::throttled(RETRY_AFTER));
+        }
+        shared.metrics.in_flight.inc();
+        let _admitted = Admitted { shared, scope };
+        let patience = shared.clock.now() + shared.options.placement_wait;
+        for _ in 0..MOST_PLACEMENTS {
+            let grant = self.place(shared, patience).await?;
+            let fault = match self.call(shared, &grant).await {
+                Ok(response) => {
+                    let fate = if response.environment_gone { Fate::Gone } else { Fate::Idle };
+                    shared.act(|placement| placement.finish(&grant.environment, fate));
+                    return Ok(response);
+                }
+                Err(fault) => fault,
+            };
+            shared.act(|placement| placement.finish(&grant.environment, Fate::Gone));
+            match fault.code() {
+                "EnvironmentGone" => {
+                    shared.metrics.placed_again.inc();
+                    tracing::debug!(
+                        environment = &*grant.environment,
+                        request.id = %self.ctx.request_id,
+                        "gone before the invocation began, placing it again"
+                    );
+                }
+                "CapacityExceeded" if shared.clock.now() < patience => {
+                    shared.clock.sleep_until(shared.clock.now() + FULL_WAIT).await;
+                }
+                "CapacityExceeded" => return Err(faults::throttled(RETRY_AFTER)),
+                _ => return Err(self.interrupted(fault)),
+            }
+        }
+        Err(Fault::unavailable())
+    }
+
+    /// Waits for an environment, but not for ever.
+    async fn place(&self, shared: &Arc<Shared>, patience: Timestamp) -> Result<Grant, Fault> {
+        let configuration = self.function.configuration_id.as_str();
+        let need = Need { configuration: configuration.into(), memory_mb: self.function.memory_size_mb };
+        let placed = shared.board(|board| {
+            let (placed, effects) = board.placement.place(need);
+            let placed = match placed {
+                Placed::Now(grant) => Ok(grant),
+                Placed::Wait(ticket) => {
+                    let (sender, receiver) = oneshot::channel();
+                    board.waiting.insert(ticket, sender);
+                    Err((ticket, receiver))
+                }
+            };
+            (placed, effects)
+        });
+        let (ticket, mut receiver) = match placed {
+            Ok(grant) => return Ok(grant),
+            Err(waiting) => waiting,
+        };
+        tokio::select! {
+            biased;
+            grant = &mut receiver => grant.map_err(|_| Fault::internal()),
+            () = shared.clock.sleep_until(patience) => {
+                let has_workers = shared.board(|board| {
+                    if board.waiting.remove(&ticket).is_some() {
+                        board.placement.give_up(ticket, configuration);
+                    }
+                    (board.placement.has_workers(), Vec::new())
+                });
+                // Granted at the last moment, perhaps.
+                receiver.try_recv().map_err(|_| {
+                    if has_workers { faults::throttled(RETRY_AFTER) } else { Fault::unavailable() }
+                })
+            }
+        }
+    }
+
+    async fn call(&self, shared: &Shared, grant: &Grant) -> Result<InvokeResponse, Fault> {
+        if grant.cold {
+            shared.metrics.cold_starts.inc();
+        }
+        let timeout = Duration::from_secs(self.function.timeout_seconds.into());
+        let ctx = CallContext {
+            // The caller's patience is not the function's: what has begun runs to its end.
+            deadline: Some(shared.clock.now() + timeout + INVOKE_SLACK),
+            ..self.ctx.clone()
+        };
+        let request = InvokeRequest {
+            environment_id: grant.environment.to_string(),
+            function: grant.cold.then(|| (*self.function).clone()),
+            request_id: self.ctx.request_id.to_string(),
+            payload: self.payload.clone(),
+            invoked_function_arn: self.arn.clone(),
+            client_context: self.client_context.clone(),
+            trace_header: self.ctx.trace.map(lambfold_api::TraceContext::to_amzn).unwrap_or_default(),
+            log_tail: self.log_tail,
+            incarnation: grant.incarnation.clone(),
+        };
+        shared.workers[grant.worker].invoke(&ctx, request).await
+    }
+
+    /// What the caller is told of a fault that says nothing of whether the function ran. Never to be tried again by us.
+    fn interrupted(&self, fault: Fault) -> Fault {
+        match fault.code() {
+            // Worded for the caller by the worker.
+            "InvalidRuntimeException" | "ServiceException" => fault,
+            _ => {
+                tracing::error!(
+                    %fault,
+                    request.id = %self.ctx.request_id,
+                    function.name = %self.function.function_name,
+                    "a worker did not answer an invocation"
+                );
+                faults::interrupted()
+            }
+        }
+    }
+}

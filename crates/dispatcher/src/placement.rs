@@ -1,0 +1,405 @@
+//! Which execution environment takes an invocation. Pure: no clock, no I/O; calls in, decisions and [`Effect`]s out.
+//!
+//! Environments are kept per configuration, the most recently used on top. If none is idle a new one is started where
+//! there is most room; if there is no room, idle environments of other functions make it, the longest idle first; if
+//! there are none, the invocation waits. Room that comes free goes to the function that has least at work, among those
+//! the one that waits longest: no function can starve another.
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use lambfold_types::Scope;
+
+pub(crate) use self::worker::Observation;
+use self::worker::Worker;
+
+/// A worker's place in the dispatcher's list.
+pub(crate) type WorkerId = usize;
+/// Unique over all dispatchers and times.
+pub(crate) type EnvironmentId = Arc<str>;
+type ConfigurationId = Arc<str>;
+
+/// A place in the queue for room; in the order of arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Ticket(u64);
+
+/// What an invocation needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Need {
+    pub(crate) configuration: ConfigurationId,
+    pub(crate) memory_mb: u32,
+}
+
+/// What it gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) worker: WorkerId,
+    pub(crate) environment: EnvironmentId,
+    /// The environment is to be made.
+    pub(crate) cold: bool,
+    /// The start of the worker that is meant.
+    pub(crate) incarnation: String,
+}
+
+/// Something for the caller to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// The wait of that ticket is over.
+    Granted(Ticket, Grant),
+    /// That environment is not needed any longer.
+    Retire(WorkerId, EnvironmentId),
+}
+
+/// The answer to [`Placement::place`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Placed {
+    Now(Grant),
+    /// Until [`Effect::Granted`] says so, or [`Placement::give_up`] is called.
+    Wait(Ticket),
+}
+
+/// What became of an environment that had an invocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Idle,
+    Gone,
+}
+
+/// What a worker says of an environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Observed {
+    Working,
+    Idle,
+    Gone,
+}
+
+#[derive(Debug)]
+struct Environment {
+    worker: WorkerId,
+    configuration: ConfigurationId,
+    memory_mb: u32,
+    state: State,
+    /// Its end was heard of before its invocation's answer.
+    gone: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Since that moment, in uses.
+    Idle(u64),
+    /// With an invocation of ours.
+    Busy,
+    /// With an invocation that an earlier dispatcher gave it.
+    Foreign,
+}
+
+#[derive(Debug, Default)]
+struct Configuration {
+    /// The most recently used last.
+    idle: Vec<EnvironmentId>,
+    busy: usize,
+    waiting: VecDeque<(Ticket, Need)>,
+    /// All environments, whatever they do.
+    environments: usize,
+}
+
+/// The dispatcher's picture of all workers.
+#[derive(Debug)]
+pub(crate) struct Placement {
+    id_prefix: String,
+    next_id: u64,
+    next_ticket: u64,
+    uses: u64,
+    workers: Vec<Worker>,
+    environments: HashMap<EnvironmentId, Environment>,
+    configurations: HashMap<ConfigurationId, Configuration>,
+    /// Idle environments of each worker, the longest idle first.
+    idle: BTreeMap<(WorkerId, u64), EnvironmentId>,
+    /// Configurations that wait, the neediest first: least at work, then longest waiting.
+    needy: BTreeSet<(usize, Ticket, ConfigurationId)>,
+    /// Configurations that are not to be used again, while environments of them are left.
+    outdated: HashSet<ConfigurationId>,
+    in_flight: HashMap<Scope, u32>,
+}
+
+impl Placement {
+    /// For so many workers, of which nothing is known yet. `id_prefix` must be new at every start.
+    pub(crate) fn new(id_prefix: String, workers: usize) -> Self {
+        Self {
+            id_prefix,
+            next_id: 0,
+            next_ticket: 0,
+            uses: 0,
+            workers: (0..workers).map(|_| Worker::default()).collect(),
+            environments: HashMap::new(),
+            configurations: HashMap::new(),
+            idle: BTreeMap::new(),
+            needy: BTreeSet::new(),
+            outdated: HashSet::new(),
+            in_flight: HashMap::new(),
+        }
+    }
+
+    /// Counts an invocation; false if there are `limit` already.
+    pub(crate) fn admit(&mut self, scope: &Scope, limit: u32) -> bool {
+        match self.in_flight.get_mut(scope) {
+            Some(count) if *count >= limit => return false,
+            Some(count) => *count += 1,
+            None if limit == 0 => return false,
+            None => {
+                self.in_flight.insert(scope.clone(), 1);
+            }
+        }
+        true
+    }
+
+    /// An invocation that was admitted is over.
+    pub(crate) fn leave(&mut self, scope: &Scope) {
+        if let Some(count) = self.in_flight.get_mut(scope) {
+            *count -= 1;
+            if *count == 0 {
+                self.in_flight.remove(scope);
+            }
+        }
+    }
+
+    /// Whether any worker can be given work.
+    pub(crate) fn has_workers(&self) -> bool {
+        self.workers.iter().any(|worker| worker.ready)
+    }
+
+    /// Finds an environment, or a place in the queue. Does not overtake.
+    pub(crate) fn place(&mut self, need: Need) -> (Placed, Vec<Effect>) {
+        let mut effects = Vec::new();
+        let waiting = self.configurations.get(&need.configuration).is_some_and(|it| !it.waiting.is_empty());
+        if !waiting && let Some(grant) = self.grant(&need, &mut effects) {
+            return (Placed::Now(grant), effects);
+        }
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.change(&need.configuration.clone(), |it| it.waiting.push_back((ticket, need)));
+        (Placed::Wait(ticket), effects)
+    }
+
+    /// Ends a wait without success.
+    pub(crate) fn give_up(&mut self, ticket: Ticket, configuration: &str) {
+        if let Some((configuration, _)) = self.configurations.get_key_value(configuration) {
+            let configuration = Arc::clone(configuration);
+            self.change(&configuration, |it| it.waiting.retain(|(waiting, _)| *waiting != ticket));
+        }
+    }
+
+    /// The invocation that an environment had is answered, or never began there.
+    pub(crate) fn finish(&mut self, environment: &str, fate: Fate) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let Some((id, known)) = self.environments.get_key_value(environment) else { return effects };
+        let (id, configuration) = (Arc::clone(id), Arc::clone(&known.configuration));
+        let usable = fate == Fate::Idle && !known.gone && self.workers[known.worker].ready;
+        if usable && self.outdated.contains(&configuration) {
+            effects.push(Effect::Retire(known.worker, Arc::clone(&id)));
+            self.remove(&id);
+        } else if usable {
+            self.set_idle(&id);
+        } else {
+            self.remove(&id);
+        }
+        self.serve(&[configuration], &mut effects);
+        effects
+    }
+
+    /// That configuration is not to be used again: its environments end, now or when they are done.
+    pub(crate) fn outdate(&mut self, configuration: &str) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let Some((id, known)) = self.configurations.get_key_value(configuration) else { return effects };
+        let (id, idle) = (Arc::clone(id), known.idle.clone());
+        self.outdated.insert(Arc::clone(&id));
+        for environment in idle {
+            effects.push(Effect::Retire(self.environments[&environment].worker, Arc::clone(&environment)));
+            self.remove(&environment);
+        }
+        self.tidy(&id);
+        self.serve(&[], &mut effects);
+        effects
+    }
+
+    /// The configurations that have environments.
+    pub(crate) fn configurations(&self) -> Vec<ConfigurationId> {
+        self.configurations.keys().cloned().collect()
+    }
+
+    /// An idle environment, or room for a new one, made if need be.
+    fn grant(&mut self, need: &Need, effects: &mut Vec<Effect>) -> Option<Grant> {
+        let idle = self.configurations.get(&need.configuration).and_then(|it| it.idle.last().cloned());
+        if let Some(environment) = idle {
+            self.set_busy(&environment);
+            let worker = self.environments[&environment].worker;
+            let incarnation = self.workers[worker].incarnation.clone();
+            return Some(Grant { worker, environment, cold: false, incarnation });
+        }
+        let worker = self.room(need, effects)?;
+        let environment: EnvironmentId = format!("{}-{}", self.id_prefix, self.next_id).into();
+        self.next_id += 1;
+        self.insert(&environment, worker, &need.configuration, need.memory_mb, State::Busy);
+        let incarnation = self.workers[worker].incarnation.clone();
+        Some(Grant { worker, environment, cold: true, incarnation })
+    }
+
+    /// A worker with room, or where idle environments can make it.
+    fn room(&mut self, need: &Need, effects: &mut Vec<Effect>) -> Option<WorkerId> {
+        let candidates = || self.workers.iter().enumerate().filter(|(_, worker)| worker.ready);
+        let free = candidates().filter(|(_, worker)| worker.fits(need.memory_mb));
+        if let Some((worker, _)) = free.max_by_key(|(_, worker)| worker.free_memory_mb()) {
+            return Some(worker);
+        }
+        let possible: Vec<WorkerId> = candidates().map(|(id, _)| id).collect();
+        let (worker, victims) =
+            possible.into_iter().find_map(|id| Some((id, self.victims(id, need.memory_mb)?)))?;
+        for victim in victims {
+            effects.push(Effect::Retire(worker, Arc::clone(&victim)));
+            self.remove(&victim);
+        }
+        Some(worker)
+    }
+
+    /// The idle environments, the longest idle first, whose end would make room. `None` if that is not enough.
+    fn victims(&self, worker: WorkerId, memory_mb: u32) -> Option<Vec<EnvironmentId>> {
+        let mut after = self.workers[worker].clone();
+        let mut victims = Vec::new();
+        for environment in self.idle.range((worker, 0)..(worker + 1, 0)).map(|(_, id)| id) {
+            after.remove(self.environments[environment].memory_mb);
+            victims.push(Arc::clone(environment));
+            if after.fits(memory_mb) {
+                return Some(victims);
+            }
+        }
+        None
+    }
+
+    /// Gives what room there is to those that wait. Those in `freed` have idle environments perhaps, of use to them
+    /// alone.
+    fn serve(&mut self, freed: &[ConfigurationId], effects: &mut Vec<Effect>) {
+        while let Some((_, _, neediest)) = self.needy.first().cloned() {
+            if !self.serve_one(&neediest, effects) && !freed.iter().any(|it| self.serve_one(it, effects)) {
+                return;
+            }
+        }
+    }
+
+    fn serve_one(&mut self, configuration: &ConfigurationId, effects: &mut Vec<Effect>) -> bool {
+        let waiting = self.configurations.get(configuration).and_then(|it| it.waiting.front().cloned());
+        let Some((ticket, need)) = waiting else { return false };
+        let Some(grant) = self.grant(&need, effects) else { return false };
+        self.change(configuration, |it| {
+            it.waiting.pop_front();
+        });
+        effects.push(Effect::Granted(ticket, grant));
+        true
+    }
+
+    fn insert(
+        &mut self,
+        id: &EnvironmentId,
+        worker: WorkerId,
+        configuration: &ConfigurationId,
+        memory_mb: u32,
+        state: State,
+    ) {
+        let environment =
+            Environment { worker, configuration: Arc::clone(configuration), memory_mb, state, gone: false };
+        self.environments.insert(Arc::clone(id), environment);
+        self.workers[worker].add(memory_mb);
+        self.change(configuration, |it| {
+            it.environments += 1;
+            if state == State::Busy {
+                it.busy += 1;
+            }
+        });
+        if let State::Idle(since) = state {
+            self.idle.insert((worker, since), Arc::clone(id));
+            self.change(configuration, |it| it.idle.push(Arc::clone(id)));
+        }
+    }
+
+    fn remove(&mut self, id: &EnvironmentId) {
+        let Some(Environment { worker, configuration, memory_mb, state, .. }) = self.environments.remove(id)
+        else {
+            return;
+        };
+        self.workers[worker].remove(memory_mb);
+        if let State::Idle(since) = state {
+            self.idle.remove(&(worker, since));
+        }
+        self.change(&configuration, |it| {
+            it.environments -= 1;
+            match state {
+                State::Idle(_) => it.idle.retain(|idle| idle != id),
+                State::Busy => it.busy -= 1,
+                State::Foreign => {}
+            }
+        });
+    }
+
+    fn set_idle(&mut self, id: &EnvironmentId) {
+        self.uses += 1;
+        let state = State::Idle(self.uses);
+        let Some(environment) = self.environments.get_mut(id) else { return };
+        let before = std::mem::replace(&mut environment.state, state);
+        let (worker, configuration) = (environment.worker, Arc::clone(&environment.configuration));
+        if let State::Idle(since) = before {
+            self.idle.remove(&(worker, since));
+        }
+        self.idle.insert((worker, self.uses), Arc::clone(id));
+        self.change(&configuration, |it| {
+            if before == State::Busy {
+                it.busy -= 1;
+            }
+            it.idle.retain(|idle| idle != id);
+            it.idle.push(Arc::clone(id));
+        });
+    }
+
+    fn set_busy(&mut self, id: &EnvironmentId) {
+        let Some(environment) = self.environments.get_mut(id) else { return };
+        let State::Idle(since) = std::mem::replace(&mut environment.state, State::Busy) else { return };
+        let (worker, configuration) = (environment.worker, Arc::clone(&environment.configuration));
+        self.idle.remove(&(worker, since));
+        self.change(&configuration, |it| {
+            // Taken from the top, so found at once.
+            if let Some(at) = it.idle.iter().rposition(|idle| idle == id) {
+                it.idle.remove(at);
+            }
+            it.busy += 1;
+        });
+    }
+
+    /// Changes a configuration and keeps the order of the needy.
+    fn change(&mut self, id: &ConfigurationId, change: impl FnOnce(&mut Configuration)) {
+        let configuration = self.configurations.entry(Arc::clone(id)).or_default();
+        let needy = |it: &Configuration| it.waiting.front().map(|(ticket, _)| (it.busy, *ticket));
+        let before = needy(configuration);
+        change(configuration);
+        let after = needy(configuration);
+        if before != after {
+            if let Some((busy, ticket)) = before {
+                self.needy.remove(&(busy, ticket, Arc::clone(id)));
+            }
+            if let Some((busy, ticket)) = after {
+                self.needy.insert((busy, ticket, Arc::clone(id)));
+            }
+        }
+        self.tidy(id);
+    }
+
+    fn tidy(&mut self, id: &ConfigurationId) {
+        if self.configurations.get(id).is_some_and(|it| it.environments == 0 && it.waiting.is_empty()) {
+            self.configurations.remove(id);
+            self.outdated.remove(id);
+        }
+    }
+}

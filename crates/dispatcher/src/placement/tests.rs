@@ -1,0 +1,194 @@
+use lambfold_types::Scope;
+
+use super::*;
+
+fn placement(memory_mb: u64, environments: u32) -> Placement {
+    let mut placement = Placement::new("e".into(), 1);
+    placement.connected(0, "w1", memory_mb, environments);
+    assert!(placement.synced(0).is_empty());
+    placement
+}
+
+fn need(configuration: &str) -> Need {
+    Need { configuration: configuration.into(), memory_mb: 128 }
+}
+
+pub(super) fn observation(
+    environment: &str,
+    configuration: &str,
+    memory_mb: u32,
+    observed: Observed,
+    current: bool,
+) -> Observation {
+    Observation {
+        environment: environment.into(),
+        configuration: configuration.into(),
+        memory_mb,
+        observed,
+        current,
+    }
+}
+
+fn now(placement: &mut Placement, configuration: &str) -> Grant {
+    match placement.place(need(configuration)) {
+        (Placed::Now(grant), effects) => {
+            assert!(effects.is_empty(), "{effects:?}");
+            grant
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn wait(placement: &mut Placement, configuration: &str) -> Ticket {
+    match placement.place(need(configuration)) {
+        (Placed::Wait(ticket), effects) if effects.is_empty() => ticket,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn calls_one_after_another_share_an_environment() {
+    let mut placement = placement(10_000, 10);
+    let first = now(&mut placement, "f");
+    assert!(first.cold);
+    placement.finish(&first.environment, Fate::Idle);
+    let second = now(&mut placement, "f");
+    assert_eq!((second.environment, second.cold), (first.environment, false));
+}
+
+#[test]
+fn the_most_recently_used_goes_first() {
+    let mut placement = placement(10_000, 10);
+    let (one, two) = (now(&mut placement, "f"), now(&mut placement, "f"));
+    placement.finish(&two.environment, Fate::Idle);
+    placement.finish(&one.environment, Fate::Idle);
+    assert_eq!(now(&mut placement, "f").environment, one.environment);
+}
+
+#[test]
+fn a_full_worker_retires_the_longest_idle() {
+    let mut placement = placement(256, 10);
+    let (f, g) = (now(&mut placement, "f"), now(&mut placement, "g"));
+    placement.finish(&g.environment, Fate::Idle);
+    placement.finish(&f.environment, Fate::Idle);
+    let (placed, effects) = placement.place(need("h"));
+    assert!(matches!(placed, Placed::Now(Grant { cold: true, .. })));
+    assert_eq!(effects, [Effect::Retire(0, g.environment)]);
+}
+
+#[test]
+fn what_is_freed_goes_to_the_function_with_least_at_work() {
+    let mut placement = placement(256, 10);
+    let (one, two) = (now(&mut placement, "f"), now(&mut placement, "f"));
+    let (f, g) = (wait(&mut placement, "f"), wait(&mut placement, "g"));
+    let effects = placement.finish(&one.environment, Fate::Idle);
+    assert!(
+        matches!(&effects[..], [Effect::Retire(0, retired), Effect::Granted(ticket, grant)]
+            if *retired == one.environment && *ticket == g && grant.cold),
+        "{effects:?}"
+    );
+    let effects = placement.finish(&two.environment, Fate::Idle);
+    assert!(
+        matches!(&effects[..], [Effect::Granted(ticket, grant)] if *ticket == f && !grant.cold),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn one_that_needs_too_much_does_not_hold_up_others() {
+    let mut placement = placement(256, 10);
+    let one = now(&mut placement, "f");
+    let (big, _) = placement.place(Need { configuration: "big".into(), memory_mb: 1000 });
+    assert!(matches!(big, Placed::Wait(_)));
+    now(&mut placement, "f");
+    let f = wait(&mut placement, "f");
+    let effects = placement.finish(&one.environment, Fate::Idle);
+    assert!(matches!(&effects[..], [Effect::Granted(ticket, _)] if *ticket == f), "{effects:?}");
+}
+
+#[test]
+fn who_gives_up_gets_nothing() {
+    let mut placement = placement(128, 10);
+    let one = now(&mut placement, "f");
+    let ticket = wait(&mut placement, "g");
+    placement.give_up(ticket, "g");
+    assert!(placement.finish(&one.environment, Fate::Idle).is_empty());
+    assert!(!now(&mut placement, "f").cold);
+}
+
+#[test]
+fn outdated_environments_end_when_they_are_done() {
+    let mut placement = placement(10_000, 10);
+    let (idle, busy) = (now(&mut placement, "f1"), now(&mut placement, "f1"));
+    placement.finish(&idle.environment, Fate::Idle);
+    assert_eq!(placement.outdate("f1"), [Effect::Retire(0, idle.environment)]);
+    assert!(now(&mut placement, "f2").cold);
+    let effects = placement.finish(&busy.environment, Fate::Idle);
+    assert_eq!(effects, [Effect::Retire(0, busy.environment)]);
+}
+
+#[test]
+fn the_account_counts_what_has_no_answer_yet() {
+    let mut placement = placement(10_000, 10);
+    let (here, there) =
+        (Scope::default(), Scope { region: "eu-west-1".parse().unwrap(), ..Scope::default() });
+    assert!(placement.admit(&here, 2) && placement.admit(&here, 2) && !placement.admit(&here, 2));
+    assert!(placement.admit(&there, 2));
+    placement.leave(&here);
+    assert!(placement.admit(&here, 2));
+    assert!(!placement.admit(&Scope { account: "000000000001".parse().unwrap(), ..here }, 0));
+}
+
+#[test]
+fn a_new_dispatcher_takes_over_what_it_finds() {
+    let mut placement = Placement::new("new".into(), 1);
+    let early = wait(&mut placement, "f");
+    placement.connected(0, "w1", 1000, 10);
+    assert!(placement.observed(0, observation("old-1", "f", 128, Observed::Idle, true)).is_empty());
+    assert!(placement.observed(0, observation("old-2", "g", 128, Observed::Working, true)).is_empty());
+    assert!(placement.observed(0, observation("old-3", "h", 128, Observed::Idle, false)).is_empty());
+    let effects = placement.synced(0);
+    assert!(
+        matches!(&effects[..], [Effect::Retire(0, outdated), Effect::Granted(ticket, grant)]
+            if &**outdated == "old-3" && *ticket == early && &*grant.environment == "old-1"),
+        "{effects:?}"
+    );
+    assert!(now(&mut placement, "g").cold, "the one it has is at work");
+    placement.observed(0, observation("old-2", "g", 128, Observed::Idle, true));
+    assert_eq!(&*now(&mut placement, "g").environment, "old-2");
+}
+
+#[test]
+fn a_restarted_worker_has_nothing_of_before() {
+    let mut placement = placement(1000, 10);
+    let (busy, idle) = (now(&mut placement, "f"), now(&mut placement, "f"));
+    placement.finish(&idle.environment, Fate::Idle);
+    placement.disconnected(0);
+    assert!(!placement.has_workers());
+    let waiting = wait(&mut placement, "f");
+    placement.connected(0, "w2", 1000, 10);
+    let effects = placement.synced(0);
+    assert!(
+        matches!(&effects[..], [Effect::Granted(ticket, grant)] if *ticket == waiting && grant.cold && grant.incarnation == "w2"),
+        "{effects:?}"
+    );
+    assert!(placement.finish(&busy.environment, Fate::Idle).is_empty());
+    assert_eq!(placement.workers[0].used(), (128, 1));
+}
+
+#[test]
+fn a_worker_that_comes_back_is_believed() {
+    let mut placement = placement(1000, 10);
+    let (busy, gone, kept) = (now(&mut placement, "f"), now(&mut placement, "f"), now(&mut placement, "f"));
+    placement.finish(&gone.environment, Fate::Idle);
+    placement.finish(&kept.environment, Fate::Idle);
+    placement.disconnected(0);
+    placement.connected(0, "w1", 1000, 10);
+    placement.observed(0, observation(&kept.environment, "f", 128, Observed::Idle, true));
+    placement.observed(0, observation(&busy.environment, "f", 128, Observed::Working, true));
+    placement.synced(0);
+    assert_eq!(placement.workers[0].used(), (256, 2));
+    assert_eq!(now(&mut placement, "f").environment, kept.environment);
+    placement.finish(&busy.environment, Fate::Idle);
+    assert_eq!(now(&mut placement, "f").environment, busy.environment);
+}

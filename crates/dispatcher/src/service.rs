@@ -1,0 +1,193 @@
+//! The dispatcher as a service.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use lambfold_api::control::{Control, FunctionVersion};
+use lambfold_api::lambda::{InvocationRequest, InvocationResponse, LambdaInvoke};
+use lambfold_api::worker::{InvokeResponse, Worker};
+use lambfold_api::{CallContext, Fault, TraceContext};
+use lambfold_telemetry::{span, trace_of};
+use lambfold_types::{Clock, Entropy};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::faults;
+use crate::follow;
+use crate::invocation::Invocation;
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::request;
+use crate::shared::Shared;
+use crate::target::Target;
+
+/// What a dispatcher is built from.
+pub struct Parts {
+    /// Where functions are known from.
+    pub control: Arc<dyn Control>,
+    /// Where they run.
+    pub workers: Vec<Arc<dyn Worker>>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// The data plane of invoke.
+pub struct DispatcherService {
+    handle: DispatcherHandle,
+    control: Arc<dyn Control>,
+}
+
+/// The way in; clones are the same dispatcher.
+#[derive(Clone)]
+pub struct DispatcherHandle {
+    shared: Arc<Shared>,
+}
+
+impl DispatcherService {
+    /// Makes a dispatcher that knows nothing yet; [`run`](Self::run) makes it hear.
+    pub fn build(options: Options, parts: Parts) -> Self {
+        let Parts { control, workers, clock, entropy, metrics } = parts;
+        let shared = Shared::new(options, workers, clock, entropy, metrics);
+        Self { handle: DispatcherHandle { shared: Arc::new(shared) }, control }
+    }
+
+    /// The way in.
+    pub fn handle(&self) -> DispatcherHandle {
+        self.handle.clone()
+    }
+
+    /// Follows control and the workers until it is stopped; then lets what runs finish.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let shared = self.handle.shared;
+        let mut following = tokio::task::JoinSet::new();
+        following.spawn(follow::control(Arc::clone(&shared), self.control));
+        for worker in 0..shared.workers.len() {
+            following.spawn(follow::worker(Arc::clone(&shared), worker));
+        }
+        shutdown.cancelled().await;
+        shared.stopping.cancel();
+        shared.tasks.close();
+        shared.tasks.wait().await;
+    }
+}
+
+#[async_trait::async_trait]
+impl LambdaInvoke for DispatcherHandle {
+    async fn invoke(&self, ctx: &CallContext, input: InvocationRequest) -> Result<InvocationResponse, Fault> {
+        let shared = &self.shared;
+        let name = input.function_name.as_deref().unwrap_or_default();
+        let target = Target::read(ctx, name, input.qualifier.as_deref())?;
+        request::check_size(input.payload.as_ref())?;
+        let function = self.find(&target).await?;
+        match function.state.as_str() {
+            "Pending" | "Failed" => return Err(faults::not_invocable(&function.state)),
+            _ => {}
+        }
+        let payload = request::event(input.payload)?;
+        let client_context = request::client_context(input.client_context.as_deref())?;
+        match input.invocation_type.as_deref() {
+            None | Some("" | "RequestResponse") => {}
+            Some("DryRun") => return Ok(InvocationResponse { status_code: Some(204), ..Default::default() }),
+            Some(_) => return Err(faults::asynchronous()),
+        }
+        if shared.stopping.is_cancelled() {
+            return Err(Fault::unavailable());
+        }
+        let span = span!(
+            ctx.trace, "dispatcher.invoke",
+            "faas.invoked_name" = %target.name,
+            "faas.version" = %function.version,
+            "faas.invocation_id" = %ctx.request_id,
+            "cloud.account.id" = %target.scope.account,
+            "cloud.region" = %target.scope.region,
+        );
+        // A function always gets a trace header, as on AWS.
+        let trace = trace_of(&span).or(ctx.trace).unwrap_or_else(|| self.unsampled_trace());
+        let executed_version = function.version.clone();
+        let invocation = Invocation {
+            ctx: ctx.with_trace(Some(trace)),
+            function,
+            arn: target.arn(),
+            payload,
+            client_context,
+            log_tail: input.log_type.as_deref() == Some("Tail"),
+        };
+        let response = self.run(invocation).instrument(span).await?;
+        Ok(answer(response, executed_version))
+    }
+}
+
+impl DispatcherHandle {
+    /// In a task of its own: when the caller goes, the invocation still counts until it is over.
+    async fn run(&self, invocation: Invocation) -> Result<InvokeResponse, Fault> {
+        let (sender, receiver) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        let task = async move {
+            let outcome = Box::pin(invocation.run(&shared)).await;
+            let _ = sender.send(outcome);
+        };
+        self.shared.tasks.spawn(task.in_current_span());
+        receiver.await.unwrap_or_else(|_| Err(Fault::internal()))
+    }
+
+    /// Looks the function up. One that is not known may have been made this moment: news of it are waited for,
+    /// briefly; longer while control is not heard.
+    async fn find(&self, target: &Target) -> Result<Arc<FunctionVersion>, Fault> {
+        let shared = &self.shared;
+        let Some(version) = target.version() else { return Err(target.not_found()) };
+        let key = (target.scope.clone(), target.name.clone(), version);
+        let mut news = shared.news();
+        let began = shared.clock.now();
+        loop {
+            news.borrow_and_update();
+            let patience = {
+                let functions = shared.functions();
+                if let Some(function) = functions.get(&key) {
+                    return Ok(function);
+                }
+                if functions.is_synced() { shared.options.news_wait } else { shared.options.control_wait }
+            };
+            tokio::select! {
+                changed = news.changed() => {
+                    if changed.is_err() {
+                        return Err(target.not_found());
+                    }
+                }
+                () = shared.clock.sleep_until(began + patience) => return Err(target.not_found()),
+            }
+        }
+    }
+
+    fn unsampled_trace(&self) -> TraceContext {
+        let mut trace_id = [0; 16];
+        let mut span_id = [0; 8];
+        self.shared.entropy.fill(&mut trace_id);
+        self.shared.entropy.fill(&mut span_id);
+        // X-Ray's form: seconds first.
+        let seconds = u32::try_from(self.shared.clock.now().secs()).unwrap_or(u32::MAX);
+        trace_id[..4].copy_from_slice(&seconds.to_be_bytes());
+        TraceContext {
+            trace_id: u128::from_be_bytes(trace_id),
+            span_id: u64::from_be_bytes(span_id).max(1),
+            sampled: false,
+        }
+    }
+}
+
+fn answer(response: InvokeResponse, executed_version: String) -> InvocationResponse {
+    let present = |text: String| (!text.is_empty()).then_some(text);
+    InvocationResponse {
+        status_code: Some(200),
+        function_error: present(response.function_error),
+        log_result: present(STANDARD.encode(&response.log_tail)),
+        payload: Some(response.payload),
+        executed_version: Some(executed_version),
+        durable_execution_arn: None,
+    }
+}
