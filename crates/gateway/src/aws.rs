@@ -1,0 +1,204 @@
+//! AWS's requests: read, authenticated, called, answered.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::request::Parts;
+use http::{HeaderValue, Response, header};
+use hyper::body::Incoming;
+use lambfold_api::lambda::{LAMBDA_INVOKE_OPERATIONS, serve_lambda, serve_lambda_invoke};
+use lambfold_api::sqs::{ReceiveMessageResult, SQS_OPERATIONS, SQS_RECEIVE_MESSAGE, serve_sqs};
+use lambfold_api::wire::WireCodec;
+use lambfold_api::{CallContext, Fault, Operation};
+use lambfold_aws_wire::sigv4::{Covered, Signature};
+use lambfold_aws_wire::{
+    AwsJson, AwsQuery, Protocol, QueryFormat, QueryRequest, RestJson, RestRequest, Route, in_words_of,
+};
+use lambfold_telemetry::{root_span, span, trace_of};
+use tokio::select;
+use tracing::{Instrument, Span};
+use uuid::Uuid;
+
+use crate::body;
+use crate::front::Front;
+use crate::identity;
+
+type Answer = Response<Bytes>;
+
+impl Front {
+    /// The operation that the request is for, if it is for one, and the answer.
+    pub(crate) async fn aws(
+        &self,
+        head: Parts,
+        body: Incoming,
+        request_id: Uuid,
+    ) -> (Option<&'static Operation>, Answer) {
+        match self.router.route(&head) {
+            Ok(Route::AwsJson(operation)) => {
+                let outcome = self.aws_json(operation, &head, body, request_id).await;
+                (Some(operation), or_fault(outcome, "sqs", Protocol::AwsJson, request_id))
+            }
+            Ok(Route::Query(format)) => self.query(&head, body, format, request_id).await,
+            Ok(Route::Rest(operation, labels)) => {
+                let outcome = match self.read(operation.max_request_bytes, &head, body).await {
+                    Ok(body) => self.rest(operation, RestRequest { head, labels, body }, request_id).await,
+                    Err(fault) => Err(fault),
+                };
+                (Some(operation), or_fault(outcome, "lambda", Protocol::RestJson, request_id))
+            }
+            Err(refusal) => (None, refusal.into_response(request_id)),
+        }
+    }
+
+    async fn aws_json(
+        &self,
+        operation: &'static Operation,
+        head: &Parts,
+        body: Incoming,
+        request_id: Uuid,
+    ) -> Result<Answer, Fault> {
+        let body = self.read(operation.max_request_bytes, head, body).await?;
+        let ctx = self.context(head, &body, request_id)?;
+        self.call_sqs(operation, ctx, &AwsJson, body).await
+    }
+
+    async fn query(
+        &self,
+        head: &Parts,
+        body: Incoming,
+        format: QueryFormat,
+        request_id: Uuid,
+    ) -> (Option<&'static Operation>, Answer) {
+        let mut found = None;
+        let outcome = async {
+            let largest = SQS_OPERATIONS.iter().map(|it| it.max_request_bytes).max().unwrap_or_default();
+            let body = self.read(largest, head, body).await?;
+            let mut request = QueryRequest { parameters: vec![body.clone()], queue_url: None };
+            request.parameters.extend(head.uri.query().map(|query| Bytes::copy_from_slice(query.as_bytes())));
+            let operation = self.router.query(head, &request)?;
+            found = Some(operation);
+            let ctx = self.context(head, &body, request_id)?;
+            let path = head.uri.path();
+            request.queue_url = (path != "/").then(|| format!("{}{path}", ctx.endpoint));
+            self.call_sqs(operation, ctx, &AwsQuery { format, request_id }, request).await
+        }
+        .await;
+        (found, or_fault(outcome, "sqs", Protocol::Query(format), request_id))
+    }
+
+    async fn rest(
+        &self,
+        operation: &'static Operation,
+        request: RestRequest,
+        request_id: Uuid,
+    ) -> Result<Answer, Fault> {
+        let ctx = self.context(&request.head, &request.body, request_id)?;
+        let (ctx, span) = self.traced(operation, ctx);
+        let is_invoke = LAMBDA_INVOKE_OPERATIONS.iter().any(|it| std::ptr::eq(*it, operation));
+        let mut answer = if is_invoke {
+            let call = serve_lambda_invoke(&*self.invoke, operation, &ctx, &RestJson, request);
+            self.within(&ctx, Box::pin(call)).instrument(span).await?
+        } else {
+            let call = serve_lambda(&*self.lambda, operation, &ctx, &RestJson, request);
+            self.within(&ctx, Box::pin(call)).instrument(span).await?
+        };
+        if let Some(trace) = ctx.trace.filter(|_| is_invoke)
+            && let Ok(value) = HeaderValue::try_from(trace.to_amzn())
+        {
+            answer.headers_mut().insert("x-amzn-trace-id", value);
+        }
+        Ok(answer)
+    }
+
+    async fn call_sqs<C: WireCodec<Response = Answer>>(
+        &self,
+        operation: &'static Operation,
+        ctx: CallContext,
+        codec: &C,
+        request: C::Request,
+    ) -> Result<Answer, Fault> {
+        let (ctx, span) = self.traced(operation, ctx);
+        let call = serve_sqs(&*self.sqs, operation, &ctx, codec, request);
+        let call = self.within(&ctx, Box::pin(call)).instrument(span);
+        if operation.index != SQS_RECEIVE_MESSAGE.index {
+            return call.await;
+        }
+        select! {
+            biased;
+            outcome = call => outcome,
+            // A long poll ends as it would when no message came, so that stopping does not wait for it.
+            () = self.stopping.cancelled() => codec.encode(operation, ReceiveMessageResult::default()),
+        }
+    }
+
+    /// The body, within the bounds of an operation that takes `most` bytes: JSON, base64 and percent-encoding make up
+    /// to six bytes of one.
+    async fn read(&self, most: usize, head: &Parts, body: Incoming) -> Result<Bytes, Fault> {
+        let limit = most.saturating_mul(6).min(self.options.max_body_bytes);
+        let expects_continue = head.headers.contains_key(header::EXPECT);
+        body::read(body, limit, self.options.body_timeout, &*self.clock, expects_continue).await
+    }
+
+    fn context(&self, head: &Parts, body: &[u8], request_id: Uuid) -> Result<CallContext, Fault> {
+        let signature = Signature::of(head)?;
+        let caller = self.verifier.verify(signature.as_ref(), Covered::Http { head, body })?;
+        Ok(CallContext {
+            scope: caller.scope,
+            principal: caller.principal,
+            request_id,
+            endpoint: identity::endpoint(head),
+            trace: identity::trace(&head.headers),
+            deadline: Some(self.clock.now() + self.options.request_timeout),
+        })
+    }
+
+    /// The request's span, and the context of what is called in it.
+    fn traced(&self, operation: &'static Operation, ctx: CallContext) -> (CallContext, Span) {
+        let span = match ctx.trace {
+            None if self.options.traces_every_request => root_span!(
+                "gateway.request",
+                "rpc.service" = operation.service,
+                "rpc.method" = operation.name,
+                "request.id" = %ctx.request_id
+            ),
+            trace => span!(
+                trace,
+                "gateway.request",
+                "rpc.service" = operation.service,
+                "rpc.method" = operation.name,
+                "request.id" = %ctx.request_id
+            ),
+        };
+        let trace = trace_of(&span).or(ctx.trace);
+        (CallContext { trace, ..ctx }, span)
+    }
+
+    /// What `call` comes to before its deadline. A call that panics fails alone.
+    async fn within(
+        &self,
+        ctx: &CallContext,
+        call: impl Future<Output = Result<Answer, Fault>>,
+    ) -> Result<Answer, Fault> {
+        let call = AssertUnwindSafe(call).catch_unwind();
+        let Some(deadline) = ctx.deadline else {
+            return call.await.unwrap_or_else(|_| Err(Fault::internal()));
+        };
+        select! {
+            biased;
+            outcome = call => outcome.unwrap_or_else(|_| Err(Fault::internal())),
+            () = self.clock.sleep_until(deadline) => Err(Fault::deadline_exceeded()),
+        }
+    }
+}
+
+fn or_fault(outcome: Result<Answer, Fault>, service: &str, protocol: Protocol, request_id: Uuid) -> Answer {
+    outcome.unwrap_or_else(|fault| {
+        let fault = in_words_of(service, fault);
+        if fault.http_status() >= 500 {
+            tracing::warn!(%request_id, code = fault.code(), message = fault.message(), "a request failed");
+        }
+        protocol.fault(&fault, request_id)
+    })
+}

@@ -1,0 +1,97 @@
+//! Reading request bodies: bounded in size and time, without copying what arrives in one piece.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use lambfold_api::Fault;
+use lambfold_types::Clock;
+use tokio::select;
+
+/// What is read and thrown away of a body over its limit, so that a client that is still sending hears the answer
+/// instead of a broken connection. Beyond it the client learns it that way.
+const DRAINED: usize = 32 << 20;
+/// Memory that is set aside for a body before it arrives.
+const SET_ASIDE: usize = 1 << 20;
+
+/// The whole body, if it has at most `limit` bytes and comes within `patience`.
+pub(crate) async fn read(
+    body: Incoming,
+    limit: usize,
+    patience: Duration,
+    clock: &dyn Clock,
+    expects_continue: bool,
+) -> Result<Bytes, Fault> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    // A client that asks first has sent nothing that would have to be read.
+    if announced > limit.saturating_add(if expects_continue { 0 } else { DRAINED }) {
+        return Err(Fault::too_large(limit));
+    }
+    let mut collect = pin!(collect(body, limit));
+    // Most bodies are there already: no timer for those.
+    let first = poll_fn(|cx| Poll::Ready(collect.as_mut().poll(cx))).await;
+    if let Poll::Ready(outcome) = first {
+        return outcome;
+    }
+    select! {
+        biased;
+        outcome = collect => outcome,
+        () = clock.sleep_until(clock.now() + patience) => Err(Fault::raw(
+            "RequestTimeout",
+            "RequestTimeout",
+            408,
+            "The request's body did not arrive in time.",
+        )),
+    }
+}
+
+async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Fault> {
+    let Some(first) = next(&mut body).await? else { return Ok(Bytes::new()) };
+    if body.is_end_stream() && first.len() <= limit {
+        return Ok(first);
+    }
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+    let mut whole = BytesMut::with_capacity(first.len().saturating_add(announced).min(limit).min(SET_ASIDE));
+    let mut rest = Some(first);
+    while let Some(data) = rest {
+        if whole.len().saturating_add(data.len()) > limit {
+            drain(body, DRAINED).await;
+            return Err(Fault::too_large(limit));
+        }
+        whole.extend_from_slice(&data);
+        rest = next(&mut body).await?;
+    }
+    Ok(whole.freeze())
+}
+
+async fn drain(mut body: Incoming, mut most: usize) {
+    while let Ok(Some(data)) = next(&mut body).await {
+        most = match most.checked_sub(data.len()) {
+            Some(most) => most,
+            None => return,
+        };
+    }
+}
+
+/// The next piece of data.
+async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Fault> {
+    loop {
+        match body.frame().await {
+            None => return Ok(None),
+            // Trailers are skipped.
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+            Some(Err(_)) => return Err(Fault::serialization("The request's body ended early.")),
+        }
+    }
+}

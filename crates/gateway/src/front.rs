@@ -1,0 +1,61 @@
+//! The first look at a request: is it for AWS, or one of our own pages?
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use lambfold_api::lambda::{Lambda, LambdaInvoke};
+use lambfold_api::sqs::Sqs;
+use lambfold_aws_wire::Router;
+use lambfold_aws_wire::sigv4::Verifier;
+use lambfold_types::{Clock, Entropy, uuid_v4};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::pages::Pages;
+use crate::{Metrics, Options};
+
+/// Everything that it takes to answer a request.
+pub(crate) struct Front {
+    pub(crate) router: Router,
+    pub(crate) sqs: Arc<dyn Sqs>,
+    pub(crate) lambda: Arc<dyn Lambda>,
+    pub(crate) invoke: Arc<dyn LambdaInvoke>,
+    pub(crate) verifier: Arc<dyn Verifier>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) metrics: Metrics,
+    pub(crate) pages: Pages,
+    pub(crate) options: Options,
+    /// Cancelled when the edge stops: long polls end then.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Front {
+    /// Answers `request`.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if Pages::has(request.uri().path()) {
+            return self
+                .pages
+                .answer(request.method(), request.uri().path(), &*self.entropy)
+                .await
+                .map(Full::new);
+        }
+        let began = Instant::now();
+        let _under_way = self.metrics.begin();
+        let request_id = uuid_v4(&*self.entropy);
+        let (head, body) = request.into_parts();
+        let (operation, mut response) = self.aws(head, body, request_id).await;
+        response.headers_mut().insert("x-amzn-requestid", header_value(request_id));
+        self.metrics.answered(operation, "http", response.status().as_u16(), began.elapsed());
+        response.map(Full::new)
+    }
+}
+
+fn header_value(id: Uuid) -> HeaderValue {
+    let mut buffer = Uuid::encode_buffer();
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut buffer)).expect("a UUID is visible ASCII")
+}

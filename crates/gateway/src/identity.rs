@@ -1,0 +1,114 @@
+//! Who calls, from where and in which trace: taken from what the client sent, never from `lambfold-*` metadata, which
+//! belongs to peers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderMap, header};
+use lambfold_api::rpc::ContextSource;
+use lambfold_api::{CallContext, Endpoint, Fault, TraceContext};
+use lambfold_aws_wire::sigv4::{Covered, Signature, Verifier};
+use lambfold_types::{Clock, Entropy, uuid_v4};
+use tonic::metadata::{KeyRef, MetadataMap};
+
+/// Scheme and authority that the client used, through proxies that say so.
+pub(crate) fn endpoint(head: &Parts) -> Endpoint {
+    let first =
+        |name: &str| text(&head.headers, name).and_then(|value| value.split(',').next()).map(str::trim);
+    let scheme = first("x-forwarded-proto").unwrap_or("http");
+    let host = first("x-forwarded-host")
+        .or_else(|| head.uri.authority().map(http::uri::Authority::as_str))
+        .or_else(|| text(&head.headers, header::HOST.as_str()))
+        .unwrap_or_default();
+    Endpoint::new(scheme, host).or_else(|| Endpoint::new("http", host)).unwrap_or_default()
+}
+
+/// The trace that the request is part of, W3C form first.
+pub(crate) fn trace(headers: &HeaderMap) -> Option<TraceContext> {
+    text(headers, "traceparent")
+        .and_then(TraceContext::from_traceparent)
+        .or_else(|| text(headers, "x-amzn-trace-id").and_then(TraceContext::from_amzn))
+}
+
+pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Authenticates the calls of the public gRPC listener.
+pub(crate) struct PublicContext {
+    pub(crate) verifier: Arc<dyn Verifier>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) request_timeout: Duration,
+    /// Where queue URLs in answers lead: the HTTP listener, since gRPC's own address takes no SQS clients.
+    pub(crate) endpoint: Endpoint,
+}
+
+impl ContextSource for PublicContext {
+    fn context(&self, metadata: &MetadataMap) -> Result<CallContext, Fault> {
+        let is_internal = |key: KeyRef<'_>| match key {
+            KeyRef::Ascii(key) => key.as_str().starts_with("lambfold-"),
+            KeyRef::Binary(key) => key.as_str().starts_with("lambfold-"),
+        };
+        if metadata.keys().any(is_internal) {
+            return Err(Fault::raw(
+                "AccessDeniedException",
+                "AccessDenied",
+                403,
+                "Metadata that begins with lambfold- belongs to peers; this listener takes none.",
+            ));
+        }
+        let value = |key: &str| metadata.get(key).and_then(|value| value.to_str().ok());
+        let signature = value("authorization").map(Signature::from_authorization).transpose()?.flatten();
+        let caller = self.verifier.verify(signature.as_ref(), Covered::Rpc)?;
+        let trace = value("traceparent")
+            .and_then(TraceContext::from_traceparent)
+            .or_else(|| value("x-amzn-trace-id").and_then(TraceContext::from_amzn));
+        Ok(CallContext {
+            scope: caller.scope,
+            principal: caller.principal,
+            request_id: uuid_v4(&*self.entropy),
+            endpoint: self.endpoint.clone(),
+            trace,
+            // `grpc-timeout` is kept by the server itself, which drops the call.
+            deadline: Some(self.clock.now() + self.request_timeout),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::endpoint;
+
+    #[test]
+    fn answers_lead_back_the_way_the_client_came() {
+        for (headers, expected) in [
+            (&[("host", "localhost:4566")][..], "http://localhost:4566"),
+            (&[("host", "a:1"), ("x-forwarded-proto", "https")], "https://a:1"),
+            (
+                &[
+                    ("host", "a:1"),
+                    ("x-forwarded-host", "sqs.example.com, b"),
+                    ("x-forwarded-proto", "https, http"),
+                ],
+                "https://sqs.example.com",
+            ),
+            (&[("host", "a:1"), ("x-forwarded-proto", "gopher")], "http://a:1"),
+            (&[("host", "a b/c")], "http://localhost:4566"),
+            (&[], "http://localhost:4566"),
+        ] {
+            let mut request = Request::get("/");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            assert_eq!(endpoint(&head).as_str(), expected, "{headers:?}");
+        }
+        // Over HTTP/2 the authority stands in the URL.
+        let (head, ()) = Request::get("http://h2:4566/").body(()).unwrap().into_parts();
+        assert_eq!(endpoint(&head).as_str(), "http://h2:4566");
+    }
+}

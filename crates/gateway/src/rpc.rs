@@ -1,0 +1,113 @@
+//! The public gRPC listener: the same services behind the same edge, with reflection and health.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::stream;
+use lambfold_api::interceptor::{Input, Interceptor, PublicEdge};
+use lambfold_api::lambda::lambda_invoke_server::LambdaInvokeServer;
+use lambfold_api::lambda::lambda_server::LambdaServer;
+use lambfold_api::lambda::{Lambda, LambdaInvoke, LambdaInvokeRpc, LambdaRpc};
+use lambfold_api::rpc::{ContextSource, RpcServer};
+use lambfold_api::sqs::sqs_server::SqsServer;
+use lambfold_api::sqs::{Sqs, SqsRpc};
+use lambfold_api::{CallContext, FILE_DESCRIPTOR_SET, Fault, Operation};
+use lambfold_types::Clock;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService;
+use tonic::transport::Server;
+
+use crate::listener::Listener;
+use crate::{Metrics, Options};
+
+/// The services that the public may call.
+pub(crate) struct Public {
+    pub(crate) sqs: Arc<dyn Sqs>,
+    pub(crate) lambda: Arc<dyn Lambda>,
+    pub(crate) invoke: Arc<dyn LambdaInvoke>,
+}
+
+/// Serves gRPC clients until `shutdown`; returns when the last call has its answer.
+pub(crate) async fn serve(
+    public: Public,
+    context: impl ContextSource,
+    listener: TcpListener,
+    options: &Options,
+    metrics: &Metrics,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) {
+    let rpc = RpcServer::new(Arc::new(context));
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<SqsServer<SqsRpc>>().await;
+    reporter.set_serving::<LambdaServer<LambdaRpc>>().await;
+    reporter.set_serving::<LambdaInvokeServer<LambdaInvokeRpc>>().await;
+    // Reflection shows what is served here: not the services between our own roles.
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name(SqsServer::<SqsRpc>::NAME)
+            .with_service_name(LambdaServer::<LambdaRpc>::NAME)
+            .with_service_name(LambdaInvokeServer::<LambdaInvokeRpc>::NAME)
+            .with_service_name("grpc.health.v1.Health")
+    };
+    let server = Server::builder()
+        .max_concurrent_streams(256)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .add_service(health)
+        .add_service(reflection().build_v1().expect("the build made the descriptors"))
+        .add_service(reflection().build_v1alpha().expect("the build made the descriptors"))
+        .add_service(SqsRpc::serve(public.sqs, rpc.clone()))
+        .add_service(LambdaRpc::serve(public.lambda, rpc.clone()))
+        .add_service(LambdaInvokeRpc::serve(public.invoke, rpc));
+    let listener = Listener::new(listener, "grpc", options, metrics, clock);
+    let incoming = stream::unfold(listener, |listener| async move {
+        let connection = listener.accept().await;
+        Some((Ok::<_, std::io::Error>(connection), listener))
+    });
+    if let Err(error) = server.serve_with_incoming_shutdown(incoming, shutdown.cancelled()).await {
+        tracing::error!(%error, "the gRPC listener ended");
+    }
+}
+
+/// The public edge, with its calls counted.
+pub(crate) struct Observed {
+    edge: PublicEdge,
+    metrics: Metrics,
+}
+
+impl Observed {
+    pub(crate) fn new(edge: PublicEdge, metrics: Metrics) -> Self {
+        Self { edge, metrics }
+    }
+}
+
+#[async_trait]
+impl Interceptor for Observed {
+    async fn around<In, Out, F, Fut>(
+        &self,
+        operation: &'static Operation,
+        ctx: &CallContext,
+        input: In,
+        call: F,
+    ) -> Result<Out, Fault>
+    where
+        In: Input,
+        Out: Send,
+        F: FnOnce(In) -> Fut + Send,
+        Fut: Future<Output = Result<Out, Fault>> + Send,
+    {
+        let began = Instant::now();
+        let _under_way = self.metrics.begin();
+        let outcome = self.edge.around(operation, ctx, input, call).await;
+        let status = outcome.as_ref().map_or_else(Fault::http_status, |_| 200);
+        self.metrics.answered(Some(operation), "grpc", status, began.elapsed());
+        outcome
+    }
+}

@@ -1,0 +1,167 @@
+//! Services that remember, echo, fail or wait.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use lambfold_api::lambda::*;
+use lambfold_api::sqs::*;
+use lambfold_api::telemetry::{GetTraceRequest, GetTraceResponse, Span, Traces};
+use lambfold_api::{CallContext, Fault};
+
+/// Writes a service whose operations answer as the named method says, or with an empty output.
+macro_rules! fake {
+    ($service:ident for $fake:ident { $($name:ident($input:ty) -> $output:ty $(= $($by:ident)+)?;)* }) => {
+        #[async_trait]
+        impl $service for $fake {
+            $(async fn $name(&self, ctx: &CallContext, input: $input) -> Result<$output, Fault> {
+                fake!(@answer self, ctx, input, $($($by)+)?)
+            })*
+        }
+    };
+    (@answer $this:ident, $ctx:ident, $input:ident, waits $by:ident) => { $this.$by($ctx, $input).await };
+    (@answer $this:ident, $ctx:ident, $input:ident, $by:ident) => { $this.$by($ctx, $input) };
+    (@answer $this:ident, $ctx:ident, $input:ident,) => {{ let _ = ($ctx, $input); Ok(Default::default()) }};
+}
+
+/// SQS that remembers contexts; a receive waits until it is dropped.
+#[derive(Default)]
+pub(crate) struct FakeSqs {
+    pub(crate) contexts: Mutex<Vec<CallContext>>,
+    pub(crate) waiting: Arc<AtomicUsize>,
+    pub(crate) panics: AtomicBool,
+}
+
+struct Waiting(Arc<AtomicUsize>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl FakeSqs {
+    pub(crate) fn last(&self) -> CallContext {
+        self.contexts.lock().unwrap().last().expect("a call came").clone()
+    }
+
+    fn send(&self, ctx: &CallContext, input: SendMessageRequest) -> Result<SendMessageResult, Fault> {
+        self.contexts.lock().unwrap().push(ctx.clone());
+        Ok(SendMessageResult { message_id: input.message_body, ..SendMessageResult::default() })
+    }
+
+    fn create(&self, ctx: &CallContext, input: CreateQueueRequest) -> Result<CreateQueueResult, Fault> {
+        self.contexts.lock().unwrap().push(ctx.clone());
+        let name = input.queue_name.unwrap_or_default();
+        Ok(CreateQueueResult { queue_url: Some(format!("{}/{}/{name}", ctx.endpoint, ctx.scope.account)) })
+    }
+
+    fn url(&self, _: &CallContext, _: GetQueueUrlRequest) -> Result<GetQueueUrlResult, Fault> {
+        let code = lambfold_api::sqs::ErrorCode::QueueDoesNotExist;
+        Err(Fault::new(code, "The specified queue does not exist."))
+    }
+
+    async fn receive(
+        &self,
+        _: &CallContext,
+        _: ReceiveMessageRequest,
+    ) -> Result<ReceiveMessageResult, Fault> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let _waiting = Waiting(self.waiting.clone());
+        std::future::pending().await
+    }
+
+    fn purge(&self, _: &CallContext, _: PurgeQueueRequest) -> Result<PurgeQueueResponse, Fault> {
+        assert!(!self.panics.load(Ordering::SeqCst), "told to");
+        Err(Fault::internal())
+    }
+}
+
+fake! { Sqs for FakeSqs {
+    change_message_visibility(ChangeMessageVisibilityRequest) -> ChangeMessageVisibilityResponse;
+    change_message_visibility_batch(ChangeMessageVisibilityBatchRequest) -> ChangeMessageVisibilityBatchResult;
+    create_queue(CreateQueueRequest) -> CreateQueueResult = create;
+    delete_message(DeleteMessageRequest) -> DeleteMessageResponse;
+    delete_message_batch(DeleteMessageBatchRequest) -> DeleteMessageBatchResult;
+    delete_queue(DeleteQueueRequest) -> DeleteQueueResponse;
+    get_queue_attributes(GetQueueAttributesRequest) -> GetQueueAttributesResult;
+    get_queue_url(GetQueueUrlRequest) -> GetQueueUrlResult = url;
+    list_queue_tags(ListQueueTagsRequest) -> ListQueueTagsResult;
+    list_queues(ListQueuesRequest) -> ListQueuesResult;
+    purge_queue(PurgeQueueRequest) -> PurgeQueueResponse = purge;
+    receive_message(ReceiveMessageRequest) -> ReceiveMessageResult = waits receive;
+    send_message(SendMessageRequest) -> SendMessageResult = send;
+    send_message_batch(SendMessageBatchRequest) -> SendMessageBatchResult;
+    set_queue_attributes(SetQueueAttributesRequest) -> SetQueueAttributesResponse;
+    tag_queue(TagQueueRequest) -> TagQueueResponse;
+    untag_queue(UntagQueueRequest) -> UntagQueueResponse;
+} }
+
+/// Lambda without functions but for `get_function`, which names its input.
+#[derive(Default)]
+pub(crate) struct FakeLambda;
+
+impl FakeLambda {
+    fn configuration(
+        &self,
+        _: &CallContext,
+        input: GetFunctionConfigurationRequest,
+    ) -> Result<FunctionConfiguration, Fault> {
+        Ok(FunctionConfiguration { function_name: input.function_name, ..FunctionConfiguration::default() })
+    }
+
+    fn create(&self, _: &CallContext, input: CreateFunctionRequest) -> Result<FunctionConfiguration, Fault> {
+        let size = input.code.and_then(|code| code.zip_file).map(|zip| zip.len());
+        let code_size = size.and_then(|size| i64::try_from(size).ok());
+        Ok(FunctionConfiguration { code_size, ..FunctionConfiguration::default() })
+    }
+}
+
+fake! { Lambda for FakeLambda {
+    create_event_source_mapping(CreateEventSourceMappingRequest) -> EventSourceMappingConfiguration;
+    create_function(CreateFunctionRequest) -> FunctionConfiguration = create;
+    delete_event_source_mapping(DeleteEventSourceMappingRequest) -> EventSourceMappingConfiguration;
+    delete_function(DeleteFunctionRequest) -> DeleteFunctionResponse;
+    get_event_source_mapping(GetEventSourceMappingRequest) -> EventSourceMappingConfiguration;
+    get_function(GetFunctionRequest) -> GetFunctionResponse;
+    get_function_configuration(GetFunctionConfigurationRequest) -> FunctionConfiguration = configuration;
+    list_event_source_mappings(ListEventSourceMappingsRequest) -> ListEventSourceMappingsResponse;
+    list_functions(ListFunctionsRequest) -> ListFunctionsResponse;
+    list_tags(ListTagsRequest) -> ListTagsResponse;
+    tag_resource(TagResourceRequest) -> TagResourceResponse;
+    untag_resource(UntagResourceRequest) -> UntagResourceResponse;
+    update_event_source_mapping(UpdateEventSourceMappingRequest) -> EventSourceMappingConfiguration;
+    update_function_code(UpdateFunctionCodeRequest) -> FunctionConfiguration;
+    update_function_configuration(UpdateFunctionConfigurationRequest) -> FunctionConfiguration;
+} }
+
+/// Answers with what it was sent.
+#[derive(Default)]
+pub(crate) struct FakeInvoke;
+
+impl FakeInvoke {
+    fn echo(&self, _: &CallContext, input: InvocationRequest) -> Result<InvocationResponse, Fault> {
+        Ok(InvocationResponse {
+            status_code: Some(200),
+            payload: input.payload,
+            executed_version: Some("$LATEST".to_owned()),
+            ..InvocationResponse::default()
+        })
+    }
+}
+
+fake! { LambdaInvoke for FakeInvoke {
+    invoke(InvocationRequest) -> InvocationResponse = echo;
+} }
+
+/// One span, whatever is asked.
+pub(crate) struct FakeTraces;
+
+#[async_trait]
+impl Traces for FakeTraces {
+    async fn get_trace(&self, _: &CallContext, input: GetTraceRequest) -> Result<GetTraceResponse, Fault> {
+        let span =
+            Span { trace_id: input.trace_id, name: "queue.send".to_owned(), start_us: 7, ..Span::default() };
+        Ok(GetTraceResponse { spans: vec![span] })
+    }
+}
