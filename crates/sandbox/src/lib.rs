@@ -41,6 +41,27 @@
 //!   with its end of a socket as standard input. It ends when that socket closes, whatever killed the worker, and takes
 //!   every sandbox, mount and cgroup with it.
 
+//!
+//! # Levels
+//!
+//! | | `full` | `userns` | `process` |
+//! | --- | --- | --- | --- |
+//! | needs | root (mounts, namespaces, ids) | user namespaces of ordinary users | nothing |
+//! | ids | a uid per sandbox, shown as 993/990 | the caller's, shown as 993/990 | the caller's; as root a uid per sandbox |
+//! | root, `/proc`, pids, IPC, host name | own | own | the host's |
+//! | network | own, `lo` only | own, `lo` only | the host's |
+//! | memory, processes, CPU | control groups | delegated control groups, else rlimits and a watchdog | the same |
+//! | `/tmp` | own, bounded | own, bounded | a directory of its own by `TMPDIR`; not bounded |
+//! | several layers | merged | merged | refused; one is linked |
+//! | capabilities, `no_new_privs`, seccomp | none, set, in force | the same | the same |
+//! | Landlock | second fence | second fence | the only fence around files, other processes and abstract sockets |
+//!
+//! `unisolated` runs the command as `process` does, without seccomp and Landlock.
+//!
+//! Where the kernel counts `/tmp` to a control group, the group's hard limit is memory plus ephemeral storage, as AWS's
+//! `/tmp` is no memory; what is not `/tmp`'s is held to the assigned size by the spawner, within a tenth of a second.
+//! Linux 5.12 is needed for the two upper levels. An extra directory below `/tmp` is covered by the function's own `/tmp`.
+
 #[cfg(target_os = "linux")]
 mod client;
 mod driver;

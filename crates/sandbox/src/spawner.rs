@@ -9,6 +9,7 @@ mod init;
 mod launch;
 mod probe;
 mod process_tree;
+mod sandbox;
 mod seccomp;
 mod serve;
 mod step;

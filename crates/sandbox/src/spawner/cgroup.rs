@@ -3,22 +3,22 @@
 //! All groups of one spawner are below one parent group (per hierarchy), so that a sum can be bounded and leftovers of
 //! a crash be found: the parents' paths are kept in a file of the state directory.
 
+mod hierarchy;
+
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::event::{EventfdFlags, eventfd};
+
+use self::hierarchy::{Mount, Version, delegate};
 use super::step::Step;
 use crate::protocol::Failure;
 
 const CPU_PERIOD_US: u32 = 20_000; // Firecracker, and so AWS, throttles in slices of about 20 ms.
 const RECORD: &str = "cgroups";
 const PARENT_PREFIX: &str = "lambfold-";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
-    V1,
-    V2,
-}
 
 /// A controller that can be used: the parent group in the hierarchy that has it.
 #[derive(Debug, Clone)]
@@ -47,11 +47,12 @@ impl Cgroups {
         else {
             return found;
         };
-        let name = format!("{PARENT_PREFIX}{}", std::process::id());
+        let prefix = format!("{PARENT_PREFIX}{}-", pid_namespace());
+        let name = format!("{prefix}{}", std::process::id());
         for mount in mounts.lines().filter_map(Mount::parse) {
             match mount.version {
-                Version::V1 => found.use_v1(&mount, &own, &name),
-                Version::V2 => found.use_v2(&mount, &own, &name),
+                Version::V1 => found.use_v1(&mount, &own, &prefix, &name),
+                Version::V2 => found.use_v2(&mount, &own, &prefix, &name),
             }
         }
         let record: Vec<String> = found.parents.iter().map(|path| path.display().to_string()).collect();
@@ -61,7 +62,7 @@ impl Cgroups {
         found
     }
 
-    fn use_v1(&mut self, mount: &Mount, own: &str, name: &str) {
+    fn use_v1(&mut self, mount: &Mount, own: &str, prefix: &str, name: &str) {
         let wanted: Vec<&str> = mount
             .controllers
             .iter()
@@ -71,7 +72,9 @@ impl Cgroups {
         if wanted.is_empty() {
             return;
         }
-        let Some(parent) = mount.own_group(own).map(|group| group.join(name)) else { return };
+        let Some(group) = mount.own_group(own) else { return };
+        sweep_orphans(&group, prefix);
+        let parent = group.join(name);
         if fs::create_dir(&parent).is_err() {
             return;
         }
@@ -81,9 +84,10 @@ impl Cgroups {
         self.parents.push(parent);
     }
 
-    fn use_v2(&mut self, mount: &Mount, own: &str, name: &str) {
+    fn use_v2(&mut self, mount: &Mount, own: &str, prefix: &str, name: &str) {
         let Some(group) = mount.own_group(own) else { return };
         let Some((parent, delegated)) = [group, mount.at.clone()].into_iter().find_map(|group| {
+            sweep_orphans(&group, prefix);
             let delegated = delegate(&group);
             let parent = group.join(name);
             fs::create_dir(&parent).ok().map(|()| (parent, delegated))
@@ -144,12 +148,19 @@ impl Cgroups {
         Ok(group)
     }
 
-    /// Sets what an assignment asks for.
-    pub(super) fn limit(&self, name: &str, memory_mb: u32, processes: u32) -> Result<(), Failure> {
+    /// Sets what an assignment asks for. `tmp_mb` is the size of a memory-backed `/tmp`: the kernel counts its pages
+    /// to the group, AWS does not count them to the function's memory, so the hard limit is the sum of both, and the
+    /// spawner watches what is not `/tmp`'s.
+    pub(super) fn limit(
+        &self,
+        name: &str,
+        memory_mb: u32,
+        tmp_mb: u32,
+        processes: u32,
+    ) -> Result<(), Failure> {
         if let Some(memory) = &self.memory {
-            memory
-                .limit_memory(&memory.parent.join(name), u64::from(memory_mb) << 20)
-                .step("set the memory limit")?;
+            let bytes = (u64::from(memory_mb) + u64::from(tmp_mb)) << 20;
+            memory.limit_memory(&memory.parent.join(name), bytes).step("set the memory limit")?;
         }
         if let Some(pids) = &self.pids {
             // One for the sandbox's own first process.
@@ -177,6 +188,41 @@ impl Cgroups {
             }
         };
         written.step("set the share of CPU time")
+    }
+
+    /// A descriptor that becomes readable when the group's memory passes a number of bytes, up or down. `None` where
+    /// the kernel has no such thing (version 2) and the group must be looked at.
+    pub(super) fn memory_alarm(&self, name: &str, bytes: u64) -> Option<OwnedFd> {
+        let memory = self.memory.as_ref().filter(|memory| memory.version == Version::V1)?;
+        let group = memory.parent.join(name);
+        let alarm = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
+        let usage = File::open(group.join("memory.usage_in_bytes")).ok()?;
+        let order = format!("{} {} {bytes}", alarm.as_raw_fd(), usage.as_raw_fd());
+        fs::write(group.join("cgroup.event_control"), order).ok()?;
+        Some(alarm)
+    }
+
+    /// All that the kernel counts to the group, in bytes.
+    pub(super) fn memory_now(&self, name: &str) -> Option<u64> {
+        let memory = self.memory.as_ref()?;
+        let file = match memory.version {
+            Version::V1 => "memory.usage_in_bytes",
+            Version::V2 => "memory.current",
+        };
+        fs::read_to_string(memory.parent.join(name).join(file)).ok()?.trim().parse().ok()
+    }
+
+    /// What processes have allocated, and what is in memory-backed files and shared segments, in bytes. Not: cached
+    /// files, which the kernel drops when it must.
+    pub(super) fn memory_own(&self, name: &str) -> Option<(u64, u64)> {
+        let memory = self.memory.as_ref()?;
+        let anonymous = match memory.version {
+            Version::V1 => "rss ",
+            Version::V2 => "anon ",
+        };
+        let text = fs::read_to_string(memory.parent.join(name).join("memory.stat")).ok()?;
+        let value = |name| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        Some((value(anonymous)?, value("shmem ").unwrap_or(0)))
     }
 
     /// The file that tells the most memory used so far.
@@ -255,93 +301,6 @@ impl Group {
     }
 }
 
-/// A mounted hierarchy.
-struct Mount {
-    at: PathBuf,
-    /// The group that is seen at `at`.
-    root: String,
-    version: Version,
-    controllers: Vec<String>,
-}
-
-impl Mount {
-    /// From a line of /proc/self/mountinfo; `None` for everything else than writable cgroup mounts.
-    fn parse(line: &str) -> Option<Self> {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let mut mount = mount.split(' ').skip(3);
-        let (root, at, options) = (mount.next()?, mount.next()?, mount.next()?);
-        let mut file_system = file_system.split(' ');
-        let version = match file_system.next()? {
-            "cgroup" => Version::V1,
-            "cgroup2" => Version::V2,
-            _ => return None,
-        };
-        if options.split(',').any(|option| option == "ro") {
-            return None;
-        }
-        let controllers = file_system.nth(1).unwrap_or_default().split(',').map(str::to_owned).collect();
-        Some(Self { at: at.into(), root: root.to_owned(), version, controllers })
-    }
-
-    /// Where this process is in the hierarchy, from the text of /proc/self/cgroup.
-    fn own_group(&self, own: &str) -> Option<PathBuf> {
-        let path = own.lines().find_map(|line| {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (parts.next()?, parts.next()?);
-            let here = match self.version {
-                Version::V2 => controllers.is_empty(),
-                Version::V1 => {
-                    !controllers.is_empty()
-                        && controllers.split(',').all(|c| self.controllers.iter().any(|own| own == c))
-                }
-            };
-            here.then_some(path)
-        })?;
-        let below =
-            path.strip_prefix(self.root.trim_end_matches('/')).unwrap_or(path).trim_start_matches('/');
-        let group = self.at.join(below);
-        // A group outside of what is mounted here (another cgroup namespace) cannot be named; use what can.
-        Some(if group.is_dir() { group } else { self.at.clone() })
-    }
-}
-
-/// Passes the controllers that are available in a version 2 group on to its children; returns those it has passed on.
-fn delegate(group: &Path) -> Vec<&'static str> {
-    let available = fs::read_to_string(group.join("cgroup.controllers")).unwrap_or_default();
-    let control = group.join("cgroup.subtree_control");
-    let enable = |controller: &str| fs::write(&control, format!("+{controller}"));
-    let wanted = ["memory", "pids", "cpu"]
-        .into_iter()
-        .filter(|wanted| available.split_whitespace().any(|c| c == *wanted));
-    let mut passed = Vec::new();
-    for controller in wanted {
-        let mut result = enable(controller);
-        // A group with processes of its own passes nothing on. If they are only Lambfold's, they can sit in a child.
-        if result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) && move_aside(group)
-        {
-            result = enable(controller);
-        }
-        if result.is_ok() {
-            passed.push(controller);
-        }
-    }
-    passed
-}
-
-/// Moves the processes of a group into a child of it, if they all are this one and its parent.
-fn move_aside(group: &Path) -> bool {
-    let ours = [std::process::id(), std::os::unix::process::parent_id()];
-    let Ok(processes) = fs::read_to_string(group.join("cgroup.procs")) else { return false };
-    if !processes.lines().all(|pid| pid.parse().is_ok_and(|pid: u32| ours.contains(&pid))) {
-        return false;
-    }
-    let aside = group.join("lambfold");
-    if !aside.is_dir() && fs::create_dir(&aside).is_err() {
-        return false;
-    }
-    processes.lines().all(|pid| fs::write(aside.join("cgroup.procs"), pid).is_ok())
-}
-
 /// Kills and removes what a spawner that was killed has left, as recorded in its state directory.
 pub(super) fn sweep(state_dir: &Path) {
     let record = fs::read_to_string(state_dir.join(RECORD)).unwrap_or_default();
@@ -352,6 +311,24 @@ pub(super) fn sweep(state_dir: &Path) {
             remove_tree(parent);
         }
     }
+}
+
+/// Removes the parents of spawners that have ended without a record that would be read again: those of this pid
+/// namespace whose process is no more. (A name of another namespace says nothing about who lives there.)
+fn sweep_orphans(group: &Path, prefix: &str) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(prefix)) else { continue };
+        if !Path::new("/proc").join(pid).exists() {
+            remove_tree(&entry.path());
+        }
+    }
+}
+
+/// The number of this process's pid namespace.
+fn pid_namespace() -> String {
+    let link = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    link.to_string_lossy().chars().filter(char::is_ascii_digit).collect()
 }
 
 /// Kills all processes in a group and below it, and removes the groups, as far as that goes within a second.
@@ -383,25 +360,4 @@ fn kill_members(group: &Path) {
 /// The spawner has no subscriber; what it has to say goes to standard error, which is the worker's.
 fn warn(text: &str) {
     eprintln!("lambfold spawner: {text}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mounts_are_read_and_groups_found() {
-        let v1 =
-            Mount::parse("35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory").unwrap();
-        assert_eq!((v1.version, v1.root.as_str()), (Version::V1, "/"));
-        assert!(v1.controllers.contains(&"memory".to_owned()));
-        let v2 = Mount::parse("41 31 0:38 /docker/a1 /nowhere rw shared:4 - cgroup2 cgroup2 rw").unwrap();
-        assert_eq!(v2.version, Version::V2);
-        // Outside of what is mounted: the mount itself.
-        assert_eq!(v2.own_group("4:memory:/x\n0::/other\n"), Some(PathBuf::from("/nowhere")));
-        assert_eq!(v2.own_group("4:memory:/x\n"), None);
-        assert!(Mount::parse("41 31 0:38 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw").is_none());
-        assert!(Mount::parse("22 27 0:21 / /proc rw,relatime - proc proc rw").is_none());
-        assert!(Mount::parse("nonsense").is_none());
-    }
 }

@@ -114,7 +114,7 @@ fn trial_run(
         other => return Err(Failure::Setup(format!("unexpected report {other:?}"))),
     }
     let assignment = Assignment::new(empty.to_owned(), vec!["/bin/true".to_owned()]);
-    cgroups.limit(&sandbox.to_string(), assignment.memory_mb, assignment.processes)?;
+    cgroups.limit(&sandbox.to_string(), assignment.memory_mb, 0, assignment.processes)?;
     let (_reader, output) = rustix::pipe::pipe().step("make a pipe")?;
     launch::start(ground, socket, sandbox, assignment, &output)?;
     match hear()?.0 {

@@ -14,6 +14,7 @@ use super::ground::Ground;
 use super::init::Report;
 use super::launch::{self, Launched};
 use super::process_tree;
+use super::sandbox::{Limits, Phase, Sandbox};
 use super::step::Step;
 use super::sys::{self, Child};
 use crate::protocol::{Call, Failure, Message, Reply, Request};
@@ -21,38 +22,13 @@ use crate::{Assignment, Exit, ExitStatus, SandboxTemplate, packet};
 
 /// How often memory is looked at where no control group bounds it, and leftovers are tried again.
 const TICK: Duration = Duration::from_millis(100);
+
+/// What an event is about: the worker's socket, or a sandbox's number times [`KINDS`] plus one of the kinds.
 const WORKER: u64 = u64::MAX;
-
-/// One sandbox as the spawner knows it.
-struct Sandbox {
-    slot: u32,
-    init: Child,
-    socket: OwnedFd,
-    group: Group,
-    phase: Phase,
-    /// What init said about the function's end.
-    status: Option<ExitStatus>,
-    /// What init said when it gave up.
-    failure: Option<Failure>,
-    /// The watchdog killed it.
-    over_memory: bool,
-    watched_peak: u64,
-}
-
-enum Phase {
-    /// The number of the call that waits for it.
-    Preparing(u64),
-    Prepared,
-    /// The call, the read end of the output, the limits.
-    Assigning(u64, OwnedFd, Limits),
-    Running(Limits),
-}
-
-#[derive(Clone, Copy)]
-struct Limits {
-    memory_bytes: u64,
-    tasks: u32,
-}
+const KINDS: u64 = 3;
+const SOCKET: u64 = 0;
+const PIDFD: u64 = 1;
+const ALARM: u64 = 2;
 
 pub(super) struct Server {
     pub(super) worker: OwnedFd,
@@ -119,10 +95,15 @@ impl Server {
                             last_call = Some(None);
                         }
                     }
-                } else if token % 2 == 0 {
-                    self.hear(token / 2);
-                } else {
-                    self.bury(token / 2);
+                    continue;
+                }
+                let sandbox = token / KINDS;
+                match token % KINDS {
+                    SOCKET => {
+                        self.hear(sandbox);
+                    }
+                    PIDFD => self.bury(sandbox),
+                    _ => self.alarm(sandbox),
                 }
             }
             if self.needs_tick() && self.last_tick.elapsed() >= TICK {
@@ -188,8 +169,10 @@ impl Server {
                 return Err(failure);
             }
         };
-        let watched =
-            self.watch(&socket, sandbox * 2).and_then(|()| self.watch(&init.pidfd, sandbox * 2 + 1));
+        let watched = rustix::io::ioctl_fionbio(&socket, true)
+            .step("make a socket non-blocking")
+            .and_then(|()| self.watch(&socket, sandbox * KINDS + SOCKET))
+            .and_then(|()| self.watch(&init.pidfd, sandbox * KINDS + PIDFD));
         self.sandboxes.insert(
             sandbox,
             Sandbox {
@@ -202,6 +185,8 @@ impl Server {
                 failure: None,
                 over_memory: false,
                 watched_peak: 0,
+                alarm: None,
+                watched: false,
             },
         );
         if let Err(failure) = watched {
@@ -221,14 +206,23 @@ impl Server {
     }
 
     fn assign(&mut self, number: u64, sandbox: u64, assignment: Assignment) -> Result<(), Failure> {
-        let Some(known) = self.sandboxes.get_mut(&sandbox) else { return Err(Failure::Gone) };
+        let Some(known) = self.sandboxes.get(&sandbox) else { return Err(Failure::Gone) };
         if !matches!(known.phase, Phase::Prepared) {
             return Err(Failure::Invalid("the sandbox has an assignment already".to_owned()));
         }
         launch::check(&assignment)?;
         let limits =
             Limits { memory_bytes: u64::from(assignment.memory_mb) << 20, tasks: assignment.processes };
-        self.cgroups.limit(&sandbox.to_string(), assignment.memory_mb, assignment.processes)?;
+        let name = sandbox.to_string();
+        let tmp_mb = if self.ground.separate() { assignment.ephemeral_storage_mb } else { 0 };
+        self.cgroups.limit(&name, assignment.memory_mb, tmp_mb, assignment.processes)?;
+        let alarm = self.cgroups.memory_alarm(&name, limits.memory_bytes);
+        if let Some(alarm) = &alarm {
+            self.watch(alarm, sandbox * KINDS + ALARM)?;
+        }
+        let Some(known) = self.sandboxes.get_mut(&sandbox) else { return Err(Failure::Gone) };
+        known.watched = alarm.is_none();
+        known.alarm = alarm;
         let (reader, output) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make the output pipe")?;
         launch::start(&self.ground, &known.socket, sandbox, assignment, &output)?;
@@ -245,21 +239,32 @@ impl Server {
         let _ = pidfd_send_signal(&known.init.pidfd, Signal::KILL);
     }
 
-    /// Takes a report of an init.
-    fn hear(&mut self, sandbox: u64) {
+    /// Its memory has passed the assigned size, up or down: look at it until it is below.
+    fn alarm(&mut self, sandbox: u64) {
         let Some(known) = self.sandboxes.get_mut(&sandbox) else { return };
+        if let Some(alarm) = &known.alarm {
+            // Only that it rang matters, not how often.
+            let _ = rustix::io::read(alarm, &mut [0; 8]);
+        }
+        known.watched = true;
+        self.tick();
+    }
+
+    /// Takes a report of an init. False if there is none.
+    fn hear(&mut self, sandbox: u64) -> bool {
+        let Some(known) = self.sandboxes.get_mut(&sandbox) else { return false };
         let (report, descriptors) = match packet::receive::<Report>(&known.socket) {
             Ok(Some(received)) => received,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
             Ok(None) | Err(_) => {
                 // Its end, which the pidfd tells too. The socket would be readable for ever.
                 let _ = epoll::delete(&self.events, &known.socket);
-                return;
+                return false;
             }
         };
         match report {
             Report::Built { addresses } => {
-                let Phase::Preparing(number) = known.phase else { return };
+                let Phase::Preparing(number) = known.phase else { return true };
                 known.phase = Phase::Prepared;
                 let freeze = self.cgroups.freeze_file(&sandbox.to_string()).map(OwnedFd::from);
                 let all: Vec<BorrowedFd<'_>> = descriptors.iter().chain(&freeze).map(AsFd::as_fd).collect();
@@ -273,9 +278,9 @@ impl Server {
                 self.reply(number, Ok(reply), &all);
             }
             Report::Started => {
-                let Phase::Assigning(_, _, limits) = known.phase else { return };
+                let Phase::Assigning(_, _, limits) = known.phase else { return true };
                 let before = std::mem::replace(&mut known.phase, Phase::Running(limits));
-                let Phase::Assigning(number, output, _) = before else { return };
+                let Phase::Assigning(number, output, _) = before else { return true };
                 let peak = self.cgroups.memory_peak_file(&sandbox.to_string()).map(OwnedFd::from);
                 let all: Vec<BorrowedFd<'_>> = [&output].into_iter().chain(&peak).map(AsFd::as_fd).collect();
                 self.reply(number, Ok(Reply::Assigned { memory_peak: peak.is_some() }), &all);
@@ -286,6 +291,7 @@ impl Server {
                 known.watched_peak = known.watched_peak.max(largest);
             }
         }
+        true
     }
 
     /// Takes leave of a sandbox whose init has ended, and with it all that was in it.
@@ -294,11 +300,14 @@ impl Server {
             let _ = waitpid(Some(known.init.pid), WaitOptions::empty());
         }
         // What it said last may not have been read yet.
-        self.hear(sandbox);
+        while self.hear(sandbox) {}
         let Some(mut known) = self.sandboxes.remove(&sandbox) else { return };
         // Closing a descriptor takes it out of the epoll only if no fork still has a copy.
         let _ = epoll::delete(&self.events, &known.socket);
         let _ = epoll::delete(&self.events, &known.init.pidfd);
+        if let Some(alarm) = &known.alarm {
+            let _ = epoll::delete(&self.events, alarm);
+        }
         if !self.ground.separate() {
             self.kill_orphans();
         }
@@ -354,25 +363,25 @@ impl Server {
     fn needs_tick(&self) -> bool {
         !self.busy_groups.is_empty()
             || !self.sweepers.is_empty()
-            || (!self.cgroups.limits_memory()
-                && self.sandboxes.values().any(|known| matches!(known.phase, Phase::Running(_))))
+            || self.sandboxes.values().any(|known| known.watched && matches!(known.phase, Phase::Running(_)))
     }
 
     fn tick(&mut self) {
         self.last_tick = Instant::now();
         self.busy_groups.retain(|group| !group.remove());
         self.sweepers.retain(|sweeper| matches!(waitpid(Some(sweeper.pid), WaitOptions::NOHANG), Ok(None)));
-        if self.cgroups.limits_memory() {
-            return;
-        }
         let mut over = Vec::new();
         for (sandbox, known) in &mut self.sandboxes {
+            if !known.watched {
+                continue;
+            }
             let Phase::Running(limits) = known.phase else { continue };
-            let usage = process_tree::usage(known.init.pid);
-            known.watched_peak = known.watched_peak.max(usage.peak_bytes);
-            let too_many = usage.tasks > limits.tasks && !self.cgroups.limits_pids();
-            if usage.own_bytes > limits.memory_bytes || too_many {
-                known.over_memory |= usage.own_bytes > limits.memory_bytes;
+            let within = if self.cgroups.limits_memory() {
+                known.look_at_group(&self.ground, &self.cgroups, *sandbox, limits)
+            } else {
+                known.look_at_processes(&self.cgroups, limits)
+            };
+            if !within {
                 over.push(*sandbox);
             }
         }
@@ -394,15 +403,5 @@ impl Server {
             let _ = waitpid(Some(sweeper.pid), WaitOptions::empty());
         }
         self.cgroups.remove();
-    }
-}
-
-impl Sandbox {
-    fn memory_peak(&mut self, cgroups: &Cgroups, sandbox: u64) -> Option<u64> {
-        if cgroups.limits_memory() {
-            return cgroups.memory_peak(&sandbox.to_string());
-        }
-        self.watched_peak = self.watched_peak.max(process_tree::usage(self.init.pid).peak_bytes);
-        (self.watched_peak > 0).then_some(self.watched_peak)
     }
 }
