@@ -4,7 +4,6 @@
 mod control;
 mod dispatcher;
 mod gateway;
-mod log;
 mod peers;
 mod poller;
 mod queue;
@@ -19,7 +18,6 @@ use serde::{Deserialize, Serialize};
 pub use control::Control;
 pub use dispatcher::Dispatcher;
 pub use gateway::Gateway;
-pub use log::{Log, Telemetry};
 pub use peers::Peers;
 pub use poller::Poller;
 pub use queue::Queue;
@@ -44,10 +42,12 @@ pub struct Config {
     pub strict: bool,
     /// How long a graceful stop may take.
     pub stop_within_seconds: u64,
-    /// Log lines.
-    pub log: Log,
-    /// Traces.
-    pub telemetry: Telemetry,
+    /// How log lines look: `text` or `json`.
+    pub log_format: String,
+    /// Which events are logged.
+    pub log_filter: String,
+    /// Where traces go; nowhere if empty.
+    pub otlp_endpoint: String,
     /// The HTTP edge.
     pub gateway: Gateway,
     /// The queue service.

@@ -12,6 +12,10 @@ pub struct Worker {
     pub memory_mib: u64,
     /// Environments at once.
     pub max_environments: u32,
+    /// Where functions reach Lambfold; empty for this process's own listen address.
+    pub endpoint: String,
+    /// Whether a function gets only the CPU share of its memory.
+    pub limit_cpu: bool,
     /// How long an environment may sit idle.
     pub idle_seconds: u64,
     /// Space for unpacked packages, in MiB.

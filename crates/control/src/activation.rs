@@ -59,7 +59,9 @@ async fn activate(shared: &Arc<Shared>, function: Function) -> Result<(), Fault>
     let change = shared.change(move |store| {
         store.edit_function(&scope, &name, &mut |record| {
             // Changed again meanwhile: the next round sees to it.
-            if record.configuration.configuration_id != wanted || !needs_activation(&record.state, record.last_update) {
+            if record.configuration.configuration_id != wanted
+                || !needs_activation(&record.state, record.last_update)
+            {
                 return Decision::Leave;
             }
             record.revision_id.clone_from(&revision_id);

@@ -7,12 +7,13 @@ use lambfold_api::control::{
     Control, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse, WatchEvent, WatchRequest,
 };
 use lambfold_api::lambda::{
-    CreateEventSourceMappingRequest, CreateFunctionRequest, DeleteEventSourceMappingRequest, DeleteFunctionRequest,
-    DeleteFunctionResponse, EventSourceMappingConfiguration, FunctionConfiguration, GetEventSourceMappingRequest,
-    GetFunctionConfigurationRequest, GetFunctionRequest, GetFunctionResponse, Lambda, ListEventSourceMappingsRequest,
-    ListEventSourceMappingsResponse, ListFunctionsRequest, ListFunctionsResponse, ListTagsRequest, ListTagsResponse,
-    TagResourceRequest, TagResourceResponse, UntagResourceRequest, UntagResourceResponse,
-    UpdateEventSourceMappingRequest, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest,
+    CreateEventSourceMappingRequest, CreateFunctionRequest, DeleteEventSourceMappingRequest,
+    DeleteFunctionRequest, DeleteFunctionResponse, EventSourceMappingConfiguration, FunctionConfiguration,
+    GetEventSourceMappingRequest, GetFunctionConfigurationRequest, GetFunctionRequest, GetFunctionResponse,
+    Lambda, ListEventSourceMappingsRequest, ListEventSourceMappingsResponse, ListFunctionsRequest,
+    ListFunctionsResponse, ListTagsRequest, ListTagsResponse, TagResourceRequest, TagResourceResponse,
+    UntagResourceRequest, UntagResourceResponse, UpdateEventSourceMappingRequest, UpdateFunctionCodeRequest,
+    UpdateFunctionConfigurationRequest,
 };
 use lambfold_api::sqs::Sqs;
 use lambfold_api::{BoxStream, CallContext, Fault};
@@ -116,7 +117,8 @@ impl Shared {
         call: impl FnOnce(&dyn ControlStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Fault> {
         let store = self.store.clone();
-        let outcome = tokio::task::spawn_blocking(move || call(&*store)).await.map_err(|_| Fault::internal())?;
+        let outcome =
+            tokio::task::spawn_blocking(move || call(&*store)).await.map_err(|_| Fault::internal())?;
         outcome.map_err(|error| faults::of_store(&error))
     }
 

@@ -69,7 +69,12 @@ pub trait ControlStore: Send + Sync + 'static {
     ) -> Result<Vec<Mapping>, StoreError>;
 
     /// Edits the mapping in place, alone. `false` if there is none.
-    fn edit_mapping(&self, scope: &Scope, uuid: &str, edit: Edit<'_, MappingRecord>) -> Result<bool, StoreError>;
+    fn edit_mapping(
+        &self,
+        scope: &Scope,
+        uuid: &str,
+        edit: Edit<'_, MappingRecord>,
+    ) -> Result<bool, StoreError>;
 
     /// Everything there is, as of one moment, with the revision of each scope.
     fn snapshot(&self) -> Result<Snapshot, StoreError>;

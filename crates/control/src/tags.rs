@@ -21,9 +21,10 @@ pub(crate) fn check(tags: &BTreeMap<String, String>) -> Result<(), Fault> {
     if tags.len() > MOST_TAGS {
         return Err(faults::invalid_parameter("Number of tags exceeds resource tag limit."));
     }
-    if tags.iter().any(|(key, value)| {
-        key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256
-    }) {
+    if tags
+        .iter()
+        .any(|(key, value)| key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256)
+    {
         return Err(faults::invalid_parameter(
             "Tag keys are 1 to 128 characters long, tag values up to 256.",
         ));
@@ -39,7 +40,8 @@ enum Resource {
 
 impl Resource {
     fn read(ctx: &CallContext, text: &str) -> Result<Self, Fault> {
-        let arn: Arn = text.parse().map_err(|_| faults::invalid_parameter(format!("{text} is not a resource ARN.")))?;
+        let arn: Arn =
+            text.parse().map_err(|_| faults::invalid_parameter(format!("{text} is not a resource ARN.")))?;
         if let Some(uuid) = arn.resource.strip_prefix("event-source-mapping:") {
             return Ok(Self::Mapping(arn.scope.clone(), uuid.to_owned()));
         }
@@ -58,9 +60,10 @@ impl Resource {
     fn missing(&self) -> Fault {
         match self {
             Self::Function(scope, name) => faults::function_not_found(scope, name.as_str(), None),
-            Self::Mapping(scope, uuid) => {
-                faults::not_found(format!("Event source mapping not found: {}", Arn::event_source_mapping(scope, uuid)))
-            }
+            Self::Mapping(scope, uuid) => faults::not_found(format!(
+                "Event source mapping not found: {}",
+                Arn::event_source_mapping(scope, uuid)
+            )),
         }
     }
 

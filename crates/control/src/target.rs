@@ -19,12 +19,16 @@ impl Target {
     pub(crate) fn read(ctx: &CallContext, text: &str, parameter: Option<&str>) -> Result<Self, Fault> {
         let (scope, rest) = if text.starts_with("arn:") {
             let arn: Arn = text.parse().map_err(|_| faults::invalid_function_name(text))?;
-            let rest = arn.resource.strip_prefix("function:").ok_or_else(|| faults::invalid_function_name(text))?;
+            let rest =
+                arn.resource.strip_prefix("function:").ok_or_else(|| faults::invalid_function_name(text))?;
             (arn.scope.clone(), rest.to_owned())
         } else {
             match text.split_once("function:") {
                 Some((account, rest)) => {
-                    let account = match account.strip_suffix(':').map(|it| it.rsplit(':').next().unwrap_or(it)) {
+                    let account = match account
+                        .strip_suffix(':')
+                        .map(|it| it.rsplit(':').next().unwrap_or(it))
+                    {
                         Some(account) => account.parse().map_err(|_| faults::invalid_function_name(text))?,
                         None => ctx.scope.account,
                     };
@@ -52,7 +56,8 @@ impl Target {
         }
         let qualifier = derived.or(parameter).map(str::parse).transpose();
         let qualifier = qualifier.map_err(|()| faults::invalid_function_name(text))?;
-        let name = name.parse().map_err(|()| faults::function_not_found(&scope, name, derived.or(parameter)))?;
+        let name =
+            name.parse().map_err(|()| faults::function_not_found(&scope, name, derived.or(parameter)))?;
         Ok(Self { scope, name, qualifier })
     }
 
@@ -83,12 +88,9 @@ mod tests {
     #[test]
     fn every_form_names_the_function() {
         let ctx = CallContext::internal(Scope::default(), Uuid::nil());
-        for text in [
-            "f",
-            "function:f",
-            "000000000000:function:f",
-            "arn:aws:lambda:us-east-1:000000000000:function:f",
-        ] {
+        for text in
+            ["f", "function:f", "000000000000:function:f", "arn:aws:lambda:us-east-1:000000000000:function:f"]
+        {
             let target = Target::read(&ctx, text, None).unwrap();
             assert_eq!((target.name.as_str(), &target.qualifier), ("f", &None), "{text}");
             let target = Target::read(&ctx, &format!("{text}:$LATEST"), None).unwrap();

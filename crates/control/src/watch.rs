@@ -21,11 +21,15 @@ use crate::store::Event;
 const IN_FLIGHT: usize = 64;
 
 /// Starts a watch.
-pub(crate) fn watch(shared: Arc<Shared>, input: WatchRequest) -> Result<BoxStream<Result<WatchEvent, Fault>>, Fault> {
+pub(crate) fn watch(
+    shared: Arc<Shared>,
+    input: WatchRequest,
+) -> Result<BoxStream<Result<WatchEvent, Fault>>, Fault> {
     let seen = input.seen.iter().map(|seen| Ok((scope(seen)?, seen.revision)));
     let seen: BTreeMap<Scope, u64> = seen.collect::<Result<_, Fault>>()?;
     let (events, received) = mpsc::channel(IN_FLIGHT);
-    let watcher = Watcher { shared, seen, events, functions: input.functions, mappings: input.event_source_mappings };
+    let watcher =
+        Watcher { shared, seen, events, functions: input.functions, mappings: input.event_source_mappings };
     tokio::spawn(watcher.run());
     Ok(Box::pin(ReceiverStream::new(received)))
 }
@@ -89,7 +93,11 @@ impl Watcher {
         }
         for (scope, revision) in self.seen.clone() {
             // So that a watcher that comes back knows where it stood.
-            let at = ScopeRevision { account: scope.account.to_string(), region: scope.region.to_string(), revision };
+            let at = ScopeRevision {
+                account: scope.account.to_string(),
+                region: scope.region.to_string(),
+                revision,
+            };
             if let Err(over) = self.send(Some(at), Wire::Synced(Synced {})).await {
                 return Ok(Err(over));
             }

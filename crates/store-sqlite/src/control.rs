@@ -58,7 +58,8 @@ impl SqliteControlStore {
     /// Runs `work` in a transaction that nobody else writes beside.
     fn change<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let mut connection = self.connection();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(driver)?;
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(driver)?;
         let outcome = work(&transaction)?;
         transaction.commit().map_err(driver)?;
         Ok(outcome)
@@ -98,14 +99,22 @@ impl ControlStore for SqliteControlStore {
         rows::collect(statement.query(parameters).map_err(driver)?, rows::read_function)
     }
 
-    fn edit_function(&self, scope: &Scope, name: &FunctionName, edit: Edit<'_, FunctionRecord>) -> Result<bool> {
+    fn edit_function(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        edit: Edit<'_, FunctionRecord>,
+    ) -> Result<bool> {
         self.change(|connection| {
             let Some(mut record) = rows::function(connection, scope, name)? else { return Ok(false) };
             match edit(&mut record) {
                 Decision::Leave => {}
                 Decision::Remove => write::function_removed(connection, scope, name, &record.incarnation)?,
                 Decision::Keep => {
-                    write::function(connection, &Function { scope: scope.clone(), name: name.clone(), record })?;
+                    write::function(
+                        connection,
+                        &Function { scope: scope.clone(), name: name.clone(), record },
+                    )?;
                 }
             }
             Ok(true)
@@ -162,7 +171,8 @@ impl ControlStore for SqliteControlStore {
         let limit = i64::try_from(max).unwrap_or(i64::MAX);
         let (account, region) = (scope.account.to_string(), scope.region.as_str());
         let after = after.unwrap_or_default();
-        let parameters = params![account, region, after, filter.event_source_arn, filter.function_name, limit];
+        let parameters =
+            params![account, region, after, filter.event_source_arn, filter.function_name, limit];
         rows::collect(statement.query(parameters).map_err(driver)?, rows::read_mapping)
     }
 
@@ -173,7 +183,10 @@ impl ControlStore for SqliteControlStore {
                 Decision::Leave => {}
                 Decision::Remove => write::mapping_removed(connection, scope, uuid)?,
                 Decision::Keep => {
-                    write::mapping(connection, &Mapping { scope: scope.clone(), uuid: uuid.to_owned(), record })?;
+                    write::mapping(
+                        connection,
+                        &Mapping { scope: scope.clone(), uuid: uuid.to_owned(), record },
+                    )?;
                 }
             }
             Ok(true)
@@ -198,7 +211,8 @@ impl ControlStore for SqliteControlStore {
     fn changes(&self, seen: &[(Scope, u64)]) -> Result<Option<Vec<Change>>> {
         let mut connection = self.connection();
         let transaction = connection.transaction().map_err(driver)?;
-        let mut scopes = transaction.prepare_cached("SELECT account, region, revision FROM scopes").map_err(driver)?;
+        let mut scopes =
+            transaction.prepare_cached("SELECT account, region, revision FROM scopes").map_err(driver)?;
         let scopes = rows::collect(scopes.query([]).map_err(driver)?, rows::read_revision)?;
         let mut changes = Vec::new();
         for (scope, revision) in scopes {

@@ -88,7 +88,8 @@ impl Telemetry {
         let directives = if options.log_filter.is_empty() { "info" } else { &options.log_filter };
         let filter: EnvFilter = directives.parse()?;
         let writer = BoxMakeWriter::new(std::io::stderr);
-        let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours);
         let lines: Box<dyn Layer<Registry> + Send + Sync> = match options.log_format {
             LogFormat::Text => lines.with_target(false).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).boxed(),

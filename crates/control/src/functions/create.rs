@@ -105,7 +105,8 @@ fn configuration(shared: &Shared, input: &CreateFunctionRequest) -> Result<Confi
     if input.tenancy_config.is_some() {
         return Err(faults::not_supported("TenancyConfig"));
     }
-    let plain = Logging { format: "Text".to_owned(), application_level: None, system_level: None, group: None };
+    let plain =
+        Logging { format: "Text".to_owned(), application_level: None, system_level: None, group: None };
     Ok(Configuration {
         configuration_id: shared.uuid(),
         role: input.role.clone().unwrap_or_default(),

@@ -32,7 +32,8 @@ pub(crate) async fn delete(
         }
     }
     let (scope, name) = (target.scope.clone(), target.name.clone());
-    let found = shared.change(move |store| store.edit_function(&scope, &name, &mut |_| Decision::Remove)).await?;
+    let found =
+        shared.change(move |store| store.edit_function(&scope, &name, &mut |_| Decision::Remove)).await?;
     if found { Ok(deleted()) } else { Err(target.not_found()) }
 }
 

@@ -47,7 +47,8 @@ pub(super) fn seal(sealer: &dyn Sealer, given: Option<&Environment>) -> Result<O
              provided exceeded the 4KB limit. String measured: {json}"
         )));
     }
-    let reserved: Vec<&str> = variables.keys().map(String::as_str).filter(|key| RESERVED.contains(key)).collect();
+    let reserved: Vec<&str> =
+        variables.keys().map(String::as_str).filter(|key| RESERVED.contains(key)).collect();
     if !reserved.is_empty() {
         return Err(faults::invalid_parameter(format!(
             "Lambda was unable to configure your environment variables because the environment variables you have \

@@ -21,7 +21,11 @@ pub(crate) async fn list(
     ctx: &CallContext,
     input: ListFunctionsRequest,
 ) -> Result<ListFunctionsResponse, Fault> {
-    let max = input.max_items.and_then(|max| usize::try_from(max).ok()).unwrap_or(MOST_LISTED).clamp(1, MOST_LISTED);
+    let max = input
+        .max_items
+        .and_then(|max| usize::try_from(max).ok())
+        .unwrap_or(MOST_LISTED)
+        .clamp(1, MOST_LISTED);
     let after: Option<FunctionName> = match input.marker.as_deref().filter(|marker| !marker.is_empty()) {
         None => None,
         Some(marker) => {
@@ -35,8 +39,12 @@ pub(crate) async fn list(
     let more = found.len() > max;
     found.truncate(max);
     let next_marker = found.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(last.name.as_str()));
-    let functions = found.iter().map(|function| item(shared, ctx, input.function_version.as_deref(), function));
-    Ok(ListFunctionsResponse { next_marker, functions: Some(functions.collect::<Result<Vec<_>, _>>()?.into()) })
+    let functions =
+        found.iter().map(|function| item(shared, ctx, input.function_version.as_deref(), function));
+    Ok(ListFunctionsResponse {
+        next_marker,
+        functions: Some(functions.collect::<Result<Vec<_>, _>>()?.into()),
+    })
 }
 
 /// Items of lists omit where an update stands.

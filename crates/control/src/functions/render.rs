@@ -21,7 +21,8 @@ pub(super) fn configuration(
     record: &FunctionRecord,
 ) -> Result<FunctionConfiguration, Fault> {
     let configuration = &record.configuration;
-    let variables = configuration.environment.as_deref().map(|sealed| environment::open(sealer, sealed)).transpose()?;
+    let variables =
+        configuration.environment.as_deref().map(|sealed| environment::open(sealer, sealed)).transpose()?;
     let logging = &configuration.logging;
     let (reason, code) = match record.state {
         State::Active => (None, None),
@@ -45,7 +46,8 @@ pub(super) fn configuration(
         last_modified: Some(record.last_modified.clone()),
         code_sha256: Some(configuration.code_sha256.clone()),
         version: Some("$LATEST".to_owned()),
-        environment: variables.map(|variables| EnvironmentResponse { variables: Some(variables.into()), error: None }),
+        environment: variables
+            .map(|variables| EnvironmentResponse { variables: Some(variables.into()), error: None }),
         tracing_config: Some(TracingConfigResponse { mode: Some("PassThrough".to_owned()) }),
         revision_id: Some(record.revision_id.clone()),
         state: Some(record.state.as_str().to_owned()),
@@ -62,7 +64,9 @@ pub(super) fn configuration(
         last_update_status_reason_code: updating.then(|| "Creating".to_owned()),
         package_type: Some("Zip".to_owned()),
         architectures: Some(vec![configuration.architecture.clone()].into()),
-        ephemeral_storage: Some(EphemeralStorage { size: i32::try_from(configuration.ephemeral_storage).ok() }),
+        ephemeral_storage: Some(EphemeralStorage {
+            size: i32::try_from(configuration.ephemeral_storage).ok(),
+        }),
         snap_start: Some(SnapStartResponse {
             apply_on: Some("None".to_owned()),
             optimization_status: Some("Off".to_owned()),

@@ -42,11 +42,19 @@ impl Unsupported {
             "FileSystemConfigs"
         } else if self.image.is_some() {
             "ImageConfig"
-        } else if self.snap_start.as_ref().is_some_and(|it| it.apply_on.as_deref().is_some_and(|on| on != "None")) {
+        } else if self
+            .snap_start
+            .as_ref()
+            .is_some_and(|it| it.apply_on.as_deref().is_some_and(|on| on != "None"))
+        {
             "SnapStart"
         } else if given(&self.kms_key) {
             "KMSKeyArn"
-        } else if self.tracing.as_ref().is_some_and(|it| it.mode.as_deref().is_some_and(|mode| mode != "PassThrough")) {
+        } else if self
+            .tracing
+            .as_ref()
+            .is_some_and(|it| it.mode.as_deref().is_some_and(|mode| mode != "PassThrough"))
+        {
             "TracingConfig Active"
         } else if self.capacity_provider.is_some() {
             "CapacityProviderConfig"

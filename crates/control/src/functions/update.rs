@@ -35,8 +35,9 @@ pub(crate) async fn update_code(
     if input.publish == Some(true) || input.publish_to.is_some() {
         return Err(faults::not_supported("publishing versions (Publish)"));
     }
-    let zip =
-        input.zip_file.ok_or_else(|| faults::invalid_parameter("Please provide a source for function code."))?;
+    let zip = input
+        .zip_file
+        .ok_or_else(|| faults::invalid_parameter("Please provide a source for function code."))?;
     let architecture = match &input.architectures {
         Some(_) => settings::architecture(input.architectures.as_ref(), shared.options.architecture)?,
         None => record.configuration.architecture.clone(),
@@ -123,10 +124,12 @@ async fn update(
     let outcome = shared.change(move |store| {
         let mut outcome = None;
         let found = store.edit_function(&scope, &name, &mut |record| {
-            let changed = may_update(record, expected.as_deref(), &arn).and_then(|()| change(&record.configuration));
+            let changed =
+                may_update(record, expected.as_deref(), &arn).and_then(|()| change(&record.configuration));
             let decision = if changed.is_ok() { Decision::Keep } else { Decision::Leave };
             outcome = Some(changed.map(|configuration| {
-                record.configuration = Configuration { configuration_id: configuration_id.clone(), ..configuration };
+                record.configuration =
+                    Configuration { configuration_id: configuration_id.clone(), ..configuration };
                 record.last_update = Some(LastUpdate::InProgress);
                 record.revision_id.clone_from(&revision_id);
                 record.last_modified.clone_from(&last_modified);
@@ -154,5 +157,9 @@ fn may_update(record: &FunctionRecord, expected: Option<&str>, arn: &str) -> Res
 }
 
 fn check_revision(record: &FunctionRecord, expected: Option<&str>) -> Result<(), Fault> {
-    if expected.is_some_and(|expected| expected != record.revision_id) { Err(faults::stale_revision()) } else { Ok(()) }
+    if expected.is_some_and(|expected| expected != record.revision_id) {
+        Err(faults::stale_revision())
+    } else {
+        Ok(())
+    }
 }

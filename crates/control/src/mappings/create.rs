@@ -18,7 +18,10 @@ pub(crate) async fn create(
     ctx: &CallContext,
     input: CreateEventSourceMappingRequest,
 ) -> Result<EventSourceMappingConfiguration, Fault> {
-    let source = input.event_source_arn.clone().ok_or_else(|| faults::invalid_parameter("Unrecognized event source."))?;
+    let source = input
+        .event_source_arn
+        .clone()
+        .ok_or_else(|| faults::invalid_parameter("Unrecognized event source."))?;
     let queue: Arn = source.parse().map_err(|_| faults::invalid_parameter("Unrecognized event source."))?;
     if queue.service != "sqs" {
         return Err(faults::not_supported(&format!("{} event sources", queue.service)));
@@ -27,12 +30,15 @@ pub(crate) async fn create(
     settings::no_filters(input.filter_criteria.as_ref())?;
     refuse_stream_settings(&input)?;
     let (size, window) = (input.batch_size, input.maximum_batching_window_in_seconds);
-    let (batch_size, window_seconds) =
-        settings::batch(size.map_or(i64::from(settings::BATCH_SIZE), i64::from), window.map_or(0, i64::from))?;
+    let (batch_size, window_seconds) = settings::batch(
+        size.map_or(i64::from(settings::BATCH_SIZE), i64::from),
+        window.map_or(0, i64::from),
+    )?;
     let maximum_concurrency = settings::maximum_concurrency(input.scaling_config.as_ref())?;
     let given_tags = input.tags.as_deref().cloned().unwrap_or_default();
     tags::check(&given_tags)?;
-    let (target, function) = function(shared, ctx, input.function_name.as_deref().unwrap_or_default()).await?;
+    let (target, function) =
+        function(shared, ctx, input.function_name.as_deref().unwrap_or_default()).await?;
     check_queue(shared, ctx, &queue, function.configuration.timeout).await?;
 
     let enabled = input.enabled.unwrap_or(true);
@@ -82,8 +88,12 @@ fn refuse_stream_settings(input: &CreateEventSourceMappingRequest) -> Result<(),
         Some((name, _)) => Err(faults::invalid_parameter(format!(
             "Unsupported {name} parameter for given event source mapping type."
         ))),
-        None if input.provisioned_poller_config.is_some() => Err(faults::not_supported("ProvisionedPollerConfig")),
-        None if input.kms_key_arn.as_ref().is_some_and(|key| !key.is_empty()) => Err(faults::not_supported("KMSKeyArn")),
+        None if input.provisioned_poller_config.is_some() => {
+            Err(faults::not_supported("ProvisionedPollerConfig"))
+        }
+        None if input.kms_key_arn.as_ref().is_some_and(|key| !key.is_empty()) => {
+            Err(faults::not_supported("KMSKeyArn"))
+        }
         None => Ok(()),
     }
 }
@@ -102,7 +112,12 @@ pub(super) async fn function(
 }
 
 /// The queue must exist, and leave a function the time to finish.
-async fn check_queue(shared: &Shared, ctx: &CallContext, queue: &Arn, function_timeout: u32) -> Result<(), Fault> {
+async fn check_queue(
+    shared: &Shared,
+    ctx: &CallContext,
+    queue: &Arn,
+    function_timeout: u32,
+) -> Result<(), Fault> {
     if queue.resource.ends_with(".fifo") {
         return Err(faults::not_supported("FIFO queues"));
     }

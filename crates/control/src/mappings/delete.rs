@@ -18,7 +18,9 @@ pub(crate) async fn delete(
     let now = shared.clock.now().millis();
     let apply = move |record: &mut MappingRecord| {
         if record.desired == Desired::Deleted {
-            return Err(faults::in_use("Cannot delete the event source mapping because it is in the state Deleting."));
+            return Err(faults::in_use(
+                "Cannot delete the event source mapping because it is in the state Deleting.",
+            ));
         }
         record.desired = Desired::Deleted;
         record.transition = Some("Deleting".to_owned());

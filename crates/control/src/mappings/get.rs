@@ -36,7 +36,11 @@ pub(crate) async fn list(
     ctx: &CallContext,
     input: ListEventSourceMappingsRequest,
 ) -> Result<ListEventSourceMappingsResponse, Fault> {
-    let max = input.max_items.and_then(|max| usize::try_from(max).ok()).unwrap_or(MOST_LISTED).clamp(1, MOST_LISTED);
+    let max = input
+        .max_items
+        .and_then(|max| usize::try_from(max).ok())
+        .unwrap_or(MOST_LISTED)
+        .clamp(1, MOST_LISTED);
     let function_name = match input.function_name.as_deref() {
         None => None,
         Some(text) => Some(Target::read(ctx, text, None)?.name.to_string()),
@@ -48,6 +52,10 @@ pub(crate) async fn list(
     let more = found.len() > max;
     found.truncate(max);
     let next_marker = found.last().filter(|_| more).map(|last| last.uuid.clone());
-    let shown = found.iter().map(|mapping| render::configuration(&mapping.scope, &mapping.uuid, &mapping.record));
-    Ok(ListEventSourceMappingsResponse { next_marker, event_source_mappings: Some(shown.collect::<Vec<_>>().into()) })
+    let shown =
+        found.iter().map(|mapping| render::configuration(&mapping.scope, &mapping.uuid, &mapping.record));
+    Ok(ListEventSourceMappingsResponse {
+        next_marker,
+        event_source_mappings: Some(shown.collect::<Vec<_>>().into()),
+    })
 }

@@ -7,7 +7,11 @@ use crate::record::MappingRecord;
 
 /// `EventSourceMappingConfiguration`
 #[expect(clippy::cast_precision_loss, reason = "milliseconds since the epoch fit a double")]
-pub(super) fn configuration(scope: &Scope, uuid: &str, record: &MappingRecord) -> EventSourceMappingConfiguration {
+pub(super) fn configuration(
+    scope: &Scope,
+    uuid: &str,
+    record: &MappingRecord,
+) -> EventSourceMappingConfiguration {
     let integer = |value: u32| i32::try_from(value).ok();
     let types = record.report_batch_item_failures.then(|| "ReportBatchItemFailures".to_owned());
     let function = Arn::function(scope, &record.function_name, record.qualifier.as_deref());
@@ -19,7 +23,9 @@ pub(super) fn configuration(scope: &Scope, uuid: &str, record: &MappingRecord) -
         batch_size: integer(record.batch_size),
         maximum_batching_window_in_seconds: integer(record.window_seconds),
         function_response_types: Some(types.into_iter().collect::<Vec<_>>().into()),
-        scaling_config: record.maximum_concurrency.map(|limit| ScalingConfig { maximum_concurrency: integer(limit) }),
+        scaling_config: record
+            .maximum_concurrency
+            .map(|limit| ScalingConfig { maximum_concurrency: integer(limit) }),
         last_modified: Some(record.last_modified_ms as f64 / 1000.0),
         last_processing_result: record.last_processing_result.clone(),
         state: Some(record.transition.clone().unwrap_or_else(|| record.desired.as_str().to_owned())),

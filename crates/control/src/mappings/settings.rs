@@ -13,8 +13,9 @@ pub(super) fn batch(size: i64, window: i64) -> Result<(u32, u32), Fault> {
     let size = u32::try_from(size).ok().filter(|size| (1..=10_000).contains(size));
     let size = size.ok_or_else(|| faults::invalid_parameter("Batch size must be between 1 and 10000."))?;
     let window = u32::try_from(window).ok().filter(|window| *window <= 300);
-    let window = window
-        .ok_or_else(|| faults::invalid_parameter("Maximum batch window in seconds must be between 0 and 300."))?;
+    let window = window.ok_or_else(|| {
+        faults::invalid_parameter("Maximum batch window in seconds must be between 0 and 300.")
+    })?;
     if size > 10 && window == 0 {
         return Err(faults::invalid_parameter(
             "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10",
@@ -42,7 +43,8 @@ pub(super) fn maximum_concurrency(config: Option<&ScalingConfig>) -> Result<Opti
 
 /// Filters would have to act, and do not yet; none at all passes.
 pub(super) fn no_filters(criteria: Option<&FilterCriteria>) -> Result<(), Fault> {
-    let any = criteria.and_then(|criteria| criteria.filters.as_ref()).is_some_and(|filters| !filters.is_empty());
+    let any =
+        criteria.and_then(|criteria| criteria.filters.as_ref()).is_some_and(|filters| !filters.is_empty());
     if any { Err(faults::not_supported("FilterCriteria")) } else { Ok(()) }
 }
 

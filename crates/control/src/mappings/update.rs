@@ -37,7 +37,8 @@ pub(crate) async fn update(
             )));
         }
         let size = input.batch_size.map_or(i64::from(record.batch_size), i64::from);
-        let window = input.maximum_batching_window_in_seconds.map_or(i64::from(record.window_seconds), i64::from);
+        let window =
+            input.maximum_batching_window_in_seconds.map_or(i64::from(record.window_seconds), i64::from);
         (record.batch_size, record.window_seconds) = settings::batch(size, window)?;
         if input.function_response_types.is_some() {
             record.report_batch_item_failures = settings::partial(input.function_response_types.as_ref());

@@ -21,7 +21,11 @@ fn scopes() -> [Scope; 3] {
         account: account.parse().expect("an account"),
         region: region.parse().expect("a region"),
     };
-    [scope("111111111111", "us-east-1"), scope("222222222222", "us-east-1"), scope("111111111111", "eu-west-1")]
+    [
+        scope("111111111111", "us-east-1"),
+        scope("222222222222", "us-east-1"),
+        scope("111111111111", "eu-west-1"),
+    ]
 }
 
 /// A function to store.
@@ -88,7 +92,8 @@ fn functions_are_kept_apart_by_scope(store: &dyn ControlStore) {
         assert!(!store.create_function(&made).expect("it works"), "a name is taken once");
     }
     for scope in &scopes() {
-        let found = store.function(scope, &"same".parse().expect("a name")).expect("it works").expect("it is there");
+        let found =
+            store.function(scope, &"same".parse().expect("a name")).expect("it works").expect("it is there");
         assert_eq!(found, function(scope, "same", &scope.to_string()).record);
     }
     let other = scopes()[0].clone();
@@ -125,13 +130,20 @@ fn mappings_have_no_twins(store: &dyn ControlStore) {
     assert_eq!(store.create_mapping(&mapping(&scope, "m2", "f")).expect("it works"), Some("m1".to_owned()));
     assert_eq!(store.create_mapping(&mapping(&scope, "m3", "g")).expect("it works"), None);
     assert_eq!(store.create_mapping(&mapping(&other, "m4", "f")).expect("it works"), None);
-    assert!(store.mapping(&other, "m1").expect("it works").is_none(), "UUIDs of another account are not found");
+    assert!(
+        store.mapping(&other, "m1").expect("it works").is_none(),
+        "UUIDs of another account are not found"
+    );
     let filter = MappingFilter { function_name: Some("f".into()), event_source_arn: None };
     let found = store.mappings(&scope, &filter, None, 10).expect("it works");
     assert_eq!(found, [mapping(&scope, "m1", "f")]);
     let gone = store.edit_mapping(&scope, "m1", &mut |_| Decision::Remove).expect("it works");
     assert!(gone && store.mapping(&scope, "m1").expect("it works").is_none());
-    assert_eq!(store.create_mapping(&mapping(&scope, "m2", "f")).expect("it works"), None, "the twin may come now");
+    assert_eq!(
+        store.create_mapping(&mapping(&scope, "m2", "f")).expect("it works"),
+        None,
+        "the twin may come now"
+    );
 }
 
 fn lists_are_paged(store: &dyn ControlStore) {
@@ -158,11 +170,17 @@ fn changes_come_in_order_and_the_log_is_bounded(store: &dyn ControlStore) {
     let scope = scopes()[2].clone();
     let before = seen.iter().find(|(of, _)| *of == scope).expect("it has changes").1;
     assert!(store.create_function(&function(&scope, "late", "")).expect("it works"));
-    assert!(store.edit_function(&scope, &"late".parse().expect("a name"), &mut |_| Decision::Remove).expect("it works"));
+    assert!(
+        store
+            .edit_function(&scope, &"late".parse().expect("a name"), &mut |_| Decision::Remove)
+            .expect("it works")
+    );
     let changes = store.changes(&seen).expect("it works").expect("nothing is forgotten");
     let shown: Vec<_> = changes.iter().map(|change| (change.scope.clone(), change.revision)).collect();
     assert_eq!(shown, [(scope.clone(), before + 1), (scope.clone(), before + 2)]);
-    assert!(matches!(&changes[1].event, Event::FunctionRemoved(incarnation) if incarnation.ends_with("/late")));
+    assert!(
+        matches!(&changes[1].event, Event::FunctionRemoved(incarnation) if incarnation.ends_with("/late"))
+    );
     let all = store.changes(&[]).expect("it works").expect("nothing is forgotten");
     assert!(all.len() > changes.len(), "an unnamed scope is seen at 0");
     for round in 0..=LOG_LENGTH {

@@ -61,10 +61,17 @@ impl ControlStore for MemoryControlStore {
         max: usize,
     ) -> Result<Vec<Function>, StoreError> {
         let tables = self.tables();
-        let found = tables.functions.iter().filter(|((of, name), _)| of == scope && after.is_none_or(|after| name > after));
+        let found = tables
+            .functions
+            .iter()
+            .filter(|((of, name), _)| of == scope && after.is_none_or(|after| name > after));
         Ok(found
             .take(max)
-            .map(|((scope, name), record)| Function { scope: scope.clone(), name: name.clone(), record: record.clone() })
+            .map(|((scope, name), record)| Function {
+                scope: scope.clone(),
+                name: name.clone(),
+                record: record.clone(),
+            })
             .collect())
     }
 
@@ -125,11 +132,20 @@ impl ControlStore for MemoryControlStore {
         });
         Ok(found
             .take(max)
-            .map(|((scope, uuid), record)| Mapping { scope: scope.clone(), uuid: uuid.clone(), record: record.clone() })
+            .map(|((scope, uuid), record)| Mapping {
+                scope: scope.clone(),
+                uuid: uuid.clone(),
+                record: record.clone(),
+            })
             .collect())
     }
 
-    fn edit_mapping(&self, scope: &Scope, uuid: &str, edit: Edit<'_, MappingRecord>) -> Result<bool, StoreError> {
+    fn edit_mapping(
+        &self,
+        scope: &Scope,
+        uuid: &str,
+        edit: Edit<'_, MappingRecord>,
+    ) -> Result<bool, StoreError> {
         let mut tables = self.tables();
         let key = (scope.clone(), uuid.to_owned());
         let Some(mut record) = tables.mappings.get(&key).cloned() else { return Ok(false) };

@@ -17,7 +17,11 @@ pub(super) fn collect<T>(mut rows: Rows<'_>, read: impl Fn(&Row<'_>) -> Result<T
     Ok(all)
 }
 
-pub(super) fn function(connection: &Connection, scope: &Scope, name: &FunctionName) -> Result<Option<FunctionRecord>> {
+pub(super) fn function(
+    connection: &Connection,
+    scope: &Scope,
+    name: &FunctionName,
+) -> Result<Option<FunctionRecord>> {
     let sql = "SELECT document FROM functions WHERE account = ?1 AND region = ?2 AND name = ?3";
     let text = one(connection, sql, scope, name.as_str())?;
     text.map(|text| document("functions", name.as_str(), &text)).transpose()
@@ -68,7 +72,8 @@ pub(super) fn changes(connection: &Connection, scope: &Scope, seen: u64) -> Resu
         )
         .map_err(driver)?;
     let seen = i64::try_from(seen).unwrap_or(i64::MAX);
-    let rows = statement.query(params![scope.account.to_string(), scope.region.as_str(), seen]).map_err(driver)?;
+    let rows =
+        statement.query(params![scope.account.to_string(), scope.region.as_str(), seen]).map_err(driver)?;
     collect(rows, |row| {
         let (kind, key): (String, String) = (column(row, 1)?, column(row, 2)?);
         let text: Option<String> = column(row, 3)?;

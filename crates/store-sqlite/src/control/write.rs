@@ -67,7 +67,13 @@ pub(super) fn mapping_removed(connection: &Connection, scope: &Scope, uuid: &str
 }
 
 /// Takes the next revision of the scope, logs the change under it and drops what the log no longer keeps.
-fn note(connection: &Connection, scope: &Scope, event: &Event, key: &str, document: Option<&str>) -> Result<()> {
+fn note(
+    connection: &Connection,
+    scope: &Scope,
+    event: &Event,
+    key: &str,
+    document: Option<&str>,
+) -> Result<()> {
     let (account, region) = (scope.account.to_string(), scope.region.as_str());
     let revision: i64 = connection
         .prepare_cached(

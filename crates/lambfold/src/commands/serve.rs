@@ -1,0 +1,77 @@
+//! `lambfold up` and `lambfold serve`: run roles until told to stop.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use lambfold_clock::{SystemClock, SystemEntropy};
+use lambfold_config::Config;
+use lambfold_node::{Node, NodeOptions, Role};
+use lambfold_sandbox::SpawnerCommand;
+use lambfold_telemetry::Telemetry;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::banner;
+use crate::cli::Settings;
+
+/// Runs `roles` in this process until SIGINT or SIGTERM; a second signal cuts the stop short.
+pub(crate) fn run(settings: &Settings, roles: BTreeSet<Role>) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let config = settings.load()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let telemetry = {
+        let _entered = runtime.enter();
+        Telemetry::init(&telemetry_options(&config)?)?
+    };
+    let outcome = runtime.block_on(serve(config, roles, &telemetry, began));
+    telemetry.shutdown();
+    // What outlives a graceful stop is not waited for.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    outcome
+}
+
+async fn serve(
+    config: Config,
+    roles: BTreeSet<Role>,
+    telemetry: &Telemetry,
+    began: Instant,
+) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let options = NodeOptions {
+        config,
+        roles,
+        spawner: SpawnerCommand::this_executable("spawner")?,
+        recorder: telemetry.recorder(),
+        traces_every_request: telemetry.traces_every_request(),
+        clock: Arc::new(SystemClock::new()),
+        entropy: Arc::new(SystemEntropy),
+        began,
+    };
+    let mut node = Node::start(options).await?;
+    println!("{}", banner::render(node.summary()));
+    let stopped = tokio::select! {
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        ended = node.ended() => Some(ended),
+    };
+    tracing::info!("stopping");
+    tokio::select! {
+        () = node.stop() => tracing::info!("stopped"),
+        _ = interrupt.recv() => tracing::warn!("stopped without finishing what ran"),
+        _ = terminate.recv() => tracing::warn!("stopped without finishing what ran"),
+    }
+    match stopped {
+        None => Ok(()),
+        Some(role) => anyhow::bail!("{role} ended by itself; the log says why"),
+    }
+}
+
+fn telemetry_options(config: &Config) -> anyhow::Result<lambfold_telemetry::Options> {
+    Ok(lambfold_telemetry::Options {
+        log_format: config.log_format.parse().map_err(anyhow::Error::msg)?,
+        log_filter: config.log_filter.clone(),
+        otlp_endpoint: Some(config.otlp_endpoint.clone()).filter(|endpoint| !endpoint.is_empty()),
+    })
+}

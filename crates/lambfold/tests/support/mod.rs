@@ -1,0 +1,88 @@
+//! A `lambfold` process on a temporary directory.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use lambfold_client::{Connection, Credentials};
+use lambfold_clock::SystemClock;
+
+/// A running `lambfold up`; killed when dropped.
+pub struct Server {
+    child: Child,
+    /// What it printed up to `Ready.`
+    pub banner: String,
+    /// Where it listens.
+    pub address: String,
+}
+
+/// Addresses that were free a moment ago.
+pub fn free_addresses() -> (String, String) {
+    let bind = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (one, other) = (bind(), bind());
+    (one.local_addr().unwrap().to_string(), other.local_addr().unwrap().to_string())
+}
+
+/// `lambfold up` on a directory and addresses, not started yet.
+pub fn up(directory: &Path, address: &str, grpc: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lambfold"));
+    command
+        .args(["up", "--listen", address, "--grpc-listen", grpc, "--data-dir"])
+        .arg(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+impl Server {
+    /// Starts it and waits for the banner. Panics with its output if it ends before.
+    pub fn start(directory: &Path, (address, grpc): &(String, String)) -> Self {
+        let log =
+            std::fs::File::options().create(true).append(true).open(directory.with_extension("log")).unwrap();
+        let mut child = up(directory, address, grpc).stderr(log).spawn().unwrap();
+        let mut banner = String::new();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            banner.push_str(&line);
+            banner.push('\n');
+            if line.ends_with("Ready.") {
+                return Self { child, banner, address: address.clone() };
+            }
+        }
+        let log = std::fs::read_to_string(directory.with_extension("log")).unwrap_or_default();
+        panic!("lambfold ended before it was ready: {:?}\n{banner}\n{log}", child.wait());
+    }
+
+    /// A connection to it.
+    pub fn connection(&self) -> Connection {
+        connection(&self.address)
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; whether it exited with success.
+    pub fn terminate(mut self) -> bool {
+        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        self.child.wait().unwrap().success()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // After `kill` and `terminate` there is nothing left to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A connection to `address`, as the default account.
+pub fn connection(address: &str) -> Connection {
+    Connection::new(address, &Credentials::default(), "us-east-1", Arc::new(SystemClock::new()))
+}

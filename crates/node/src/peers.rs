@@ -1,0 +1,105 @@
+//! The other roles, wherever they run: in this process through the trait, in another through gRPC.
+
+use std::sync::Arc;
+
+use lambfold_api::control::{Control, ControlRemote, ControlVia};
+use lambfold_api::interceptor::LocalCall;
+use lambfold_api::lambda::{
+    Lambda, LambdaInvoke, LambdaInvokeRemote, LambdaInvokeVia, LambdaRemote, LambdaVia,
+};
+use lambfold_api::rpc::RpcClient;
+use lambfold_api::sqs::{Sqs, SqsRemote, SqsVia};
+use lambfold_api::telemetry::{Traces, TracesRemote};
+use lambfold_api::transport::{self, PeerAddress};
+use lambfold_api::worker::{Worker, WorkerRemote, WorkerVia};
+use lambfold_config::Peers;
+use lambfold_types::{Clock, Entropy};
+use tonic::metadata::{Ascii, MetadataValue};
+
+use crate::StartError;
+
+/// Makes the callers' side of every service.
+pub(crate) struct PeerMap {
+    peers: Peers,
+    token: Option<MetadataValue<Ascii>>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// Declares, per service, how a local implementation or a peer's address becomes what callers hold.
+macro_rules! service {
+    ($(#[$doc:meta])* $name:ident, $trait:ident, $via:ident, $remote:ident, $key:ident) => {
+        $(#[$doc])*
+        pub(crate) fn $name(&self, local: Option<Arc<dyn $trait>>) -> Result<Arc<dyn $trait>, StartError> {
+            match local {
+                Some(local) => Ok(Arc::new($via::new(local, LocalCall::new(self.clock.clone())))),
+                None => Ok(Arc::new($remote::new(self.client(stringify!($key), &self.peers.$key)?))),
+            }
+        }
+    };
+}
+
+impl PeerMap {
+    pub(crate) fn new(
+        peers: &Peers,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StartError> {
+        let token = match peers.cluster_token.as_str() {
+            "" => None,
+            token => Some(token.parse().map_err(|_| StartError::ClusterToken)?),
+        };
+        Ok(Self { peers: peers.clone(), token, clock, entropy })
+    }
+
+    service!(
+        /// SQS.
+        sqs, Sqs, SqsVia, SqsRemote, queue
+    );
+    service!(
+        /// The control plane of Lambda.
+        lambda, Lambda, LambdaVia, LambdaRemote, control
+    );
+    service!(
+        /// What the data plane needs of the control plane.
+        control, Control, ControlVia, ControlRemote, control
+    );
+    service!(
+        /// The data plane of invoke.
+        invoke, LambdaInvoke, LambdaInvokeVia, LambdaInvokeRemote, dispatcher
+    );
+
+    /// Every worker.
+    pub(crate) fn workers(&self, local: Option<Arc<dyn Worker>>) -> Result<Vec<Arc<dyn Worker>>, StartError> {
+        if let Some(local) = local {
+            return Ok(vec![Arc::new(WorkerVia::new(local, LocalCall::new(self.clock.clone())))]);
+        }
+        if self.peers.workers.is_empty() {
+            return Err(StartError::PeerMissing("workers"));
+        }
+        let remote = |address: &String| {
+            Ok(Arc::new(WorkerRemote::new(self.client("workers", address)?)) as Arc<dyn Worker>)
+        };
+        self.peers.workers.iter().map(remote).collect()
+    }
+
+    /// Every peer that keeps spans.
+    pub(crate) fn traces(&self) -> Result<Vec<Arc<dyn Traces>>, StartError> {
+        let remote = |address: &String| {
+            Ok(Arc::new(TracesRemote::new(self.client("traces", address)?)) as Arc<dyn Traces>)
+        };
+        self.peers.traces.iter().map(remote).collect()
+    }
+
+    fn client(&self, key: &'static str, address: &str) -> Result<RpcClient, StartError> {
+        if address.is_empty() {
+            return Err(StartError::PeerMissing(key));
+        }
+        let address: PeerAddress = address.parse()?;
+        if matches!(address, PeerAddress::Tcp(_)) && self.token.is_none() {
+            return Err(StartError::ClusterToken);
+        }
+        let client = RpcClient::new(transport::connect(&address), self.clock.clone(), self.entropy.clone());
+        Ok(client.with_token(self.token.clone()))
+    }
+}

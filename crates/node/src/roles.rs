@@ -1,0 +1,59 @@
+//! How each role is put together from settings, stores and the services that it calls.
+
+mod control;
+mod dispatcher;
+mod gateway;
+mod packages;
+mod peer;
+mod poller;
+mod queue;
+mod worker;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lambfold_api::control::Control;
+use lambfold_api::lambda::{Lambda, LambdaInvoke};
+use lambfold_api::sqs::Sqs;
+use lambfold_api::worker::Worker;
+
+pub(crate) use gateway::start as gateway;
+pub(crate) use peer::start as peer_listener;
+
+use crate::node::{Isolation, Surroundings};
+use crate::part::Part;
+use crate::{Role, StartError};
+
+/// The services that run in this node.
+#[derive(Default)]
+pub(crate) struct Services {
+    pub(crate) sqs: Option<Arc<dyn Sqs>>,
+    pub(crate) lambda: Option<Arc<dyn Lambda>>,
+    pub(crate) control: Option<Arc<dyn Control>>,
+    pub(crate) invoke: Option<Arc<dyn LambdaInvoke>>,
+    pub(crate) worker: Option<Arc<dyn Worker>>,
+    pub(crate) isolation: Option<Isolation>,
+}
+
+/// Starts a role behind the edge.
+pub(crate) async fn start(
+    role: Role,
+    around: &mut Surroundings,
+    services: &mut Services,
+) -> Result<Part, StartError> {
+    match role {
+        Role::Queue => queue::start(around, services).await,
+        Role::Control => control::start(around, services).await,
+        Role::Worker => worker::start(around, services).await,
+        Role::Dispatcher => dispatcher::start(around, services),
+        Role::Poller => poller::start(around, services),
+        Role::Gateway => unreachable!("the gateway starts last, with its listeners"),
+    }
+}
+
+/// Brings the stores under `data_dir` to this version's schema.
+pub(crate) fn migrate(data_dir: &Path) -> Result<(), StartError> {
+    queue::open(data_dir)?;
+    control::open(data_dir)?;
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! The control plane on SQLite, with packages in a directory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lambfold_control::{ControlService, Options};
+use lambfold_store_sqlite::SqliteControlStore;
+use lambfold_types::PlainSealer;
+
+use super::{Services, packages};
+use crate::node::Surroundings;
+use crate::part::Part;
+use crate::{Role, StartError};
+
+pub(super) fn open(data_dir: &Path) -> Result<SqliteControlStore, StartError> {
+    SqliteControlStore::open(&data_dir.join("control.sqlite"))
+        .map_err(StartError::part("control plane's store"))
+}
+
+pub(super) async fn start(around: &Surroundings, services: &mut Services) -> Result<Part, StartError> {
+    let data_dir = around.data_dir.clone();
+    let opened = tokio::task::spawn_blocking(move || open(&data_dir)).await;
+    let store = opened.map_err(StartError::part("control plane"))??;
+    let objects = packages::open(&around.packages_dir)?;
+    let sqs = around.peers.sqs(services.sqs.clone())?;
+    let (clock, entropy) = (around.clock.clone(), around.entropy.clone());
+    let sealer = Arc::new(PlainSealer);
+    let service =
+        ControlService::build(Options::default(), Arc::new(store), objects, sqs, clock, entropy, sealer);
+    let handle = Arc::new(service.handle());
+    services.lambda = Some(handle.clone());
+    services.control = Some(handle);
+    Ok(Part::start(Role::Control, |stop| service.run(stop)))
+}

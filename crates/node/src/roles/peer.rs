@@ -1,0 +1,69 @@
+//! The peer listener: every service of this node, for the other processes of the same Lambfold.
+
+use std::sync::Arc;
+
+use lambfold_api::control::ControlRpc;
+use lambfold_api::lambda::{LambdaInvokeRpc, LambdaRpc};
+use lambfold_api::rpc::{PeerContext, RpcServer};
+use lambfold_api::sqs::SqsRpc;
+use lambfold_api::telemetry::{Traces, TracesRpc};
+use lambfold_api::transport::{PeerAddress, PeerListener};
+use lambfold_api::worker::WorkerRpc;
+use tonic::service::Routes;
+use tonic::transport::Server;
+
+use super::Services;
+use crate::node::Surroundings;
+use crate::part::Part;
+use crate::{Role, StartError};
+
+/// Starts the listener that `peers.listen` names, if it names one.
+pub(crate) async fn start(
+    around: &Surroundings,
+    services: &Services,
+    traces: Arc<dyn Traces>,
+) -> Result<Option<Part>, StartError> {
+    let peers = &around.config.peers;
+    if peers.listen.is_empty() {
+        return Ok(None);
+    }
+    let address: PeerAddress = peers.listen.parse()?;
+    let token = Some(peers.cluster_token.clone()).filter(|token| !token.is_empty());
+    if matches!(address, PeerAddress::Tcp(_)) && token.is_none() {
+        return Err(StartError::ClusterToken);
+    }
+    let listen = |error| StartError::listen("peers.listen", &peers.listen, &error);
+    let listener = PeerListener::bind(&address).await.map_err(listen)?;
+
+    let rpc = || RpcServer::new(Arc::new(PeerContext::new(around.clock.clone(), token.clone())));
+    let (_, health) = tonic_health::server::health_reporter();
+    let mut routes = Routes::new(health).add_service(TracesRpc::serve(traces, rpc()));
+    if let Some(sqs) = &services.sqs {
+        routes = routes.add_service(SqsRpc::serve(sqs.clone(), rpc()));
+    }
+    if let Some(lambda) = &services.lambda {
+        routes = routes.add_service(LambdaRpc::serve(lambda.clone(), rpc()));
+    }
+    if let Some(control) = &services.control {
+        routes = routes.add_service(ControlRpc::serve(control.clone(), rpc()));
+    }
+    if let Some(invoke) = &services.invoke {
+        routes = routes.add_service(LambdaInvokeRpc::serve(invoke.clone(), rpc()));
+    }
+    if let Some(worker) = &services.worker {
+        routes = routes.add_service(WorkerRpc::serve(worker.clone(), rpc()));
+    }
+    let server = Server::builder()
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .add_routes(routes);
+    // Blamed on whichever role is first: without its peers none can work.
+    let role = around.roles.first().copied().unwrap_or(Role::Queue);
+    Ok(Some(Part::start(role, |stop| async move {
+        if let Err(error) =
+            server.serve_with_incoming_shutdown(listener.incoming(), stop.cancelled_owned()).await
+        {
+            tracing::error!(%error, "the peer listener ended");
+        }
+    })))
+}

@@ -1,0 +1,75 @@
+//! Execution environments in sandboxes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lambfold_sandbox::{IsolationLevel, LevelReport, Spawner, SpawnerOptions};
+use lambfold_worker::{Interpreters, Metrics, Options, Parts, WorkerService};
+
+use super::{Services, packages};
+use crate::node::{Isolation, Surroundings};
+use crate::part::Part;
+use crate::{Role, StartError};
+
+pub(super) async fn start(around: &mut Surroundings, services: &mut Services) -> Result<Part, StartError> {
+    let config = around.config.worker.clone();
+    let at_least: IsolationLevel = config.minimum_isolation.parse().map_err(|_| {
+        StartError::Setting("worker.minimum_isolation", "use full, userns, process or unisolated".into())
+    })?;
+    let search_path = std::env::var_os("PATH").unwrap_or_default();
+    let interpreters = Interpreters::discover(&search_path, &*around.clock).await;
+    let memory_mb = if config.memory_mib == 0 { three_quarters_of_the_machine() } else { config.memory_mib };
+    let spawner = SpawnerOptions {
+        at_least,
+        extra_readonly: interpreters.directories(),
+        slots: config.max_environments,
+        total_memory_mb: Some(memory_mb),
+        ..SpawnerOptions::new(around.spawner.clone(), around.data_dir.join("sandboxes"))
+    };
+    let driver = Spawner::start(spawner).await.map_err(StartError::part("spawner"))?;
+    services.isolation = Some(isolation(driver.report()));
+    let endpoint = match (config.endpoint.as_str(), around.http) {
+        ("", Some(own)) => own.to_string(),
+        ("", None) => around.config.listen.clone(),
+        (given, _) => given.to_owned(),
+    };
+    let options = Options {
+        memory_mb,
+        max_environments: config.max_environments,
+        idle: Duration::from_secs(config.idle_seconds),
+        package_cache_bytes: config.package_cache_mib << 20,
+        nearest_version: config.nearest_version,
+        limit_cpu: config.limit_cpu,
+        endpoint: Some(endpoint),
+        stop_within: Duration::from_secs(around.config.stop_within_seconds.saturating_sub(2)),
+        ..Options::new(around.data_dir.join("worker"))
+    };
+    let parts = Parts {
+        driver,
+        interpreters,
+        store: packages::open(&around.packages_dir)?,
+        clock: around.clock.clone(),
+        entropy: around.entropy.clone(),
+        metrics: Metrics::register(&mut around.registry),
+    };
+    let service = WorkerService::build(options, parts).map_err(StartError::part("worker"))?;
+    services.worker = Some(Arc::new(service.handle()));
+    Ok(Part::start(Role::Worker, |stop| service.run(stop)))
+}
+
+fn isolation(report: &LevelReport) -> Isolation {
+    let refusals = report.refused.iter().map(ToString::to_string);
+    Isolation {
+        level: report.reached.to_string(),
+        notes: refusals.chain(report.notes.iter().cloned()).collect(),
+    }
+}
+
+/// In MiB; 4 GiB where the machine does not tell.
+fn three_quarters_of_the_machine() -> u64 {
+    let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()
+    });
+    total.map_or(4096, |kib| kib / 1024 / 4 * 3)
+}

@@ -1,0 +1,107 @@
+"""Garbage on the wire: AWS's code, status and words; nothing changes, nothing breaks."""
+
+import http.client
+import json
+import socket
+
+import pytest
+
+from conftest import unique
+
+SQS = {"Content-Type": "application/x-amz-json-1.0"}
+
+
+def request(url, method="POST", path="/", body=b"", headers=None):
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    connection.request(method, path, body, headers or {})
+    response = connection.getresponse()
+    return response.status, response.headers, response.read()
+
+
+def sqs(url, operation, body):
+    return request(url, body=body, headers={**SQS, "X-Amz-Target": f"AmazonSQS.{operation}"})
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b'{"QueueName": 7}',
+                                  b'{"QueueName": {"a": 1}}', b"{" * 100_000])
+def test_malformed_json(url, body):
+    status, headers, answer = sqs(url, "CreateQueue", body)
+    assert status == 400 and headers["x-amzn-RequestId"]
+    assert json.loads(answer)["__type"].startswith("com.amazon")
+
+
+@pytest.mark.parametrize("number", ["1e99", "99999999999999999999", "-1", "1.5", '"abc"', "true", "[1]"])
+def test_numbers_out_of_range(url, number):
+    queue = unique("numbers")
+    assert sqs(url, "CreateQueue", json.dumps({"QueueName": queue}).encode())[0] == 200
+    body = '{"QueueUrl": "%s", "MessageBody": "x", "DelaySeconds": %s}' % (queue, number)
+    status, _, answer = sqs(url, "SendMessage", body.encode())
+    assert status == 400, answer
+    status, _, answer = sqs(url, "GetQueueAttributes", json.dumps({"QueueUrl": queue, "AttributeNames": ["All"]}).encode())
+    assert json.loads(answer)["Attributes"]["ApproximateNumberOfMessages"] == "0"
+    sqs(url, "DeleteQueue", json.dumps({"QueueUrl": queue}).encode())
+
+
+def test_unknown_target(url):
+    status, _, answer = sqs(url, "MakeCoffee", b"{}")
+    assert 400 <= status < 500 and "UnknownOperationException" in json.loads(answer)["__type"]
+
+
+def test_missing_member(url):
+    status, headers, answer = sqs(url, "SendMessage", b"{}")
+    assert status == 400
+    assert headers["x-amzn-query-error"] == "MissingParameter;Sender"
+    assert json.loads(answer)["message"] == "The request must contain the parameter QueueUrl."
+
+
+def test_query_protocol(url):
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    status, headers, answer = request(url, body=b"Action=GetQueueUrl&QueueName=missing", headers=form)
+    assert status == 400 and headers["Content-Type"].startswith("text/xml")
+    assert b"<Code>AWS.SimpleQueueService.NonExistentQueue</Code>" in answer
+    assert b"The specified queue does not exist for this wsdl version." in answer
+    name = unique("query").encode()
+    status, _, answer = request(url, body=b"Action=CreateQueue&Version=2012-11-05&QueueName=" + name, headers=form)
+    assert status == 200 and b"<CreateQueueResult><QueueUrl>" in answer
+    status, _, answer = request(url, "GET", f"/000000000000/{name.decode()}?Action=SendMessage&MessageBody=a%20b")
+    assert status == 200 and b"<MD5OfMessageBody>" in answer
+    status, _, answer = request(url, "GET", f"/000000000000/{name.decode()}?Action=ReceiveMessage")
+    assert b"<Body>a b</Body>" in answer
+    assert request(url, "GET", f"/000000000000/{name.decode()}?Action=DeleteQueue")[0] == 200
+
+
+def test_a_body_over_the_limit_is_refused(url):
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as raw:
+        raw.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-amz-json-1.0\r\n"
+                    b"X-Amz-Target: AmazonSQS.SendMessage\r\nContent-Length: 999999999999\r\n\r\n")
+        assert b" 413 " in raw.recv(4096).split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("bytes_sent", [b"\x00" * 64, b"GET\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnonsense"])
+def test_what_is_no_http_is_hung_up_on(url, bytes_sent):
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as raw:
+        raw.sendall(bytes_sent)
+        raw.settimeout(15)
+        try:
+            while raw.recv(4096):
+                pass
+        except ConnectionResetError:
+            pass
+    assert request(url, "GET", "/livez")[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/2015-03-31/functions/%00", "/2015-03-31/functions/..%2f..%2fetc", "/nonsense",
+                                  "/2015-03-31/functions/a/b/c/d", "/2015-03-31/functions/" + "x" * 5000])
+def test_odd_paths(url, path):
+    assert 400 <= request(url, "GET", path)[0] < 500
+
+
+def test_health(url):
+    assert request(url, "GET", "/livez")[0] == 200
+    assert request(url, "GET", "/readyz")[0] == 200
+    services = json.loads(request(url, "GET", "/_localstack/health")[2])["services"]
+    assert set(services) >= {"sqs", "lambda"}
+    metrics = request(url, "GET", "/metrics")[2].decode()
+    assert "# TYPE" in metrics and metrics.rstrip().endswith("# EOF")
