@@ -110,7 +110,8 @@ pub struct Capabilities {
     pub own_network: bool,
     /// The function sees AWS's paths (`/var/task`) in a root of its own.
     pub own_root: bool,
-    /// Memory is bounded by the kernel (else by a watchdog, within about a tenth of a second).
+    /// Memory is bounded by the kernel, with room for `/tmp` where that is in memory; the assigned size itself is held
+    /// to by a watchdog, within about a tenth of a second. Without this there is only the watchdog.
     pub memory_limit: bool,
     /// The number of processes and threads is bounded by the kernel (else by the watchdog).
     pub pids_limit: bool,

@@ -56,6 +56,9 @@
 //! | capabilities, `no_new_privs`, seccomp | none, set, in force | the same | the same |
 //! | Landlock | second fence | second fence | the only fence around files, other processes and abstract sockets |
 //!
+//! At `process` Landlock does not cover changes of mode, owner or times: as an ordinary user a function could change those
+//! of the user's own files, though not their contents.
+//!
 //! `unisolated` runs the command as `process` does, without seccomp and Landlock.
 //!
 //! Where the kernel counts `/tmp` to a control group, the group's hard limit is memory plus ephemeral storage, as AWS's

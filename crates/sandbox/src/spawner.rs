@@ -17,7 +17,9 @@ mod sys;
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -26,6 +28,9 @@ use self::serve::Server;
 use self::step::{Step, describe};
 use crate::packet;
 use crate::protocol::{Call, Failure, Message, Reply, Request, Settings};
+
+/// How long to wait for a spawner that is ending.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The spawner's whole life: what the executable named in [`SpawnerCommand`](crate::SpawnerCommand) must call first in
 /// `main`, before it has made a thread. Standard input is the socket to the worker.
@@ -95,8 +100,7 @@ fn start(settings: &Settings) -> Result<Started, Failure> {
     {
         base_root::make_passable(&directory)?;
     }
-    let lock = fs::File::create(state_dir.join("lock")).step("make the lock")?;
-    lock.try_lock().step(format_args!("another spawner uses {}", state_dir.display()))?;
+    let lock = take_lock(state_dir)?;
 
     cgroup::sweep(state_dir);
     for entry in fs::read_dir(state_dir.join("slots")).into_iter().flatten().flatten() {
@@ -113,6 +117,24 @@ fn start(settings: &Settings) -> Result<Started, Failure> {
         Err(failure) => {
             cgroups.remove();
             Err(failure)
+        }
+    }
+}
+
+/// The state directory's lock. The spawner of a worker that was killed a moment ago may still be cleaning up, so it is
+/// waited for, within reason.
+fn take_lock(state_dir: &Path) -> Result<fs::File, Failure> {
+    let lock = fs::File::create(state_dir.join("lock")).step("make the lock")?;
+    let start = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(fs::TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => {
+                return Err(error).step(format_args!("another spawner uses {}", state_dir.display()));
+            }
         }
     }
 }

@@ -7,10 +7,7 @@ mod hierarchy;
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-
-use rustix::event::{EventfdFlags, eventfd};
 
 use self::hierarchy::{Mount, Version, delegate};
 use super::step::Step;
@@ -190,26 +187,14 @@ impl Cgroups {
         written.step("set the share of CPU time")
     }
 
-    /// A descriptor that becomes readable when the group's memory passes a number of bytes, up or down. `None` where
-    /// the kernel has no such thing (version 2) and the group must be looked at.
-    pub(super) fn memory_alarm(&self, name: &str, bytes: u64) -> Option<OwnedFd> {
-        let memory = self.memory.as_ref().filter(|memory| memory.version == Version::V1)?;
-        let group = memory.parent.join(name);
-        let alarm = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
-        let usage = File::open(group.join("memory.usage_in_bytes")).ok()?;
-        let order = format!("{} {} {bytes}", alarm.as_raw_fd(), usage.as_raw_fd());
-        fs::write(group.join("cgroup.event_control"), order).ok()?;
-        Some(alarm)
-    }
-
-    /// All that the kernel counts to the group, in bytes.
-    pub(super) fn memory_now(&self, name: &str) -> Option<u64> {
+    /// The file that tells all that the kernel counts to the group, in bytes.
+    pub(super) fn memory_now_file(&self, name: &str) -> Option<File> {
         let memory = self.memory.as_ref()?;
         let file = match memory.version {
             Version::V1 => "memory.usage_in_bytes",
             Version::V2 => "memory.current",
         };
-        fs::read_to_string(memory.parent.join(name).join(file)).ok()?.trim().parse().ok()
+        File::open(memory.parent.join(name).join(file)).ok()
     }
 
     /// What processes have allocated, and what is in memory-backed files and shared segments, in bytes. Not: cached

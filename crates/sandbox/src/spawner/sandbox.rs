@@ -1,6 +1,8 @@
 //! One sandbox as the spawner knows it, and what watches its memory.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 
 use super::cgroup::{Cgroups, Group};
 use super::ground::Ground;
@@ -23,10 +25,8 @@ pub(super) struct Sandbox {
     /// The watchdog killed it.
     pub(super) over_memory: bool,
     pub(super) watched_peak: u64,
-    /// Rings when the control group's memory passes the assigned size.
-    pub(super) alarm: Option<OwnedFd>,
-    /// Its memory is to be looked at in each tick.
-    pub(super) watched: bool,
+    /// The control group's file that tells the memory in use.
+    pub(super) memory_now: Option<File>,
 }
 
 pub(super) enum Phase {
@@ -54,12 +54,16 @@ impl Sandbox {
         sandbox: u64,
         limits: Limits,
     ) -> bool {
-        let name = sandbox.to_string();
-        if self.alarm.is_some() && cgroups.memory_now(&name).is_some_and(|now| now < limits.memory_bytes) {
-            self.watched = false;
+        // The total is cheap to read, and mostly answers it.
+        let mut text = [0; 32];
+        let now = self.memory_now.as_ref().and_then(|file| {
+            let length = file.read_at(&mut text, 0).ok()?;
+            std::str::from_utf8(&text[..length]).ok()?.trim().parse::<u64>().ok()
+        });
+        if now.is_some_and(|now| now <= limits.memory_bytes) {
             return true;
         }
-        let Some((anonymous, shared)) = cgroups.memory_own(&name) else { return true };
+        let Some((anonymous, shared)) = cgroups.memory_own(&sandbox.to_string()) else { return true };
         let in_tmp =
             if ground.separate() { used_bytes(&format!("/proc/{}/root/tmp", self.init.pid)) } else { 0 };
         let within = anonymous + shared.saturating_sub(in_tmp) <= limits.memory_bytes;

@@ -20,15 +20,15 @@ use super::sys::{self, Child};
 use crate::protocol::{Call, Failure, Message, Reply, Request};
 use crate::{Assignment, Exit, ExitStatus, SandboxTemplate, packet};
 
-/// How often memory is looked at where no control group bounds it, and leftovers are tried again.
+/// How often memory is looked at, and leftovers are tried again. (The kernel can ring when a control group passes a size,
+/// but to set that bell takes version 1 a grace period, ten times what starting a function takes.)
 const TICK: Duration = Duration::from_millis(100);
 
-/// What an event is about: the worker's socket, or a sandbox's number times [`KINDS`] plus one of the kinds.
+/// What an event is about: the worker's socket; or a sandbox's number times [`KINDS`], plus nothing for its init's socket
+/// and one for its init's end.
 const WORKER: u64 = u64::MAX;
-const KINDS: u64 = 3;
+const KINDS: u64 = 2;
 const SOCKET: u64 = 0;
-const PIDFD: u64 = 1;
-const ALARM: u64 = 2;
 
 pub(super) struct Server {
     pub(super) worker: OwnedFd,
@@ -98,12 +98,10 @@ impl Server {
                     continue;
                 }
                 let sandbox = token / KINDS;
-                match token % KINDS {
-                    SOCKET => {
-                        self.hear(sandbox);
-                    }
-                    PIDFD => self.bury(sandbox),
-                    _ => self.alarm(sandbox),
+                if token % KINDS == SOCKET {
+                    self.hear(sandbox);
+                } else {
+                    self.bury(sandbox);
                 }
             }
             if self.needs_tick() && self.last_tick.elapsed() >= TICK {
@@ -172,7 +170,7 @@ impl Server {
         let watched = rustix::io::ioctl_fionbio(&socket, true)
             .step("make a socket non-blocking")
             .and_then(|()| self.watch(&socket, sandbox * KINDS + SOCKET))
-            .and_then(|()| self.watch(&init.pidfd, sandbox * KINDS + PIDFD));
+            .and_then(|()| self.watch(&init.pidfd, sandbox * KINDS + 1));
         self.sandboxes.insert(
             sandbox,
             Sandbox {
@@ -185,8 +183,7 @@ impl Server {
                 failure: None,
                 over_memory: false,
                 watched_peak: 0,
-                alarm: None,
-                watched: false,
+                memory_now: None,
             },
         );
         if let Err(failure) = watched {
@@ -206,7 +203,7 @@ impl Server {
     }
 
     fn assign(&mut self, number: u64, sandbox: u64, assignment: Assignment) -> Result<(), Failure> {
-        let Some(known) = self.sandboxes.get(&sandbox) else { return Err(Failure::Gone) };
+        let Some(known) = self.sandboxes.get_mut(&sandbox) else { return Err(Failure::Gone) };
         if !matches!(known.phase, Phase::Prepared) {
             return Err(Failure::Invalid("the sandbox has an assignment already".to_owned()));
         }
@@ -216,13 +213,7 @@ impl Server {
         let name = sandbox.to_string();
         let tmp_mb = if self.ground.separate() { assignment.ephemeral_storage_mb } else { 0 };
         self.cgroups.limit(&name, assignment.memory_mb, tmp_mb, assignment.processes)?;
-        let alarm = self.cgroups.memory_alarm(&name, limits.memory_bytes);
-        if let Some(alarm) = &alarm {
-            self.watch(alarm, sandbox * KINDS + ALARM)?;
-        }
-        let Some(known) = self.sandboxes.get_mut(&sandbox) else { return Err(Failure::Gone) };
-        known.watched = alarm.is_none();
-        known.alarm = alarm;
+        known.memory_now = self.cgroups.memory_now_file(&name);
         let (reader, output) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make the output pipe")?;
         launch::start(&self.ground, &known.socket, sandbox, assignment, &output)?;
@@ -237,17 +228,6 @@ impl Server {
         }
         // It may have ended by itself already.
         let _ = pidfd_send_signal(&known.init.pidfd, Signal::KILL);
-    }
-
-    /// Its memory has passed the assigned size, up or down: look at it until it is below.
-    fn alarm(&mut self, sandbox: u64) {
-        let Some(known) = self.sandboxes.get_mut(&sandbox) else { return };
-        if let Some(alarm) = &known.alarm {
-            // Only that it rang matters, not how often.
-            let _ = rustix::io::read(alarm, &mut [0; 8]);
-        }
-        known.watched = true;
-        self.tick();
     }
 
     /// Takes a report of an init. False if there is none.
@@ -305,9 +285,6 @@ impl Server {
         // Closing a descriptor takes it out of the epoll only if no fork still has a copy.
         let _ = epoll::delete(&self.events, &known.socket);
         let _ = epoll::delete(&self.events, &known.init.pidfd);
-        if let Some(alarm) = &known.alarm {
-            let _ = epoll::delete(&self.events, alarm);
-        }
         if !self.ground.separate() {
             self.kill_orphans();
         }
@@ -363,7 +340,7 @@ impl Server {
     fn needs_tick(&self) -> bool {
         !self.busy_groups.is_empty()
             || !self.sweepers.is_empty()
-            || self.sandboxes.values().any(|known| known.watched && matches!(known.phase, Phase::Running(_)))
+            || self.sandboxes.values().any(|known| matches!(known.phase, Phase::Running(_)))
     }
 
     fn tick(&mut self) {
@@ -372,9 +349,6 @@ impl Server {
         self.sweepers.retain(|sweeper| matches!(waitpid(Some(sweeper.pid), WaitOptions::NOHANG), Ok(None)));
         let mut over = Vec::new();
         for (sandbox, known) in &mut self.sandboxes {
-            if !known.watched {
-                continue;
-            }
             let Phase::Running(limits) = known.phase else { continue };
             let within = if self.cgroups.limits_memory() {
                 known.look_at_group(&self.ground, &self.cgroups, *sandbox, limits)

@@ -200,3 +200,25 @@ print(len(results), subprocess.check_output(['/bin/echo', 'child']), right.recv(
     })
     .await;
 }
+
+#[tokio::test]
+async fn node_runs_behind_the_filter() {
+    if !std::path::Path::new("/usr/bin/node").exists() {
+        eprintln!("SKIPPED: there is no /usr/bin/node");
+        return;
+    }
+    on_each(async |stage| {
+        let program = "const fs = require('fs'), os = require('os');
+const worker = new (require('worker_threads').Worker)('require(\"worker_threads\").parentPort.postMessage(6 * 7)', {eval: true});
+worker.on('message', answer => {
+    fs.writeFileSync(process.env.TMPDIR + '/x', 'file');
+    const child = require('child_process').execFileSync('/bin/echo', ['child']).toString();
+    console.log(answer, fs.readFileSync(process.env.TMPDIR + '/x', 'utf8'), child.trim(), os.cpus().length > 0, os.totalmem() > 0);
+});";
+        let (running, _) =
+            stage.start_with(&["/usr/bin/node", "-e", program], |assignment| assignment.memory_mb = 512).await;
+        let (text, exit) = finish(running).await;
+        assert_eq!((text.as_str(), exit.status), ("42 file child true true\n", lambfold_sandbox::ExitStatus::Code(0)), "{:?}", stage.kind);
+    })
+    .await;
+}

@@ -220,3 +220,29 @@ async fn functions_do_not_outlive_the_spawner_and_the_next_one_sweeps() {
         assert_eq!(leftovers(directory.path()), Vec::<String>::new(), "{kind:?}");
     }
 }
+
+/// Not a test: prints what making and starting a sandbox takes.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn speed() {
+    on_each(async |stage| {
+        let mut times = [const { Vec::new() }; 3];
+        for _ in 0..100 {
+            let start = Instant::now();
+            let mut prepared = stage.prepare().await.unwrap();
+            times[0].push(start.elapsed());
+            let listener = prepared.take_listeners().remove(0);
+            let assignment = stage.assignment(prepared.as_ref(), &listener, &["/bin/true"]);
+            let start = Instant::now();
+            let running = prepared.assign(assignment).await.unwrap();
+            times[1].push(start.elapsed());
+            finish(running).await;
+            times[2].push(start.elapsed());
+        }
+        for (name, times) in ["prepare", "assign", "assign to exit"].iter().zip(&mut times) {
+            times.sort();
+            eprintln!("{:?} {name}: p50 {:?}, p90 {:?}", stage.kind, times[50], times[90]);
+        }
+    })
+    .await;
+}
