@@ -15,8 +15,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 RUNTIMES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PYTHON = os.environ.get("LAMBFOLD_TEST_PYTHON", sys.executable)
-NODE = os.environ.get("LAMBFOLD_TEST_NODE") or shutil.which("node")
+PYTHON = os.environ.get("TEST_PYTHON", sys.executable)
+NODE = os.environ.get("TEST_NODE") or shutil.which("node")
 REQUEST_ID = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 FUNCTION_ARN = "arn:aws:lambda:eu-central-1:123456789012:function:probe:live"
 _PATIENCE_SECONDS = 20

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use lambfold_api::Operation;
 
-const BEGIN: &str = "<!-- planned operations: written by `LAMBFOLD_WRITE=1 cargo test -p lambfold-tests --test coverage` -->\n";
+const BEGIN: &str = "<!-- planned operations: written by `TEST_WRITE=1 cargo test -p lambfold-tests --test coverage` -->\n";
 const END: &str = "<!-- end of planned operations -->\n";
 
 #[test]
@@ -16,7 +16,7 @@ fn the_gaps_page_lists_every_planned_operation() {
     let (before, rest) = page.split_once(BEGIN).expect("the page has the section");
     let (listed, after) = rest.split_once(END).expect("the section ends");
     let wanted = section();
-    if std::env::var_os("LAMBFOLD_WRITE").is_some() {
+    if std::env::var_os("TEST_WRITE").is_some() {
         std::fs::write(&path, format!("{before}{BEGIN}{wanted}{END}{after}")).unwrap();
     } else {
         assert_eq!(listed, wanted, "docs/gaps.md is out of date");

@@ -1,5 +1,5 @@
-"""A Lambfold to test against: one process by default, one process per role with LAMBFOLD_TEST_LAYOUT=processes,
-or one that runs already with LAMBFOLD_TEST_URL."""
+"""A Lambfold to test against: one process by default, one process per role with TEST_LAYOUT=processes,
+or one that runs already with TEST_URL."""
 
 import io
 import os
@@ -16,7 +16,7 @@ import botocore.config
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BIN = os.environ.get("LAMBFOLD_BIN", str(ROOT / "target" / "release" / "lambfold"))
+BIN = os.environ.get("TEST_BIN", str(ROOT / "target" / "release" / "lambfold"))
 ROLE = "arn:aws:iam::000000000000:role/test"
 
 
@@ -34,8 +34,17 @@ class Server:
              "--grpc-listen", f"127.0.0.1:{self.grpc_port}", *self.flags],
             stdout=subprocess.PIPE, stderr=open(f"{self.data_dir}.log", "ab"), text=True)
         if wait:
-            self.banner = read_banner(self.process)
+            self.banner = self.read_banner()
         return self
+
+    def read_banner(self):
+        lines = []
+        for line in self.process.stdout:
+            lines.append(line)
+            if line.rstrip().endswith("Ready."):
+                return "".join(lines)
+        log = pathlib.Path(f"{self.data_dir}.log").read_text()
+        raise AssertionError("the server ended before it was ready: " + "".join(lines) + log)
 
     def kill(self):
         self.process.kill()
@@ -46,15 +55,6 @@ class Server:
         return self.process.wait(timeout=20)
 
 
-def read_banner(process):
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if line.rstrip().endswith("Ready."):
-            return "".join(lines)
-    raise AssertionError("the server ended before it was ready: " + "".join(lines))
-
-
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -63,14 +63,14 @@ def free_port():
 
 @pytest.fixture(scope="session")
 def url(tmp_path_factory):
-    given = os.environ.get("LAMBFOLD_TEST_URL")
+    given = os.environ.get("TEST_URL")
     if given:
         yield given
         return
     folder = tmp_path_factory.mktemp("lambfold")
-    if os.environ.get("LAMBFOLD_TEST_LAYOUT") == "processes":
+    if os.environ.get("TEST_LAYOUT") == "processes":
         port, grpc = free_port(), free_port()
-        env = dict(os.environ, LAMBFOLD_BIN=BIN, LAMBFOLD_LISTEN=f"127.0.0.1:{port}", LAMBFOLD_GRPC_LISTEN=f"127.0.0.1:{grpc}")
+        env = dict(os.environ, TEST_BIN=BIN, LAMBFOLD_LISTEN=f"127.0.0.1:{port}", LAMBFOLD_GRPC_LISTEN=f"127.0.0.1:{grpc}")
         script = str(ROOT / "scripts" / "processes")
         subprocess.run([script, "up", str(folder)], env=env, check=True)
         yield f"http://127.0.0.1:{port}"
@@ -81,8 +81,8 @@ def url(tmp_path_factory):
     assert server.stop() == 0
 
 
-def client(service, url, account="000000000000", region="us-east-1"):
-    config = botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=60, connect_timeout=5)
+def client(service, url, account="000000000000", region="us-east-1", **settings):
+    config = botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=60, connect_timeout=5, **settings)
     return boto3.client(service, endpoint_url=url, region_name=region, aws_access_key_id=account,
                         aws_secret_access_key="test", config=config)
 

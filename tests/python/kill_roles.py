@@ -15,14 +15,14 @@ import time
 
 from conftest import BIN, ROLE, ROOT, client, counts, free_port, recorder, zip_of
 
-ROUNDS = int(os.environ.get("LAMBFOLD_KILL_ROUNDS", "1"))
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "1"))
 ROLES = ["poller", "dispatcher", "worker", "queue", "control", "gateway"]
 
 
 def main():
     folder = tempfile.mkdtemp(prefix="lambfold-kill-")
     port, grpc = free_port(), free_port()
-    env = dict(os.environ, LAMBFOLD_BIN=BIN, LAMBFOLD_LISTEN=f"127.0.0.1:{port}", LAMBFOLD_GRPC_LISTEN=f"127.0.0.1:{grpc}")
+    env = dict(os.environ, TEST_BIN=BIN, LAMBFOLD_LISTEN=f"127.0.0.1:{port}", LAMBFOLD_GRPC_LISTEN=f"127.0.0.1:{grpc}")
     url = f"http://127.0.0.1:{port}"
 
     def script(*arguments):

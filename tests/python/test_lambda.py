@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from conftest import ROLE, error_of, eventually, unique, zip_of
+from conftest import ROLE, client, error_of, eventually, unique, zip_of
 
 
 def invoke(lam, name, event=None, **more):
@@ -121,7 +121,8 @@ def test_large_payloads(lam, functions):
         "RequestEntityTooLargeException", 413)
 
 
-def test_refusals(lam, functions):
+def test_refusals(url, functions):
+    lam = client("lambda", url, parameter_validation=False)
     arguments = {"FunctionName": unique("f"), "Runtime": "python3.12", "Role": ROLE, "Handler": "index.handler",
                  "Code": {"ZipFile": b"this is no zip"}}
     assert error_of(lam.create_function, **arguments) == (

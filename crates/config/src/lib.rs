@@ -67,7 +67,7 @@ pub struct Config {
 /// Why the configuration cannot be used: the key, what was found and what is wanted.
 #[derive(Debug, thiserror::Error)]
 #[error("the configuration is wrong: {0}")]
-pub struct Error(#[from] Box<figment::Error>);
+pub struct Error(Box<figment::Error>);
 
 /// What was given on the command line: only the keys that were.
 pub type Flags = figment::value::Dict;
