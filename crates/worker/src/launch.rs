@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use lambfold_api::control::FunctionVersion;
 use lambfold_sandbox::{
     Assignment, PreparedSandbox, SandboxDriver, SandboxError, SandboxListener, SandboxTemplate, SandboxView,
 };
 use lambfold_types::{Clock, Entropy, uuid_v4};
+use tokio_util::sync::CancellationToken;
 
 use crate::civil_time;
 use crate::error::LaunchError;
@@ -38,6 +40,8 @@ pub(crate) struct Launcher {
     pub(crate) packages: PackageCache,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    /// Set when what still runs is about to be killed.
+    pub(crate) cutting_off: CancellationToken,
 }
 
 impl Launcher {
@@ -68,6 +72,11 @@ impl Launcher {
         Ok(Running { sandbox, output, api, _relay: relay, _package: package })
     }
 
+    /// Whether processes end because the worker or its spawner does, and not by themselves.
+    pub(crate) fn is_going_down(&self) -> bool {
+        self.cutting_off.is_cancelled() || self.driver.closed().now_or_never().is_some()
+    }
+
     fn listeners(&self) -> Vec<SocketAddr> {
         let mut listeners = vec![RUNTIME_API.into()];
         if self.options.endpoint.is_some() {
@@ -80,7 +89,7 @@ impl Launcher {
         for _ in 0..SLOT_ATTEMPTS {
             match self.driver.prepare(template.clone()).await {
                 Err(SandboxError::NoFreeSlot { .. }) => {
-                    self.clock.sleep_until(self.clock.now() + SLOT_WAIT).await
+                    self.clock.sleep_until(self.clock.now() + SLOT_WAIT).await;
                 }
                 other => return other,
             }

@@ -150,7 +150,7 @@ mod tests {
         let mut log = log();
         log.begin("id", true);
         for _ in 0..100 {
-            log.output(&[b'y'; 64 << 10]);
+            log.output(&vec![b'y'; 64 << 10]);
             assert!(log.line.len() <= MAX_LINE_BYTES);
         }
     }

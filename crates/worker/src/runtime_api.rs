@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lambfold_types::Clock;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use self::http::Connection;
@@ -83,22 +83,16 @@ pub(crate) struct RuntimeApi {
 /// What the connections share.
 struct Link {
     inner: Mutex<Inner>,
+    /// Wakes the connections that wait in `next`.
+    invoked: Notify,
     // Bounded by the state machine: it makes an event only on a transition, and most of those the platform starts.
     events: mpsc::UnboundedSender<ApiEvent>,
 }
 
 struct Inner {
     state: RuntimeState,
-    /// The connection that waits in `next`.
-    waiting: Option<oneshot::Sender<Arc<Delivery>>>,
-    /// What is not yet known to have been written.
-    pending: Option<Arc<Delivery>>,
-}
-
-/// How a call of `next` goes on.
-enum Turn {
-    Wait(oneshot::Receiver<Arc<Delivery>>),
-    Take(Arc<Delivery>),
+    /// What no connection has taken yet.
+    pending: Option<Delivery>,
 }
 
 impl RuntimeApi {
@@ -106,8 +100,8 @@ impl RuntimeApi {
     pub(crate) fn start(listener: std::net::TcpListener, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let listener = TcpListener::from_std(listener)?;
         let (sender, events) = mpsc::unbounded_channel();
-        let inner = Inner { state: RuntimeState::new(), waiting: None, pending: None };
-        let link = Arc::new(Link { inner: Mutex::new(inner), events: sender });
+        let inner = Inner { state: RuntimeState::new(), pending: None };
+        let link = Arc::new(Link { inner: Mutex::new(inner), invoked: Notify::new(), events: sender });
         let mut server = JoinSet::new();
         server.spawn(accept(listener, Arc::clone(&link), clock));
         Ok(Self { link, events, _server: server })
@@ -133,12 +127,9 @@ impl RuntimeApi {
         if !inner.state.invoke(&delivery.request_id) {
             return false;
         }
-        let delivery = Arc::new(delivery);
-        inner.pending = Some(Arc::clone(&delivery));
-        if let Some(waiting) = inner.waiting.take() {
-            // If that connection has gone, the next one that asks gets it.
-            let _ = waiting.send(delivery);
-        }
+        inner.pending = Some(delivery);
+        drop(inner);
+        self.link.invoked.notify_waiters();
         true
     }
 
@@ -159,30 +150,30 @@ impl Link {
         let _ = self.events.send(event);
     }
 
-    fn next(&self) -> Result<Turn, Refusal> {
-        let mut inner = self.inner();
-        let event = match inner.state.next()? {
-            Next::Redeliver => match &inner.pending {
-                Some(delivery) => return Ok(Turn::Take(Arc::clone(delivery))),
-                None => return Err(Refusal::InvalidTransition { from: Phase::Running, to: Phase::Ready }),
-            },
-            Next::InitDone => Some(ApiEvent::InitDone),
-            Next::InvocationDone => Some(ApiEvent::InvocationDone),
-            Next::Again => None,
-        };
-        let (sender, receiver) = oneshot::channel();
-        inner.waiting = Some(sender);
-        drop(inner);
-        if let Some(event) = event {
-            self.tell(event);
+    /// A call of `next`: if it is allowed, [`take`](Self::take) has or will have what it waits for.
+    fn next(&self) -> Result<(), Refusal> {
+        let meaning = self.inner().state.next()?;
+        match meaning {
+            Next::InitDone => self.tell(ApiEvent::InitDone),
+            Next::InvocationDone => self.tell(ApiEvent::InvocationDone),
+            Next::Again | Next::Redeliver => {}
         }
-        Ok(Turn::Wait(receiver))
+        Ok(())
+    }
+
+    /// The invocation, for the connection that asks first.
+    fn take(&self) -> Option<Delivery> {
+        self.inner().pending.take()
+    }
+
+    /// The connection that took it could not write it; another one may.
+    fn give_back(&self, delivery: Delivery) {
+        self.inner().pending = Some(delivery);
+        self.invoked.notify_waiters();
     }
 
     fn delivered(&self, delivery: &Delivery) {
-        let mut inner = self.inner();
-        inner.state.delivered(&delivery.request_id);
-        inner.pending = None;
+        self.inner().state.delivered(&delivery.request_id);
     }
 
     fn begin_answer(&self, request_id: &str) -> Result<(), Refusal> {

@@ -1,6 +1,7 @@
 //! The worker as a service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use lambfold_api::worker::worker_report::Report;
@@ -13,6 +14,7 @@ use lambfold_sandbox::SandboxDriver;
 use lambfold_telemetry::{span, trace_of};
 use lambfold_types::{Clock, Entropy, uuid_v4};
 use object_store::ObjectStore;
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,8 +27,12 @@ use crate::launch::Launcher;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::packages::PackageCache;
-use crate::registry::Registry;
+use crate::registry::{Entry, Registry};
 use crate::runtime_files::RuntimeFiles;
+
+/// How long, in all, a new environment waits for one that is on its way out.
+const ROOM_ATTEMPTS: u32 = 20;
+const ROOM_WAIT: Duration = Duration::from_millis(10);
 
 /// What a worker is built from.
 pub struct Parts {
@@ -73,7 +79,16 @@ impl WorkerService {
         let cache = options.state_dir.join("packages");
         let packages = PackageCache::open(cache, store, options.package_cache_bytes).map_err(failed)?;
         let incarnation = uuid_v4(&*entropy).to_string();
-        let launcher = Launcher { options, driver, interpreters, runtime_files, packages, clock, entropy };
+        let launcher = Launcher {
+            options,
+            driver,
+            interpreters,
+            runtime_files,
+            packages,
+            clock,
+            entropy,
+            cutting_off: CancellationToken::new(),
+        };
         let shared = Shared {
             registry: Registry::new(incarnation.clone()),
             incarnation,
@@ -109,6 +124,7 @@ impl WorkerService {
                 tracing::warn!(environments = shared.registry.len(), "invocations are cut off");
             }
         }
+        shared.launcher.cutting_off.cancel();
         driver.shutdown().await;
     }
 }
@@ -179,10 +195,8 @@ impl WorkerHandle {
             (Some(entry), _) => entry,
             (None, None) => return Err(environment_gone()),
             (None, Some(function)) => {
-                let most = shared.launcher.options.max_environments;
                 let (id, memory) = (&function.configuration_id, function.memory_size_mb);
-                let Some((entry, invocations)) = shared.registry.add(&environment_id, id, memory, most)
-                else {
+                let Some((entry, invocations)) = self.add(&environment_id, id, memory).await else {
                     return Err(capacity_exceeded());
                 };
                 let (launcher, metrics) = (Arc::clone(&shared.launcher), shared.metrics.clone());
@@ -199,9 +213,28 @@ impl WorkerHandle {
         pending.answer().await
     }
 
-    fn spawn(&self, entry: Arc<crate::registry::Entry>, environment: Environment) {
+    /// Registers a new environment. One that was told to make room takes a moment to go.
+    async fn add(
+        &self,
+        environment_id: &str,
+        configuration_id: &str,
+        memory_mb: u32,
+    ) -> Option<(Arc<Entry>, mpsc::Receiver<Invocation>)> {
+        let Launcher { clock, options, .. } = &*self.shared.launcher;
+        for _ in 0..ROOM_ATTEMPTS {
+            let most = options.max_environments;
+            let added = self.shared.registry.add(environment_id, configuration_id, memory_mb, most);
+            if added.is_some() {
+                return added;
+            }
+            clock.sleep_until(clock.now() + ROOM_WAIT).await;
+        }
+        None
+    }
+
+    fn spawn(&self, entry: Arc<Entry>, environment: Environment) {
         // Removed also when the task panics or is cut off.
-        struct Registered(Arc<Shared>, Arc<crate::registry::Entry>);
+        struct Registered(Arc<Shared>, Arc<Entry>);
         impl Drop for Registered {
             fn drop(&mut self) {
                 self.0.registry.remove(&self.1);

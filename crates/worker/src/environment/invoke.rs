@@ -10,6 +10,7 @@ use lambfold_types::Timestamp;
 
 use super::{Environment, Turn, micros};
 use crate::civil_time::iso;
+use crate::error::cut_off;
 use crate::failure::{self, Failure};
 use crate::metrics::InvocationOutcome;
 use crate::platform_log::Report;
@@ -45,13 +46,17 @@ struct Outcome {
 impl Environment {
     /// Serves one invocation. True if the environment can take another.
     pub(super) async fn serve(&mut self, running: &mut Running, turn: Turn) -> bool {
-        if !running.deliver(self.delivery(&turn)) {
+        if !running.deliver(delivery(&turn)) {
             // Only a ready environment is given invocations.
             tracing::error!(environment = self.entry.id(), "an environment that was ready is not");
             return false;
         }
         match self.ending(running, turn.deadline).await {
             Ending::Answered(answer) => self.answered(running, turn, answer).await,
+            Ending::Exited(_) if self.launcher.is_going_down() => {
+                let _ = turn.invocation.reply.send(Err(cut_off()));
+                false
+            }
             Ending::Exited(exit) => {
                 let failure = Failure::exited(exit.status, exit.oom);
                 self.failed(running, turn, &failure, exit.memory_peak).await;
@@ -224,32 +229,32 @@ impl Environment {
             self.log.platform(&line);
         }
     }
+}
 
-    /// The HTTP answer to `next` (facts: execution environment §1.1). What is empty is left out.
-    fn delivery(&self, turn: &Turn) -> Delivery {
-        let invocation = &turn.invocation;
-        let mut head = String::with_capacity(512);
-        head.push_str("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n");
-        let deadline = turn.deadline.millis().to_string();
-        let headers = [
-            ("Lambda-Runtime-Aws-Request-Id", invocation.request_id.as_str()),
-            ("Lambda-Runtime-Deadline-Ms", deadline.as_str()),
-            ("Lambda-Runtime-Invoked-Function-Arn", invocation.invoked_function_arn.as_str()),
-            ("Lambda-Runtime-Trace-Id", invocation.trace_header.as_str()),
-            ("Lambda-Runtime-Client-Context", invocation.client_context.as_str()),
-        ];
-        for (name, value) in headers {
-            // Control characters would end the header; the dispatcher lets none through.
-            if !value.is_empty() && !value.bytes().any(|byte| byte.is_ascii_control()) {
-                let _ = write!(head, "{name}: {value}\r\n");
-            }
+/// The HTTP answer to `next` (facts: execution environment §1.1). What is empty is left out.
+fn delivery(turn: &Turn) -> Delivery {
+    let invocation = &turn.invocation;
+    let mut head = String::with_capacity(512);
+    head.push_str("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n");
+    let deadline = turn.deadline.millis().to_string();
+    let headers = [
+        ("Lambda-Runtime-Aws-Request-Id", invocation.request_id.as_str()),
+        ("Lambda-Runtime-Deadline-Ms", deadline.as_str()),
+        ("Lambda-Runtime-Invoked-Function-Arn", invocation.invoked_function_arn.as_str()),
+        ("Lambda-Runtime-Trace-Id", invocation.trace_header.as_str()),
+        ("Lambda-Runtime-Client-Context", invocation.client_context.as_str()),
+    ];
+    for (name, value) in headers {
+        // Control characters would end the header; the dispatcher lets none through.
+        if !value.is_empty() && !value.bytes().any(|byte| byte.is_ascii_control()) {
+            let _ = write!(head, "{name}: {value}\r\n");
         }
-        let _ = write!(head, "Content-Length: {}\r\n\r\n", invocation.payload.len());
-        Delivery {
-            request_id: invocation.request_id.clone(),
-            head: head.into(),
-            payload: invocation.payload.clone(),
-        }
+    }
+    let _ = write!(head, "Content-Length: {}\r\n\r\n", invocation.payload.len());
+    Delivery {
+        request_id: invocation.request_id.clone(),
+        head: head.into(),
+        payload: invocation.payload.clone(),
     }
 }
 

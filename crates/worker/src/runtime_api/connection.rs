@@ -6,10 +6,11 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use serde_json::json;
 
 use super::http::{Body, Connection, Head, Trailers};
-use super::{Answer, FunctionError, Link, MAX_ANSWER_BYTES, Refusal, Turn};
+use super::{Answer, FunctionError, Link, MAX_ANSWER_BYTES, Refusal};
 
 const PREFIX: &str = "/2018-06-01/";
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
@@ -63,7 +64,7 @@ async fn request(connection: &mut Connection, link: &Link) -> io::Result<bool> {
                         .await?;
                 }
                 _ => {
-                    refuse_with(connection, "404 Not Found", "NotFound", "404 page not found", close).await?
+                    refuse_with(connection, "404 Not Found", "NotFound", "404 page not found", close).await?;
                 }
             }
             Ok(!close)
@@ -86,25 +87,33 @@ fn call<'a>(method: &str, path: &'a str) -> Call<'a> {
 }
 
 async fn next(connection: &mut Connection, link: &Link, head: &Head) -> io::Result<bool> {
-    let delivery = match link.next() {
-        Ok(Turn::Take(delivery)) => delivery,
-        Ok(Turn::Wait(receiver)) => tokio::select! {
-            biased;
-            delivery = receiver => match delivery {
-                Ok(delivery) => delivery,
-                // Another connection asked meanwhile, and waits in place of this one.
-                Err(_) => return Ok(false),
-            },
-            () = connection.gone() => return Ok(false),
-        },
-        Err(refusal) => {
-            refuse(connection, &refusal, head.close).await?;
+    if let Err(refusal) = link.next() {
+        refuse(connection, &refusal, head.close).await?;
+        return Ok(!head.close);
+    }
+    loop {
+        let invoked = link.invoked.notified();
+        tokio::pin!(invoked);
+        // From here on no call is missed.
+        invoked.as_mut().enable();
+        // Several connections may wait, of which the runtime listens to the last one only: the others have gone.
+        if connection.gone().now_or_never().is_some() {
+            return Ok(false);
+        }
+        if let Some(delivery) = link.take() {
+            let (head_bytes, payload) = (delivery.head.clone(), delivery.payload.clone());
+            if let Err(error) = connection.write(head_bytes, payload).await {
+                link.give_back(delivery);
+                return Err(error);
+            }
+            link.delivered(&delivery);
             return Ok(!head.close);
         }
-    };
-    connection.write(delivery.head.clone(), delivery.payload.clone()).await?;
-    link.delivered(&delivery);
-    Ok(!head.close)
+        tokio::select! {
+            () = connection.gone() => return Ok(false),
+            () = invoked => {}
+        }
+    }
 }
 
 async fn response(connection: &mut Connection, link: &Link, head: &Head, id: &str) -> io::Result<bool> {

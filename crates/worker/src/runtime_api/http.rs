@@ -240,7 +240,7 @@ impl Connection {
             return;
         }
         // It sent something while it waits: that is looked at when the wait is over.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Writes head and body together.

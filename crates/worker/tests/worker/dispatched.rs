@@ -147,6 +147,8 @@ async fn a_burst_scales_out_and_what_came_of_it_is_used_again() {
     assert_eq!(first.len(), 5);
     assert_eq!(burst(&here).await, first);
     drop(here);
+    // They are on their way to `next`.
+    crate::support::pause(100).await;
     // A dispatcher that starts anew finds them, too.
     let again = Dispatched::start(&rig, vec![function]);
     assert_eq!(burst(&again).await, first);

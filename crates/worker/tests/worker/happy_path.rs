@@ -188,3 +188,31 @@ fn processes_with(mark: &str) -> usize {
         })
         .count()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_lets_what_runs_finish_and_cuts_off_what_does_not() {
+    for (stop_within, seconds) in [(8, "0.5"), (0, "30")] {
+        let rig =
+            Rig::with(|options| options.stop_within = std::time::Duration::from_secs(stop_within)).await;
+        let source =
+            format!("import time\ndef handler(event, context):\n    time.sleep({seconds})\n    return 1\n");
+        let mut function = rig.python(&source).await;
+        function.timeout_seconds = 60;
+        let id = unique();
+        let worker = rig.worker.clone();
+        let running = {
+            let (worker, id, function) = (worker.clone(), id.clone(), function.clone());
+            tokio::spawn(async move { crate::support::invoke(&worker, &id, Some(&function), "{}").await })
+        };
+        crate::support::pause(300).await;
+        rig.stop().await;
+        let outcome = running.await.unwrap();
+        if seconds == "30" {
+            assert_eq!(outcome.unwrap_err().code(), "ServiceException");
+        } else {
+            assert_eq!(success(&outcome.unwrap()), json!(1));
+        }
+        let late = crate::support::invoke(&worker, &id, Some(&function), "{}").await.unwrap_err();
+        assert_eq!(late.code(), "EnvironmentGone");
+    }
+}

@@ -1,5 +1,8 @@
 //! A worker with a real sandbox, at the strongest level that this machine gives, and real interpreters.
 
 mod dispatched;
+mod failures;
 mod happy_path;
+mod limits;
+mod provided;
 mod support;
