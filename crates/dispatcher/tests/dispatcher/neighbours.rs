@@ -1,0 +1,275 @@
+//! Control and one worker, scripted.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lambfold_api::control::watch_event::Event;
+use lambfold_api::control::{
+    Control, FunctionVersion, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse, WatchEvent,
+    WatchRequest,
+};
+use lambfold_api::lambda::{InvocationRequest, InvocationResponse, LambdaInvoke};
+use lambfold_api::worker::worker_report::Report;
+use lambfold_api::worker::{
+    Capacity, EnvironmentState, ExecutionEnvironment, InvokeRequest, InvokeResponse, ReportRequest,
+    RetireRequest, RetireResponse, Worker, WorkerReport,
+};
+use lambfold_api::{BoxStream, CallContext, Fault};
+use lambfold_clock::{ManualClock, SystemEntropy};
+use lambfold_dispatcher::{DispatcherHandle, DispatcherService, Metrics, Options, Parts};
+use lambfold_types::{Scope, Timestamp, uuid_v4};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// What the worker does with an invocation.
+pub(crate) enum Act {
+    Answer(&'static str),
+    Respond(InvokeResponse),
+    /// Runs until [`Neighbours::release`].
+    Hold,
+    Fault(&'static str),
+}
+
+/// An invocation as the worker saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) environment: String,
+    pub(crate) cold: bool,
+    pub(crate) request_id: String,
+    pub(crate) incarnation: String,
+    pub(crate) trace_header: String,
+}
+
+#[derive(Default)]
+struct Scripted {
+    acts: Mutex<VecDeque<Act>>,
+    calls: Mutex<Vec<Call>>,
+    retired: Mutex<Vec<String>>,
+    release: Notify,
+    incarnation: Mutex<Option<String>>,
+    environments: u32,
+    reports: Mutex<Option<mpsc::UnboundedSender<Result<WorkerReport, Fault>>>>,
+    functions: Vec<FunctionVersion>,
+    events: Mutex<Option<mpsc::UnboundedSender<Result<WatchEvent, Fault>>>>,
+    control_away: Mutex<bool>,
+}
+
+struct ScriptedWorker(Arc<Scripted>);
+struct ScriptedControl(Arc<Scripted>);
+
+#[async_trait::async_trait]
+impl Worker for ScriptedWorker {
+    async fn report(
+        &self,
+        _: &CallContext,
+        _: ReportRequest,
+    ) -> Result<BoxStream<Result<WorkerReport, Fault>>, Fault> {
+        let incarnation = self.0.incarnation.lock().unwrap().clone().ok_or_else(Fault::unavailable)?;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let capacity = Capacity {
+            memory_mb: 100_000,
+            environments: self.0.environments,
+            isolation: "none".into(),
+            runtimes: vec![],
+        };
+        for report in [Report::Capacity(capacity), Report::Synced(lambfold_api::worker::Synced {})] {
+            let report = WorkerReport { incarnation: incarnation.clone(), report: Some(report) };
+            sender.send(Ok(report)).unwrap();
+        }
+        *self.0.reports.lock().unwrap() = Some(sender);
+        Ok(Box::pin(UnboundedReceiverStream::new(receiver)))
+    }
+
+    async fn invoke(&self, _: &CallContext, input: InvokeRequest) -> Result<InvokeResponse, Fault> {
+        self.0.calls.lock().unwrap().push(Call {
+            environment: input.environment_id,
+            cold: input.function.is_some(),
+            request_id: input.request_id,
+            incarnation: input.incarnation,
+            trace_header: input.trace_header,
+        });
+        let act = self.0.acts.lock().unwrap().pop_front().expect("a script for every call");
+        match act {
+            Act::Answer(payload) => Ok(InvokeResponse { payload: payload.into(), ..Default::default() }),
+            Act::Respond(response) => Ok(response),
+            Act::Hold => {
+                self.0.release.notified().await;
+                Ok(InvokeResponse { payload: "null".into(), ..Default::default() })
+            }
+            Act::Fault(code) => Err(Fault::raw(code, code, 500, "as told")),
+        }
+    }
+
+    async fn retire(&self, _: &CallContext, input: RetireRequest) -> Result<RetireResponse, Fault> {
+        self.0.retired.lock().unwrap().extend(input.environment_ids);
+        Ok(RetireResponse {})
+    }
+}
+
+#[async_trait::async_trait]
+impl Control for ScriptedControl {
+    async fn watch(
+        &self,
+        _: &CallContext,
+        _: WatchRequest,
+    ) -> Result<BoxStream<Result<WatchEvent, Fault>>, Fault> {
+        if *self.0.control_away.lock().unwrap() {
+            return Err(Fault::unavailable());
+        }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *self.0.events.lock().unwrap() = Some(sender);
+        let known = self.0.functions.iter().cloned().map(Event::Function);
+        let known: Vec<_> = known
+            .chain([Event::Synced(lambfold_api::control::Synced {})])
+            .map(|event| Ok(WatchEvent { at: None, event: Some(event) }))
+            .collect();
+        Ok(Box::pin(futures_util::stream::iter(known).chain(UnboundedReceiverStream::new(receiver))))
+    }
+
+    async fn report_event_source_mapping(
+        &self,
+        _: &CallContext,
+        _: ReportEventSourceMappingRequest,
+    ) -> Result<ReportEventSourceMappingResponse, Fault> {
+        Err(Fault::internal())
+    }
+}
+
+/// A dispatcher between the two.
+pub(crate) struct Neighbours {
+    pub(crate) dispatcher: DispatcherHandle,
+    pub(crate) clock: ManualClock,
+    scripted: Arc<Scripted>,
+    _stop: DropGuard,
+}
+
+impl Neighbours {
+    pub(crate) async fn start(options: Options, environments: u32, functions: Vec<FunctionVersion>) -> Self {
+        let clock = ManualClock::at(Timestamp::from_millis(1_767_323_045_678));
+        let scripted = Arc::new(Scripted {
+            incarnation: Mutex::new(Some("w1".into())),
+            environments,
+            functions,
+            ..Scripted::default()
+        });
+        let parts = Parts {
+            control: Arc::new(ScriptedControl(Arc::clone(&scripted))),
+            workers: vec![Arc::new(ScriptedWorker(Arc::clone(&scripted)))],
+            clock: Arc::new(clock.clone()),
+            entropy: Arc::new(SystemEntropy),
+            metrics: Metrics::default(),
+        };
+        let service = DispatcherService::build(options, parts);
+        let dispatcher = service.handle();
+        let stop = CancellationToken::new();
+        tokio::spawn(service.run(stop.clone()));
+        let here = Self { dispatcher, clock, scripted, _stop: stop.drop_guard() };
+        here.settle().await;
+        here
+    }
+
+    pub(crate) fn script(&self, acts: impl IntoIterator<Item = Act>) {
+        self.scripted.acts.lock().unwrap().extend(acts);
+    }
+
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.scripted.calls.lock().unwrap().clone()
+    }
+
+    pub(crate) fn retired(&self) -> Vec<String> {
+        self.scripted.retired.lock().unwrap().clone()
+    }
+
+    pub(crate) fn release(&self) {
+        self.scripted.release.notify_waiters();
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        let events = self.scripted.events.lock().unwrap();
+        events.as_ref().unwrap().send(Ok(WatchEvent { at: None, event: Some(event) })).unwrap();
+    }
+
+    pub(crate) fn report(&self, environment: &str, configuration: &str, state: EnvironmentState) {
+        let report = Report::Environment(ExecutionEnvironment {
+            environment_id: environment.into(),
+            configuration_id: configuration.into(),
+            state: state.into(),
+            memory_size_mb: 128,
+        });
+        let report = WorkerReport { incarnation: "w1".into(), report: Some(report) };
+        self.scripted.reports.lock().unwrap().as_ref().unwrap().send(Ok(report)).unwrap();
+    }
+
+    pub(crate) async fn disconnect_worker(&self) {
+        *self.scripted.incarnation.lock().unwrap() = None;
+        *self.scripted.reports.lock().unwrap() = None;
+        self.settle().await;
+    }
+
+    pub(crate) fn connect_worker(&self, incarnation: &str) {
+        *self.scripted.incarnation.lock().unwrap() = Some(incarnation.into());
+    }
+
+    pub(crate) async fn disconnect_control(&self) {
+        *self.scripted.control_away.lock().unwrap() = true;
+        *self.scripted.events.lock().unwrap() = None;
+        self.settle().await;
+    }
+
+    pub(crate) fn uuid(&self) -> uuid::Uuid {
+        uuid_v4(&SystemEntropy)
+    }
+
+    pub(crate) async fn invoke(&self, name: &str) -> Result<InvocationResponse, Fault> {
+        let ctx = CallContext::internal(Scope::default(), self.uuid());
+        let input = InvocationRequest { function_name: Some(name.into()), ..InvocationRequest::default() };
+        self.dispatcher.invoke(&ctx, input).await
+    }
+
+    pub(crate) fn spawn(&self, name: &str) -> JoinHandle<Result<InvocationResponse, Fault>> {
+        let (dispatcher, name) = (self.dispatcher.clone(), name.to_owned());
+        let ctx = CallContext::internal(Scope::default(), self.uuid());
+        tokio::spawn(async move {
+            let input = InvocationRequest { function_name: Some(name), ..InvocationRequest::default() };
+            dispatcher.invoke(&ctx, input).await
+        })
+    }
+
+    /// Lets everything happen that needs no time. One thread runs all tasks, so enough turns do.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(crate) async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        for _ in 0..2000 {
+            if holds(self) {
+                return;
+            }
+            tokio::task::yield_now().await;
+            self.clock.advance(Duration::from_micros(0));
+        }
+        panic!("it did not come to that");
+    }
+}
+
+pub(crate) fn function(name: &str, configuration_id: &str) -> FunctionVersion {
+    let scope = Scope::default();
+    FunctionVersion {
+        account: scope.account.to_string(),
+        region: scope.region.to_string(),
+        function_name: name.into(),
+        version: "$LATEST".into(),
+        incarnation: format!("{name}-1"),
+        configuration_id: configuration_id.into(),
+        state: "Active".into(),
+        timeout_seconds: 3,
+        memory_size_mb: 128,
+        ..FunctionVersion::default()
+    }
+}
