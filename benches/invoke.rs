@@ -76,7 +76,7 @@ async fn calls(target: Target, name: String, seconds: f64) -> (hdrhistogram::His
         let began = Instant::now();
         match connection.invoke(&name, Bytes::from_static(PAYLOAD), false).await {
             Ok(answer) if answer.header("x-amz-function-error").is_none() => {
-                note(&mut times, began.elapsed())
+                note(&mut times, began.elapsed());
             }
             _ => errors += 1,
         }
@@ -95,7 +95,7 @@ pub async fn cold(target: &Target, language: Language, functions: usize) -> anyh
         let began = Instant::now();
         match connection.invoke(&name, Bytes::from_static(PAYLOAD), false).await {
             Ok(answer) if answer.header("x-amz-function-error").is_none() => {
-                note(&mut times, began.elapsed())
+                note(&mut times, began.elapsed());
             }
             _ => errors += 1,
         }

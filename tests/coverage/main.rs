@@ -6,7 +6,8 @@ use std::path::Path;
 
 use lambfold_api::Operation;
 
-const BEGIN: &str = "<!-- planned operations: written by `TEST_WRITE=1 cargo test -p lambfold-tests --test coverage` -->\n";
+const BEGIN: &str =
+    "<!-- planned operations: written by `TEST_WRITE=1 cargo test -p lambfold-tests --test coverage` -->\n";
 const END: &str = "<!-- end of planned operations -->\n";
 
 #[test]

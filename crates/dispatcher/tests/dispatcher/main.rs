@@ -1,5 +1,7 @@
 //! The dispatcher between a control plane and a worker that do as they are told, in manual time.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod neighbours;
 
 use std::time::Duration;
@@ -158,7 +160,12 @@ async fn updates_and_deletions_retire_environments() {
 #[tokio::test]
 async fn requests_are_checked_before_anything_runs() {
     let here = Neighbours::start(Options::default(), 10, vec![function("f", "c1")]).await;
-    let ctx = || CallContext::internal(lambfold_types::Scope::default(), here.uuid());
+    let ctx = || {
+        CallContext::internal(
+            lambfold_types::Scope::default(),
+            lambfold_types::uuid_v4(&lambfold_clock::SystemEntropy),
+        )
+    };
     let fault = async |input| here.dispatcher.invoke(&ctx(), input).await.unwrap_err();
     let not_json = fault(InvocationRequest { payload: Some("{".into()), ..request("f") }).await;
     assert_eq!(not_json.code(), "InvalidRequestContentException");

@@ -220,19 +220,15 @@ impl Neighbours {
         self.settle().await;
     }
 
-    pub(crate) fn uuid(&self) -> uuid::Uuid {
-        uuid_v4(&SystemEntropy)
-    }
-
     pub(crate) async fn invoke(&self, name: &str) -> Result<InvocationResponse, Fault> {
-        let ctx = CallContext::internal(Scope::default(), self.uuid());
+        let ctx = CallContext::internal(Scope::default(), uuid_v4(&SystemEntropy));
         let input = InvocationRequest { function_name: Some(name.into()), ..InvocationRequest::default() };
         self.dispatcher.invoke(&ctx, input).await
     }
 
     pub(crate) fn spawn(&self, name: &str) -> JoinHandle<Result<InvocationResponse, Fault>> {
         let (dispatcher, name) = (self.dispatcher.clone(), name.to_owned());
-        let ctx = CallContext::internal(Scope::default(), self.uuid());
+        let ctx = CallContext::internal(Scope::default(), uuid_v4(&SystemEntropy));
         tokio::spawn(async move {
             let input = InvocationRequest { function_name: Some(name), ..InvocationRequest::default() };
             dispatcher.invoke(&ctx, input).await

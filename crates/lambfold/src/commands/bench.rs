@@ -50,18 +50,17 @@ pub(crate) fn run(options: &BenchOptions) -> anyhow::Result<()> {
 async fn measure(options: &BenchOptions) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let mut started = None;
-    let (target, bare) = match &options.endpoint {
-        Some(endpoint) => (Target::new(endpoint), None),
-        None => {
-            let began = Instant::now();
-            let server = Process::lambfold(directory.path())?;
-            println!("start to Ready: {} ms", began.elapsed().as_millis());
-            println!("idle memory: {:.1} MiB resident", server.resident_mib()?);
-            let bare = Process::reference(directory.path())?;
-            let targets = (Target::new(&server.address), Some(Target::new(&bare.address)));
-            started = Some((server, bare));
-            targets
-        }
+    let (target, bare) = if let Some(endpoint) = &options.endpoint {
+        (Target::new(endpoint), None)
+    } else {
+        let began = Instant::now();
+        let server = Process::lambfold(directory.path())?;
+        println!("start to Ready: {} ms", began.elapsed().as_millis());
+        println!("idle memory: {:.1} MiB resident", server.resident_mib()?);
+        let bare = Process::reference(directory.path())?;
+        let targets = (Target::new(&server.address), Some(Target::new(&bare.address)));
+        started = Some((server, bare));
+        targets
     };
     println!("{:<28} {:>12} {:>10} {:>10} {:>8}  ratio", "cell", "per second", "p50 ms", "p99 ms", "errors");
     let wanted = |name: &str| name.contains(&options.only);

@@ -220,7 +220,7 @@ impl Trace {
         id.replace_range(..1, "6");
         let (time, rest) = id.split_at(8);
         let header = format!("Root=1-{time}-{rest};Parent={};Sampled=1", &rest[..16]);
-        Self { header, id }
+        Self { id, header }
     }
 
     /// The spans that the server remembers; those of the delete come a moment after the message has gone.

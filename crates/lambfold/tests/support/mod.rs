@@ -9,7 +9,7 @@ use lambfold_client::{Connection, Credentials};
 use lambfold_clock::SystemClock;
 
 /// A running `lambfold up`; killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     /// What it printed up to `Ready.`
     pub banner: String,
@@ -18,14 +18,14 @@ pub struct Server {
 }
 
 /// Addresses that were free a moment ago.
-pub fn free_addresses() -> (String, String) {
+pub(crate) fn free_addresses() -> (String, String) {
     let bind = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (one, other) = (bind(), bind());
     (one.local_addr().unwrap().to_string(), other.local_addr().unwrap().to_string())
 }
 
 /// `lambfold up` on a directory and addresses, not started yet.
-pub fn up(directory: &Path, address: &str, grpc: &str) -> Command {
+pub(crate) fn up(directory: &Path, address: &str, grpc: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lambfold"));
     command
         .args(["up", "--listen", address, "--grpc-listen", grpc, "--data-dir"])
@@ -38,7 +38,7 @@ pub fn up(directory: &Path, address: &str, grpc: &str) -> Command {
 
 impl Server {
     /// Starts it and waits for the banner. Panics with its output if it ends before.
-    pub fn start(directory: &Path, (address, grpc): &(String, String)) -> Self {
+    pub(crate) fn start(directory: &Path, (address, grpc): &(String, String)) -> Self {
         let log =
             std::fs::File::options().create(true).append(true).open(directory.with_extension("log")).unwrap();
         let mut child = up(directory, address, grpc).stderr(log).spawn().unwrap();
@@ -56,18 +56,18 @@ impl Server {
     }
 
     /// A connection to it.
-    pub fn connection(&self) -> Connection {
+    pub(crate) fn connection(&self) -> Connection {
         connection(&self.address)
     }
 
     /// SIGKILL.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM; whether it exited with success.
-    pub fn terminate(mut self) -> bool {
+    pub(crate) fn terminate(mut self) -> bool {
         let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(kill.success());
         self.child.wait().unwrap().success()
@@ -83,6 +83,6 @@ impl Drop for Server {
 }
 
 /// A connection to `address`, as the default account.
-pub fn connection(address: &str) -> Connection {
+pub(crate) fn connection(address: &str) -> Connection {
     Connection::new(address, &Credentials::default(), "us-east-1", Arc::new(SystemClock::new()))
 }

@@ -14,7 +14,7 @@ use crate::part::Part;
 use crate::{Role, StartError};
 
 /// AWS's wait between purges of a queue, and before a deleted queue's name may be used again.
-const STRICT_WAIT: Duration = Duration::from_secs(60);
+const STRICT_WAIT: Duration = Duration::from_mins(1);
 
 pub(super) fn open(data_dir: &Path) -> Result<SqliteQueueStore, StartError> {
     SqliteQueueStore::open(&data_dir.join("queue.sqlite"), &QueueOptions::default())

@@ -94,7 +94,7 @@ fn set(properties: &mut QueueProperties, setting: Setting, name: &str, value: &s
             let size = number(1024, MOST_MESSAGE_BYTES as u64)?;
             kept.insert(name.to_owned(), size.to_string());
         }
-        Setting::Policy if value.is_empty() => _ = kept.remove(name),
+        Setting::Policy | Setting::KmsKey if value.is_empty() => _ = kept.remove(name),
         Setting::Policy => {
             let policy: serde_json::Value =
                 serde_json::from_str(value).map_err(|_| faults::attribute_value(name))?;
@@ -103,7 +103,6 @@ fn set(properties: &mut QueueProperties, setting: Setting, name: &str, value: &s
             }
             kept.insert(name.to_owned(), value.to_owned());
         }
-        Setting::KmsKey if value.is_empty() => _ = kept.remove(name),
         Setting::KmsKey => {
             kept.insert(name.to_owned(), value.to_owned());
             kept.insert(MANAGED_SSE.to_owned(), "false".to_owned());

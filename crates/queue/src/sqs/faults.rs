@@ -51,6 +51,18 @@ pub(super) fn invalid_parameter(text: impl Into<String>) -> Fault {
     Fault::new(ErrorCode::InvalidParameterValueException, text)
 }
 
+/// A name that no queue, or no FIFO queue, can have.
+pub(super) fn queue_name(fifo: bool) -> Fault {
+    if fifo {
+        invalid_parameter(
+            "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, must end with \
+             .fifo suffix and be 1 to 80 in length",
+        )
+    } else {
+        invalid_parameter(lambfold_types::InvalidQueueName.to_string())
+    }
+}
+
 pub(super) fn missing(parameter: &str) -> Fault {
     Fault::new(
         ErrorCode::MissingRequiredParameterException,

@@ -33,8 +33,7 @@ fn region_of_host(host: &str) -> Option<Region> {
     let host = host.split(':').next()?;
     let mut labels = host.split('.');
     match (labels.next()?, labels.next()) {
-        ("sqs", Some(region)) if region.contains('-') => region.parse().ok(),
-        (region, Some("queue")) if region.contains('-') => region.parse().ok(),
+        ("sqs", Some(region)) | (region, Some("queue")) if region.contains('-') => region.parse().ok(),
         ("queue", Some("amazonaws")) => Some(Region::default_region()),
         _ => None,
     }

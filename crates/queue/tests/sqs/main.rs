@@ -1,5 +1,7 @@
 //! SQS as a client knows it, where time matters: delays, visibility, retention, long polls, limits, cool-downs.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod rig;
 
 use std::collections::BTreeMap;
@@ -197,19 +199,12 @@ async fn an_attribute_that_is_refused_changes_nothing() {
     let rig = Rig::start(Options::default());
     let queue = rig.queue("jobs", &[("DelaySeconds", "5")]).await;
     let set = async |attributes: &[(&str, &str)]| {
-        let input = SetQueueAttributesRequest {
-            queue_url: Some(queue.clone()),
-            attributes: map(attributes),
-            ..SetQueueAttributesRequest::default()
-        };
+        let input = SetQueueAttributesRequest { queue_url: Some(queue.clone()), attributes: map(attributes) };
         rig.sqs.set_queue_attributes(&context(), input).await
     };
     let get = async || -> BTreeMap<String, String> {
-        let input = GetQueueAttributesRequest {
-            queue_url: Some(queue.clone()),
-            attribute_names: vec!["All".into()],
-            ..GetQueueAttributesRequest::default()
-        };
+        let input =
+            GetQueueAttributesRequest { queue_url: Some(queue.clone()), attribute_names: vec!["All".into()] };
         rig.sqs.get_queue_attributes(&context(), input).await.unwrap().attributes
     };
     let before = get().await;
@@ -256,7 +251,7 @@ async fn sizes_are_limits_of_the_queue_and_of_the_batch() {
         };
         let entries = bodies.iter().enumerate().map(entry).collect();
         let queue_url = Some(queue.clone());
-        let input = SendMessageBatchRequest { queue_url, entries, ..SendMessageBatchRequest::default() };
+        let input = SendMessageBatchRequest { queue_url, entries };
         rig.sqs.send_message_batch(&context(), input).await
     };
     let mixed = batch(&["fits".to_owned(), "x".repeat(1025)]).await.unwrap();
@@ -275,11 +270,11 @@ async fn sizes_are_limits_of_the_queue_and_of_the_batch() {
 
 #[tokio::test]
 async fn the_sixty_second_rules_hold_where_they_are_set() {
-    let minute = Some(Duration::from_secs(60));
+    let minute = Some(Duration::from_mins(1));
     let rig = Rig::start(Options { purge_cooldown: minute, recreate_cooldown: minute, ..Options::default() });
     let queue = rig.queue("jobs", &[]).await;
     let purge = async || {
-        let input = PurgeQueueRequest { queue_url: Some(queue.clone()), ..PurgeQueueRequest::default() };
+        let input = PurgeQueueRequest { queue_url: Some(queue.clone()) };
         rig.sqs.purge_queue(&context(), input).await
     };
     rig.send(&queue, "m").await.unwrap();
@@ -290,7 +285,7 @@ async fn the_sixty_second_rules_hold_where_they_are_set() {
     assert_eq!(text, "Only one PurgeQueue operation on jobs is allowed every 60 seconds.");
     rig.pass(60).await;
     purge().await.unwrap();
-    let input = DeleteQueueRequest { queue_url: Some(queue.clone()), ..DeleteQueueRequest::default() };
+    let input = DeleteQueueRequest { queue_url: Some(queue.clone()) };
     rig.sqs.delete_queue(&context(), input).await.unwrap();
     assert_eq!(refusal(rig.create("jobs", &[]).await).0, "QueueDeletedRecently");
     assert_eq!(refusal(rig.send(&queue, "m").await).0, "QueueDoesNotExist");

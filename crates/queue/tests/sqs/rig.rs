@@ -73,11 +73,8 @@ impl Rig {
     }
 
     pub(crate) async fn delete(&self, queue: &str, handle: &str) -> Result<(), Fault> {
-        let input = DeleteMessageRequest {
-            queue_url: Some(queue.into()),
-            receipt_handle: Some(handle.into()),
-            ..DeleteMessageRequest::default()
-        };
+        let input =
+            DeleteMessageRequest { queue_url: Some(queue.into()), receipt_handle: Some(handle.into()) };
         self.sqs.delete_message(&context(), input).await.map(drop)
     }
 
@@ -86,18 +83,14 @@ impl Rig {
             queue_url: Some(queue.into()),
             receipt_handle: Some(handle.into()),
             visibility_timeout: Some(seconds),
-            ..ChangeMessageVisibilityRequest::default()
         };
         self.sqs.change_message_visibility(&context(), input).await.map(drop)
     }
 
     /// Visible, in flight, delayed.
     pub(crate) async fn counts(&self, queue: &str) -> [u64; 3] {
-        let input = GetQueueAttributesRequest {
-            queue_url: Some(queue.into()),
-            attribute_names: vec!["All".into()],
-            ..GetQueueAttributesRequest::default()
-        };
+        let input =
+            GetQueueAttributesRequest { queue_url: Some(queue.into()), attribute_names: vec!["All".into()] };
         let found = self.sqs.get_queue_attributes(&context(), input).await.unwrap().attributes;
         ["", "NotVisible", "Delayed"]
             .map(|state| found[&format!("ApproximateNumberOfMessages{state}")].parse().unwrap())

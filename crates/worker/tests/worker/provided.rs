@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{Rig, json, success, tail};
 
 /// Speaks the Runtime API with nothing in between: `call` returns status and JSON.
-const PRELUDE: &str = r#"#!/usr/bin/env python3
+const PRELUDE: &str = r"#!/usr/bin/env python3
 import http.client, json, os, socket, sys, time
 HOST = os.environ['AWS_LAMBDA_RUNTIME_API']
 BASE = '/2018-06-01/runtime/'
@@ -33,7 +33,7 @@ def raw(text, wait=True):
             break
         data += piece
     return data.decode()
-"#;
+";
 
 async fn provided(rig: &Rig, body: &str) -> FunctionVersion {
     let source = format!("{PRELUDE}{body}");
@@ -145,7 +145,7 @@ async fn an_event_waits_for_the_connection_that_takes_it() {
     let rig = Rig::start().await;
     let function = provided(
         &rig,
-        r#"
+        r"
 n = 0
 while True:
     id, event = take()
@@ -154,7 +154,7 @@ while True:
     # Connections that ask and go away before there is anything to have, then, in the loop, one that stays.
     for _ in range(3):
         raw(('GET %sinvocation/next HTTP/1.1\r\nHost: x\r\n\r\n' % BASE).encode(), wait=False).close()
-"#,
+",
     )
     .await;
     let (id, answer) = rig.cold(&function, "{}").await;

@@ -15,26 +15,13 @@ pub(in crate::sqs) async fn create_queue(
 ) -> Result<CreateQueueResult, Fault> {
     let text = input.queue_name.unwrap_or_default();
     let fifo = input.attributes.get("FifoQueue").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    let name: QueueName = text.parse().map_err(|error: lambfold_types::InvalidQueueName| {
-        faults::invalid_parameter(match fifo {
-            false => error.to_string(),
-            true => "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, must \
-                     end with .fifo suffix and be 1 to 80 in length"
-                .to_owned(),
-        })
-    })?;
-    match (name.is_fifo(), fifo) {
-        (true, true) => {
-            return Err(faults::unsupported("Lambfold does not support FIFO queues yet; see docs/gaps.md."));
-        }
-        (true, false) => return Err(faults::invalid_parameter(lambfold_types::InvalidQueueName.to_string())),
-        (false, true) => {
-            return Err(faults::invalid_parameter(
-                "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, must end \
-                 with .fifo suffix and be 1 to 80 in length",
-            ));
-        }
-        (false, false) => {}
+    let refused = || faults::queue_name(fifo);
+    let name: QueueName = text.parse().map_err(|_| refused())?;
+    if name.is_fifo() != fifo {
+        return Err(refused());
+    }
+    if fifo {
+        return Err(faults::unsupported("Lambfold does not support FIFO queues yet; see docs/gaps.md."));
     }
     let mut properties = QueueProperties { tags: input.tags, ..QueueProperties::default() };
     attributes::apply(&mut properties, &input.attributes)?;
