@@ -2,29 +2,29 @@
 
 use std::sync::Arc;
 
-use lambfold_client::{Connection, Credentials};
+use lambfold_client::{Connection, Credentials, Endpoint};
 use lambfold_clock::SystemClock;
 use serde_json::{Value, json};
 
 /// An AWS endpoint and how to reach it.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// `host:port`.
-    pub authority: String,
+    /// Where it is.
+    pub endpoint: Endpoint,
     /// The region to sign for.
     pub region: String,
 }
 
 impl Target {
-    /// The endpoint at `authority`.
-    pub fn new(authority: &str) -> Self {
-        Self { authority: authority.to_owned(), region: "us-east-1".to_owned() }
+    /// The endpoint at `host:port` or a URL.
+    pub fn new(endpoint: &str) -> Self {
+        Self { endpoint: endpoint.into(), region: "us-east-1".to_owned() }
     }
 
     /// A new connection to it.
     pub fn connection(&self) -> Connection {
         let clock = Arc::new(SystemClock::new());
-        Connection::new(&self.authority, &Credentials::default(), &self.region, clock)
+        Connection::new(&self.endpoint, &Credentials::default(), &self.region, clock)
     }
 
     /// Makes a queue and returns its URL.

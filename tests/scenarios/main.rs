@@ -1,5 +1,7 @@
 //! The main path and its failures, with the AWS SDK for Rust, in both layouts.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 
 use aws_sdk_lambda::primitives::Blob;

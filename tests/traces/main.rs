@@ -1,5 +1,7 @@
 //! One trace from the caller's send to the handler, as an OTLP receiver sees it (DESIGN §5, invariant 8).
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 

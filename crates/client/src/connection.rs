@@ -9,8 +9,8 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use lambfold_types::Clock;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
+use crate::endpoint::Endpoint;
 use crate::signature::{Credentials, Signer};
 
 /// Why a call failed.
@@ -60,7 +60,7 @@ impl Answer {
 
 /// A connection that signs. One request at a time; reconnects by itself after a loss.
 pub struct Connection {
-    authority: String,
+    endpoint: Endpoint,
     clock: Arc<dyn Clock>,
     sqs: Signer,
     lambda: Signer,
@@ -68,10 +68,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection to `authority` (`host:port`), made when it is first used.
-    pub fn new(authority: &str, credentials: &Credentials, region: &str, clock: Arc<dyn Clock>) -> Self {
+    /// A connection to `endpoint`, made when it is first used.
+    pub fn new(endpoint: &Endpoint, credentials: &Credentials, region: &str, clock: Arc<dyn Clock>) -> Self {
         Self {
-            authority: authority.to_owned(),
+            endpoint: endpoint.clone(),
             clock,
             sqs: Signer::new(credentials.clone(), region, "sqs"),
             lambda: Signer::new(credentials.clone(), region, "lambda"),
@@ -126,7 +126,8 @@ impl Connection {
 
     /// A plain request that belongs to no AWS service: health, metrics, traces.
     pub async fn get(&mut self, path: &str) -> Result<Answer, Error> {
-        let request = Request::get(path).header(header::HOST, &self.authority).body(Full::default())?;
+        let request =
+            Request::get(path).header(header::HOST, self.endpoint.authority()).body(Full::default())?;
         self.exchange(request).await
     }
 
@@ -136,7 +137,7 @@ impl Connection {
         request: http::request::Builder,
         body: Bytes,
     ) -> Result<Answer, Error> {
-        let (mut parts, ()) = request.header(header::HOST, &self.authority).body(())?.into_parts();
+        let (mut parts, ()) = request.header(header::HOST, self.endpoint.authority()).body(())?.into_parts();
         let now = self.clock.now();
         match service {
             Service::Sqs => self.sqs.sign(&mut parts, &body, now),
@@ -158,9 +159,11 @@ impl Connection {
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Error> {
-        let connect = |error| Error::Connect(self.authority.clone(), error);
-        let stream = TcpStream::connect(&self.authority).await.map_err(connect)?;
-        stream.set_nodelay(true).map_err(connect)?;
+        let stream = self
+            .endpoint
+            .connect()
+            .await
+            .map_err(|error| Error::Connect(self.endpoint.to_string(), error))?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         // The connection's task ends with it; what breaks it shows at the next request.
         tokio::spawn(connection);

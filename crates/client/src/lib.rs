@@ -2,7 +2,9 @@
 //! request as an SDK does and keeps its connection open; everything else about an SDK it leaves out.
 
 mod connection;
+mod endpoint;
 mod signature;
 
 pub use connection::{Answer, Connection, Error};
+pub use endpoint::Endpoint;
 pub use signature::{Credentials, Signer};

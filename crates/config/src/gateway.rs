@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::GatewayTls;
+
 /// The HTTP edge.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,4 +18,6 @@ pub struct Gateway {
     pub body_timeout_seconds: u64,
     /// How long an operation may take.
     pub request_timeout_seconds: u64,
+    /// TLS.
+    pub tls: GatewayTls,
 }

@@ -7,6 +7,7 @@ mod gateway;
 mod peers;
 mod poller;
 mod queue;
+mod tls;
 mod worker;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ pub use gateway::Gateway;
 pub use peers::Peers;
 pub use poller::Poller;
 pub use queue::Queue;
+pub use tls::{GatewayTls, PeersTls};
 pub use worker::Worker;
 
 /// The defaults, with a comment on each: `lambfold config --default` prints them.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::PeersTls;
+
 /// The other processes, where roles run apart.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,4 +22,6 @@ pub struct Peers {
     pub traces: Vec<String>,
     /// What peers on TCP show each other.
     pub cluster_token: String,
+    /// TLS between peers on TCP.
+    pub tls: PeersTls,
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::front::Front;
+use crate::identity::Secure;
 use crate::listener::{Connection, Listener};
 
 /// How long a connection that is to end may take to say goodbye.
@@ -63,7 +66,11 @@ async fn serve_one(
     let clock = front.clock.clone();
     let options = &front.options;
     let activity = Arc::new(Activity::new(clock.now()));
-    let service = service_fn(|request| {
+    let secure = stream.secure();
+    let service = service_fn(|mut request: Request<Incoming>| {
+        if secure.load(Ordering::Acquire) {
+            request.extensions_mut().insert(Secure);
+        }
         let (front, activity) = (front.clone(), activity.clone());
         async move {
             let busy = Busy::new(activity, front.clock.clone());

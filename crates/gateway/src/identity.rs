@@ -12,11 +12,16 @@ use lambfold_aws_wire::sigv4::{Covered, Signature, Verifier};
 use lambfold_types::{Clock, Entropy, uuid_v4};
 use tonic::metadata::{KeyRef, MetadataMap};
 
+/// Marks a request that came inside TLS.
+#[derive(Clone, Copy)]
+pub(crate) struct Secure;
+
 /// Scheme and authority that the client used, through proxies that say so.
 pub(crate) fn endpoint(head: &Parts) -> Endpoint {
     let first =
         |name: &str| text(&head.headers, name).and_then(|value| value.split(',').next()).map(str::trim);
-    let scheme = first("x-forwarded-proto").unwrap_or("http");
+    let own = if head.extensions.get::<Secure>().is_some() { "https" } else { "http" };
+    let scheme = first("x-forwarded-proto").unwrap_or(own);
     let host = first("x-forwarded-host")
         .or_else(|| head.uri.authority().map(http::uri::Authority::as_str))
         .or_else(|| text(&head.headers, header::HOST.as_str()))

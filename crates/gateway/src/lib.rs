@@ -20,6 +20,6 @@ mod rpc;
 mod service;
 
 pub use metrics::Metrics;
-pub use options::Options;
+pub use options::{Options, PlainFrom, Tls};
 pub use pages::Packages;
 pub use service::{GatewayService, Services, Surroundings};

@@ -1,10 +1,13 @@
-//! Accepting connections: no more at once than there is room for.
+//! Accepting connections: no more at once than there is room for, plain or inside TLS.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use lambfold_api::transport::ServerStream;
 use lambfold_types::{Clock, SleepFuture};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,8 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::Connected;
 
-use crate::Options;
 use crate::metrics::{ListenerLabels, Metrics};
+use crate::{Options, PlainFrom, Tls};
 
 /// Before the next attempt when none could be accepted.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
@@ -25,6 +28,7 @@ pub(crate) struct Listener {
     open: Gauge,
     clock: Arc<dyn Clock>,
     first_byte_within: Duration,
+    tls: Option<Tls>,
 }
 
 impl Listener {
@@ -39,7 +43,8 @@ impl Listener {
         let open = metrics.connections.get_or_create(&ListenerLabels { listener: name }).clone();
         let most = options.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         let room = Arc::new(Semaphore::new(most));
-        Self { socket, room, open, clock, first_byte_within: options.header_timeout }
+        let (first_byte_within, tls) = (options.header_timeout, options.tls.clone());
+        Self { socket, room, open, clock, first_byte_within, tls }
     }
 
     /// The next connection, once there is room for it.
@@ -47,7 +52,7 @@ impl Listener {
         loop {
             let permit = self.room.clone().acquire_owned().await.expect("the semaphore is never closed");
             match self.socket.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, from)) => {
                     // Without it small answers wait for the client's acknowledgement of the one before.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "a connection broke before it was served");
@@ -56,7 +61,19 @@ impl Listener {
                     self.open.inc();
                     let place = Place { _permit: permit, open: self.open.clone() };
                     let silence = self.clock.sleep_until(self.clock.now() + self.first_byte_within);
-                    return Connection { stream, silence: Some(silence), _place: place };
+                    let transport = match &self.tls {
+                        None => Transport::Known(ServerStream::Plain(stream)),
+                        Some(tls) => {
+                            let plain = match tls.plain {
+                                PlainFrom::Nobody => false,
+                                PlainFrom::Loopback => from.ip().to_canonical().is_loopback(),
+                                PlainFrom::Everybody => true,
+                            };
+                            Transport::Unknown { stream: Some(stream), tls: tls.clone(), plain }
+                        }
+                    };
+                    let secure = Arc::new(AtomicBool::new(false));
+                    return Connection { transport, secure, silence: Some(silence), _place: place };
                 }
                 Err(error) => {
                     // One connection's failure, or no file handles left: then the others have to end first.
@@ -70,10 +87,56 @@ impl Listener {
 
 /// An accepted connection, which holds its place until it is dropped. One that does not begin to speak breaks.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    transport: Transport,
+    secure: Arc<AtomicBool>,
     /// When silence has lasted too long; `None` once the client has spoken.
     silence: Option<SleepFuture>,
     _place: Place,
+}
+
+enum Transport {
+    /// The first byte tells TLS from what is none; the stream is taken out once that has come.
+    Unknown {
+        stream: Option<TcpStream>,
+        tls: Tls,
+        plain: bool,
+    },
+    Known(ServerStream<TcpStream>),
+}
+
+/// The first byte of a TLS handshake; no request line and no HTTP/2 preface begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+/// What a client is told that speaks plainly where it must not.
+const WANTS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
+    Lambfold wants TLS here: use https:// (setting gateway.tls.plain).\n";
+
+impl Connection {
+    /// Set as soon as the client has shown that it speaks TLS.
+    pub(crate) fn secure(&self) -> Arc<AtomicBool> {
+        self.secure.clone()
+    }
+
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut ServerStream<TcpStream>>>> {
+        if let Transport::Unknown { stream: waiting, tls, plain } = &mut self.transport {
+            let Some(stream) = waiting else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+            let mut first = [0];
+            ready!(stream.poll_peek(cx, &mut ReadBuf::new(&mut first)))?;
+            let is_tls = first[0] == TLS_HANDSHAKE;
+            if !is_tls && !*plain {
+                // If it does not fit into the socket now, the connection just ends.
+                let _ = stream.try_write(WANTS_TLS);
+                return Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into()));
+            }
+            let Some(stream) = waiting.take() else { return Poll::Pending };
+            self.secure.store(is_tls, Ordering::Release);
+            let stream = if is_tls { tls.server.accept(stream) } else { ServerStream::Plain(stream) };
+            self.transport = Transport::Known(stream);
+        }
+        match &mut self.transport {
+            Transport::Known(stream) => Poll::Ready(Ok(Pin::new(stream))),
+            Transport::Unknown { .. } => Poll::Pending,
+        }
+    }
 }
 
 struct Place {
@@ -98,14 +161,17 @@ impl AsyncRead for Connection {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let read = match self.poll_stream(cx) {
+            Poll::Ready(stream) => stream?.poll_read(cx, buf),
+            Poll::Pending => Poll::Pending,
+        };
         if let Some(silence) = &mut self.silence {
             if buf.filled().len() > before {
                 self.silence = None;
             } else if read.is_pending() && silence.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
         read
@@ -113,31 +179,30 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_stream(cx))?.poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        bufs: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_stream(cx))?.poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        matches!(&self.transport, Transport::Known(stream) if stream.is_write_vectored())
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_stream(cx))?.poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Known(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Unknown { .. } => Poll::Ready(Ok(())),
+        }
     }
 }

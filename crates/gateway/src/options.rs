@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lambfold_api::transport::ServerTls;
+
 /// Bounds of what a client may ask of the edge.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -19,6 +21,28 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// Whether a request that brings no trace begins one.
     pub traces_every_request: bool,
+    /// TLS on both listeners; without it they speak plainly.
+    pub tls: Option<Tls>,
+}
+
+/// TLS of the public listeners.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Certificate and key.
+    pub server: ServerTls,
+    /// Who may do without.
+    pub plain: PlainFrom,
+}
+
+/// Whose plain connections a listener with TLS takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainFrom {
+    /// Nobody's.
+    Nobody,
+    /// Those of this machine: functions reach Lambfold plainly, over a relay into their sandbox.
+    Loopback,
+    /// Everybody's.
+    Everybody,
 }
 
 impl Default for Options {
@@ -32,6 +56,7 @@ impl Default for Options {
             request_timeout: Duration::from_secs(920),
             idle_timeout: Duration::from_mins(2),
             traces_every_request: false,
+            tls: None,
         }
     }
 }

@@ -92,7 +92,8 @@ impl GatewayService {
         let Self { front, options, services, around } = self;
         let endpoint = match http.local_addr() {
             Ok(address) => {
-                Endpoint::new("http", &format!("localhost:{}", address.port())).unwrap_or_default()
+                let scheme = if options.tls.is_some() { "https" } else { "http" };
+                Endpoint::new(scheme, &format!("localhost:{}", address.port())).unwrap_or_default()
             }
             Err(_) => Endpoint::default(),
         };

@@ -11,11 +11,12 @@ pub(crate) fn render(summary: &Summary) -> String {
     let mut line = |name: &str, value: &str| {
         writeln!(text, "  {name:<13}{value}").expect("strings take writes");
     };
+    let scheme = if summary.secure { "https" } else { "http" };
     if let Some(http) = summary.http {
-        line("AWS endpoint", &format!("http://{http}"));
+        line("AWS endpoint", &format!("{scheme}://{http}"));
     }
     if let Some(grpc) = summary.grpc {
-        line("gRPC", &format!("http://{grpc}"));
+        line("gRPC", &format!("{scheme}://{grpc}"));
     }
     line("Region", "us-east-1, or the one that a request is signed for");
     line("Account", "000000000000, or a 12-digit access key id");
@@ -31,8 +32,8 @@ pub(crate) fn render(summary: &Summary) -> String {
             "AWS CLI",
             "export AWS_ACCESS_KEY_ID=000000000000 AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1",
         );
-        line("", &format!("aws --endpoint-url http://{http} sqs create-queue --queue-name jobs"));
-        line("See it work", &format!("lambfold demo --endpoint {http}"));
+        line("", &format!("aws --endpoint-url {scheme}://{http} sqs create-queue --queue-name jobs"));
+        line("See it work", &format!("lambfold demo --endpoint {scheme}://{http}"));
     }
     let roles: Vec<String> = summary.roles.iter().map(ToString::to_string).collect();
     write!(text, "\n{} up in {} ms. Ready.", roles.join(", "), summary.started_in.as_millis())

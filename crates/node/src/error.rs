@@ -1,6 +1,6 @@
 //! Why a node cannot start; each text says what to do.
 
-use lambfold_api::transport::ParsePeerAddressError;
+use lambfold_api::transport::{ParsePeerAddressError, TlsError};
 
 use crate::DirectoryError;
 
@@ -26,9 +26,12 @@ pub enum StartError {
     /// An address in `[peers]` does not parse.
     #[error(transparent)]
     PeerAddress(#[from] ParsePeerAddressError),
-    /// Peers on TCP without a token, or one that cannot be sent.
-    #[error("peers on tcp: addresses need peers.cluster_token, a text of visible ASCII")]
+    /// Peers on TCP that could not tell a peer from a stranger, or a token that cannot be sent.
+    #[error("peers on tcp: addresses need [peers.tls] or peers.cluster_token, a text of visible ASCII")]
     ClusterToken,
+    /// TLS cannot be set up.
+    #[error("cannot use the files of {0}")]
+    Tls(&'static str, #[source] TlsError),
     /// A setting has a value that its part does not take.
     #[error("the setting {0}: {1}")]
     Setting(&'static str, String),

@@ -11,6 +11,7 @@ mod part;
 mod peers;
 mod role;
 mod roles;
+mod tls;
 mod traces;
 
 pub use directory::{DataDirectory, DirectoryError};

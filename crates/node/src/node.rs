@@ -49,6 +49,8 @@ pub struct Summary {
     pub http: Option<SocketAddr>,
     /// Where gRPC clients connect.
     pub grpc: Option<SocketAddr>,
+    /// Whether both speak TLS.
+    pub secure: bool,
     /// What isolates functions, where this node runs them.
     pub isolation: Option<Isolation>,
     /// Where everything that must last is kept.
@@ -138,10 +140,12 @@ impl Node {
         }
         // Gateway, poller, dispatcher, worker, control, queue.
         parts.reverse();
+        let secure = !around.config.gateway.tls.certificate.as_os_str().is_empty();
         let summary = Summary {
             roles,
             http: http_address,
             grpc: grpc_address,
+            secure,
             isolation: services.isolation,
             data_dir: directory.path().to_path_buf(),
             started_in: began.elapsed(),

@@ -10,18 +10,19 @@ use lambfold_api::lambda::{
 use lambfold_api::rpc::RpcClient;
 use lambfold_api::sqs::{Sqs, SqsRemote, SqsVia};
 use lambfold_api::telemetry::{Traces, TracesRemote};
-use lambfold_api::transport::{self, PeerAddress};
+use lambfold_api::transport::{self, ClientTls, PeerAddress};
 use lambfold_api::worker::{Worker, WorkerRemote, WorkerVia};
 use lambfold_config::Peers;
 use lambfold_types::{Clock, Entropy};
 use tonic::metadata::{Ascii, MetadataValue};
 
-use crate::StartError;
+use crate::{StartError, tls};
 
 /// Makes the callers' side of every service.
 pub(crate) struct PeerMap {
     peers: Peers,
     token: Option<MetadataValue<Ascii>>,
+    tls: Option<ClientTls>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -49,7 +50,8 @@ impl PeerMap {
             "" => None,
             token => Some(token.parse().map_err(|_| StartError::ClusterToken)?),
         };
-        Ok(Self { peers: peers.clone(), token, clock, entropy })
+        let tls = tls::peers(&peers.tls)?.map(|mutual| mutual.client);
+        Ok(Self { peers: peers.clone(), token, tls, clock, entropy })
     }
 
     service!(
@@ -96,10 +98,11 @@ impl PeerMap {
             return Err(StartError::PeerMissing(key));
         }
         let address: PeerAddress = address.parse()?;
-        if matches!(address, PeerAddress::Tcp(_)) && self.token.is_none() {
+        if matches!(address, PeerAddress::Tcp(_)) && self.token.is_none() && self.tls.is_none() {
             return Err(StartError::ClusterToken);
         }
-        let client = RpcClient::new(transport::connect(&address), self.clock.clone(), self.entropy.clone());
+        let channel = transport::connect(&address, self.tls.clone());
+        let client = RpcClient::new(channel, self.clock.clone(), self.entropy.clone());
         Ok(client.with_token(self.token.clone()))
     }
 }

@@ -10,3 +10,4 @@ mod hostile;
 mod http1;
 mod pages;
 mod server;
+mod tls;

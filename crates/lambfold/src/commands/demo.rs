@@ -43,8 +43,8 @@ pub(crate) fn run(endpoint: Option<&str>) -> anyhow::Result<()> {
 }
 
 /// Everything that the scenario makes it removes again.
-async fn narrate(authority: &str) -> anyhow::Result<()> {
-    let target = Target::new(authority);
+async fn narrate(endpoint: &str) -> anyhow::Result<()> {
+    let target = Target::new(endpoint);
     let mut story = Story::begin(&target);
     let name = unique("lambfold-demo");
     let outcome = scenario(&target, &mut story, &name).await;
@@ -278,7 +278,7 @@ struct Story {
 
 impl Story {
     fn begin(target: &Target) -> Self {
-        println!("Lambfold demo against http://{}", target.authority);
+        println!("Lambfold demo against {}", target.endpoint);
         Self { began: Instant::now(), made: BTreeMap::new() }
     }
 

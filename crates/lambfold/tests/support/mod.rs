@@ -84,5 +84,5 @@ impl Drop for Server {
 
 /// A connection to `address`, as the default account.
 pub(crate) fn connection(address: &str) -> Connection {
-    Connection::new(address, &Credentials::default(), "us-east-1", Arc::new(SystemClock::new()))
+    Connection::new(&address.into(), &Credentials::default(), "us-east-1", Arc::new(SystemClock::new()))
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use super::{Services, packages};
 use crate::node::Surroundings;
 use crate::part::Part;
-use crate::{Role, StartError};
+use crate::{Role, StartError, tls};
 
 /// Starts the edge on listeners that are bound already. Last: it serves what the others offer.
 pub(crate) fn start(
@@ -32,6 +32,7 @@ pub(crate) fn start(
         body_timeout: Duration::from_secs(config.body_timeout_seconds),
         request_timeout: Duration::from_secs(config.request_timeout_seconds),
         traces_every_request: around.traces_every_request,
+        tls: tls::public(&config.tls)?,
         ..Options::default()
     };
     let services = EdgeServices {

@@ -15,7 +15,7 @@ use tonic::transport::Server;
 use super::Services;
 use crate::node::Surroundings;
 use crate::part::Part;
-use crate::{Role, StartError};
+use crate::{Role, StartError, tls};
 
 /// Starts the listener that `peers.listen` names, if it names one.
 pub(crate) async fn start(
@@ -29,7 +29,8 @@ pub(crate) async fn start(
     }
     let address: PeerAddress = peers.listen.parse()?;
     let token = Some(peers.cluster_token.clone()).filter(|token| !token.is_empty());
-    if matches!(address, PeerAddress::Tcp(_)) && token.is_none() {
+    let tls = tls::peers(&peers.tls)?.map(|mutual| mutual.server);
+    if matches!(address, PeerAddress::Tcp(_)) && token.is_none() && tls.is_none() {
         return Err(StartError::ClusterToken);
     }
     let listen = |error| StartError::listen("peers.listen", &peers.listen, &error);
@@ -61,7 +62,7 @@ pub(crate) async fn start(
     let role = around.roles.first().copied().unwrap_or(Role::Queue);
     Ok(Some(Part::start(role, |stop| async move {
         if let Err(error) =
-            server.serve_with_incoming_shutdown(listener.incoming(), stop.cancelled_owned()).await
+            server.serve_with_incoming_shutdown(listener.incoming(tls), stop.cancelled_owned()).await
         {
             tracing::error!(%error, "the peer listener ended");
         }
