@@ -47,7 +47,7 @@ fn section() -> String {
             "\n**{service}**: {here} of {all} operations are there. Not yet: {}.\n",
             names.join(", ")
         )
-        .unwrap();
+        .expect("strings take writes");
     }
     text.push('\n');
     text

@@ -59,7 +59,7 @@ async fn one_trace_from_the_send_to_the_handler() {
     tokio::task::spawn_blocking(move || telemetry.shutdown()).await.unwrap();
 
     let spans = receiver.0.lock().unwrap().clone();
-    let of_trace: Vec<&Span> = spans.iter().filter(|span| hex(&span.trace_id) == TRACE_ID).collect();
+    let of_trace: Vec<&Span> = spans.iter().filter(|span| hex::encode(&span.trace_id) == TRACE_ID).collect();
     let mut by_name: BTreeMap<&str, Vec<&Span>> = BTreeMap::new();
     for span in &of_trace {
         by_name.entry(span.name.as_str()).or_default().push(span);
@@ -70,20 +70,20 @@ async fn one_trace_from_the_send_to_the_handler() {
     };
     let is_child = |child: &Span, parent: &Span| {
         assert_eq!(
-            hex(&child.parent_span_id),
-            hex(&parent.span_id),
+            hex::encode(&child.parent_span_id),
+            hex::encode(&parent.span_id),
             "{} is a child of {}",
             child.name,
             parent.name
         );
     };
     let gateway = one("gateway.request");
-    assert_eq!(hex(&gateway.parent_span_id), PARENT, "the request continues the caller's trace");
+    assert_eq!(hex::encode(&gateway.parent_span_id), PARENT, "the request continues the caller's trace");
     let sent = one("queue.send");
     is_child(sent, gateway);
     let batch = one("poller.batch");
     assert!(
-        batch.links.iter().any(|link| hex(&link.trace_id) == TRACE_ID),
+        batch.links.iter().any(|link| hex::encode(&link.trace_id) == TRACE_ID),
         "the batch links to its message's sender"
     );
     let dispatched = one("dispatcher.invoke");
@@ -92,7 +92,7 @@ async fn one_trace_from_the_send_to_the_handler() {
     is_child(invoked, dispatched);
     let deleted = one("queue.delete");
     is_child(deleted, batch);
-    assert!(seen.contains(&hex(&invoked.span_id)), "the function's parent is worker.invoke: {seen}");
+    assert!(seen.contains(&hex::encode(&invoked.span_id)), "the function's parent is worker.invoke: {seen}");
 }
 
 /// Sends a message as part of the trace; returns the `_X_AMZN_TRACE_ID` that the handler told.
@@ -164,10 +164,6 @@ def handler(event, context):
 async fn create_queue(cluster: &Cluster) -> String {
     let created = cluster.sqs().create_queue().queue_name(unique("queue")).send().await.unwrap();
     created.queue_url().unwrap().to_owned()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// As X-Ray writes it.

@@ -1,7 +1,5 @@
 //! `kill -9` at random moments under load: what was acknowledged stays so (DESIGN §5, invariant 1).
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -9,8 +7,9 @@ use std::time::{Duration, Instant};
 use lambfold_client::Connection;
 use lambfold_types::Entropy;
 use serde_json::json;
-use support::{Server, connection, free_addresses};
 use tokio::sync::watch;
+
+use crate::support::{Server, connection, free_addresses};
 
 const KILLS: usize = 12;
 const QUEUE: &str = "survivors";
@@ -187,13 +186,14 @@ async fn drain(connection: &mut Connection, url: &str, ledger: &Shared) -> BTree
     loop {
         let asked_before = ledger.lock().unwrap().delete_asked.clone();
         receive_and_delete(connection, url, ledger).await.unwrap();
-        let mut ledger = ledger.lock().unwrap();
-        let new: Vec<_> = ledger.delete_asked.difference(&asked_before).cloned().collect();
-        for body in new {
-            ledger.delete_asked.remove(&body);
-            left.insert(body);
+        {
+            let mut ledger = ledger.lock().unwrap();
+            let new: Vec<_> = ledger.delete_asked.difference(&asked_before).cloned().collect();
+            for body in new {
+                ledger.delete_asked.remove(&body);
+                left.insert(body);
+            }
         }
-        drop(ledger);
         let input = json!({ "QueueUrl": url, "AttributeNames": names });
         let counts = connection.sqs("GetQueueAttributes", &input).await.unwrap();
         let counts = counts["Attributes"].as_object().unwrap();

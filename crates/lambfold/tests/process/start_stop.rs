@@ -1,11 +1,10 @@
 //! Starting, stopping, and refusing to start.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{Server, free_addresses, up};
+
+use crate::support::{Server, free_addresses, up};
 
 #[tokio::test]
 async fn a_second_start_has_everything_back() {

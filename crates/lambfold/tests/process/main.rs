@@ -1,0 +1,7 @@
+//! The executable as a process: started, stopped, killed.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod kill;
+mod start_stop;
+mod support;
