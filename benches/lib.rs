@@ -1,7 +1,7 @@
 //! The load generator and what it is measured against.
 //!
 //! Closed loops over keep-alive connections, each request signed as an SDK signs it, latencies in HDR histograms.
-//! [`reference`] is the floor: an HTTP server that does nothing but commit a body durably, in groups, so that a
+//! [`mod@reference`] is the floor: an HTTP server that does nothing but commit a body durably, in groups, so that a
 //! figure can be told as a ratio to what the machine allows at that moment.
 
 pub mod cell;

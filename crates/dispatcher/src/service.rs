@@ -136,8 +136,8 @@ impl DispatcherHandle {
         receiver.await.unwrap_or_else(|_| Err(Fault::internal()))
     }
 
-    /// Looks the function up. One that is not known may have been made this moment: news of it are waited for,
-    /// briefly; longer while control is not heard.
+    /// Looks the function up. One that is not known may have been made this moment, and one that is Pending may have
+    /// become Active: news of it are waited for, briefly; longer while control is not heard.
     async fn find(&self, target: &Target) -> Result<Arc<FunctionVersion>, Fault> {
         let shared = &self.shared;
         let Some(version) = target.version() else { return Err(target.not_found()) };
@@ -146,20 +146,24 @@ impl DispatcherHandle {
         let began = shared.clock.now();
         loop {
             news.borrow_and_update();
-            let patience = {
+            let (found, patience) = {
                 let functions = shared.functions();
-                if let Some(function) = functions.get(&key) {
-                    return Ok(function);
-                }
-                if functions.is_synced() { shared.options.news_wait } else { shared.options.control_wait }
+                let wait = if functions.is_synced() {
+                    shared.options.news_wait
+                } else {
+                    shared.options.control_wait
+                };
+                (functions.get(&key), wait)
             };
-            tokio::select! {
-                changed = news.changed() => {
-                    if changed.is_err() {
-                        return Err(target.not_found());
-                    }
-                }
-                () = shared.clock.sleep_until(began + patience) => return Err(target.not_found()),
+            if let Some(function) = found.as_ref().filter(|function| function.state != "Pending") {
+                return Ok(Arc::clone(function));
+            }
+            let no_news = tokio::select! {
+                changed = news.changed() => changed.is_err(),
+                () = shared.clock.sleep_until(began + patience) => true,
+            };
+            if no_news {
+                return found.ok_or_else(|| target.not_found());
             }
         }
     }

@@ -129,6 +129,14 @@ async fn a_function_made_this_moment_is_found_when_the_news_comes() {
     here.script([Act::Answer("1")]);
     here.tell(Event::Function(function("f", "c1")));
     assert_eq!(payload(waiting.await.unwrap()), "1");
+    let mut pending = function("p", "c2");
+    pending.state = "Pending".into();
+    here.tell(Event::Function(pending));
+    let waiting = here.spawn("p");
+    here.settle().await;
+    here.script([Act::Answer("2")]);
+    here.tell(Event::Function(function("p", "c2")));
+    assert_eq!(payload(waiting.await.unwrap()), "2");
     let unknown = here.spawn("g");
     here.settle().await;
     here.clock.advance(Duration::from_millis(101));
@@ -179,7 +187,11 @@ async fn requests_are_checked_before_anything_runs() {
     let mut pending = function("p", "c2");
     pending.state = "Pending".into();
     here.tell(Event::Function(pending));
-    let pending = fault(request("p")).await;
+    let waiting = here.spawn("p");
+    here.settle().await;
+    assert!(!waiting.is_finished(), "it may become Active this moment");
+    here.clock.advance(Duration::from_millis(101));
+    let pending = waiting.await.unwrap().unwrap_err();
     assert_eq!((pending.code(), pending.http_status()), ("ResourceConflictException", 409));
     let dry = InvocationRequest { invocation_type: Some("DryRun".into()), ..request("f") };
     let dry = here.dispatcher.invoke(&ctx(), dry).await.unwrap();
