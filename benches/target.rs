@@ -81,6 +81,12 @@ pub async fn pause(millis: u64) {
     tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
 }
 
+/// The same until an instant.
+#[expect(clippy::disallowed_methods, reason = "a load generator works in real time")]
+pub async fn pause_until(instant: std::time::Instant) {
+    tokio::time::sleep_until(instant.into()).await;
+}
+
 /// A package of one file.
 pub fn zip_of(file: &str, source: &str) -> anyhow::Result<Vec<u8>> {
     use std::io::Write;

@@ -66,14 +66,23 @@ async fn measure(options: &BenchOptions) -> anyhow::Result<()> {
     let wanted = |name: &str| name.contains(&options.only);
     let seconds = options.seconds;
     if wanted("send c16 b1") {
-        interleaved(options, &target, bare.as_ref()).await?;
+        let ours = async || queues::send(&target, 16, 1, seconds).await;
+        match &bare {
+            Some(bare) => {
+                let floor = async || queues::send_to_reference(bare, 16, seconds).await;
+                pairs(options, floor, ours, "of the reference").await?;
+            }
+            None => repeat(options, ours).await?,
+        }
     }
     if wanted("send c16 b10") {
         repeat(options, async || queues::send(&target, 16, 10, seconds).await).await?;
     }
-    for (batch, backlog) in [(1, 0), (10, 0), (10, options.backlog)] {
-        if wanted("life") {
-            repeat(options, async || queues::whole_life(&target, 16, batch, seconds, backlog).await).await?;
+    for batch in [1, 10] {
+        if wanted(&format!("life c16 b{batch} at")) {
+            let empty = async || queues::whole_life(&target, 16, batch, seconds, 0).await;
+            let full = async || queues::whole_life(&target, 16, batch, seconds, options.backlog).await;
+            pairs(options, empty, full, "of the empty queue").await?;
         }
     }
     if wanted("long poll") {
@@ -95,23 +104,27 @@ async fn measure(options: &BenchOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends and the reference in turn, so that what the machine does meanwhile meets both.
-async fn interleaved(options: &BenchOptions, target: &Target, bare: Option<&Target>) -> anyhow::Result<()> {
-    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+/// Two measurements in turn, so that what the machine does meanwhile meets both; the ratio is the median of the pairs'.
+async fn pairs(
+    options: &BenchOptions,
+    one: impl AsyncFn() -> anyhow::Result<Cell>,
+    other: impl AsyncFn() -> anyhow::Result<Cell>,
+    of_what: &str,
+) -> anyhow::Result<()> {
+    let (mut ones, mut others, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.runs {
-        let sent = queues::send(target, 16, 1, options.seconds).await?;
+        let first = one().await?;
         queues::settle().await;
-        if let Some(bare) = bare {
-            let floor = queues::send_to_reference(bare, 16, options.seconds).await?;
-            ratios.push(sent.per_second / floor.per_second);
-            theirs.push(floor);
-            queues::settle().await;
-        }
-        ours.push(sent);
+        let second = other().await?;
+        queues::settle().await;
+        ratios.push(second.per_second / first.per_second);
+        ones.push(first);
+        others.push(second);
     }
     ratios.sort_by(f64::total_cmp);
-    print(median(theirs), None);
-    print(median(ours), ratios.get(ratios.len() / 2).copied());
+    let ratio = ratios.get(ratios.len() / 2).map(|ratio| format!("{ratio:.2} {of_what}"));
+    print(median(ones), "");
+    print(median(others), &ratio.unwrap_or_default());
     Ok(())
 }
 
@@ -121,13 +134,12 @@ async fn repeat(options: &BenchOptions, run: impl AsyncFn() -> anyhow::Result<Ce
         cells.push(run().await?);
         queues::settle().await;
     }
-    print(median(cells), None);
+    print(median(cells), "");
     Ok(())
 }
 
-fn print(cell: Option<Cell>, ratio: Option<f64>) {
+fn print(cell: Option<Cell>, ratio: &str) {
     let Some(cell) = cell else { return };
-    let ratio = ratio.map(|ratio| format!("{ratio:.2} of the reference")).unwrap_or_default();
     println!(
         "{:<28} {:>12.0} {:>10.3} {:>10.3} {:>8}  {ratio}",
         cell.name, cell.per_second, cell.p50_ms, cell.p99_ms, cell.errors
