@@ -37,7 +37,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, shutdown: CancellationToken) {
 async fn activate_all(shared: &Arc<Shared>) -> Result<(), Fault> {
     let waiting = shared.store(|store| {
         let mut functions = store.snapshot()?.functions;
-        functions.retain(|function| needs_activation(&function.record.state, function.record.last_update));
+        functions.retain(|function| needs_activation(function.record.state, function.record.last_update));
         Ok(functions)
     });
     for function in waiting.await? {
@@ -46,8 +46,8 @@ async fn activate_all(shared: &Arc<Shared>) -> Result<(), Fault> {
     Ok(())
 }
 
-fn needs_activation(state: &State, last_update: Option<LastUpdate>) -> bool {
-    *state == State::Pending || last_update == Some(LastUpdate::InProgress)
+fn needs_activation(state: State, last_update: Option<LastUpdate>) -> bool {
+    state == State::Pending || last_update == Some(LastUpdate::InProgress)
 }
 
 async fn activate(shared: &Arc<Shared>, function: Function) -> Result<(), Fault> {
@@ -60,7 +60,7 @@ async fn activate(shared: &Arc<Shared>, function: Function) -> Result<(), Fault>
         store.edit_function(&scope, &name, &mut |record| {
             // Changed again meanwhile: the next round sees to it.
             if record.configuration.configuration_id != wanted
-                || !needs_activation(&record.state, record.last_update)
+                || !needs_activation(record.state, record.last_update)
             {
                 return Decision::Leave;
             }
@@ -70,8 +70,10 @@ async fn activate(shared: &Arc<Shared>, function: Function) -> Result<(), Fault>
                 record.state = State::Active;
                 record.last_update = Some(LastUpdate::Successful);
                 record.serving = Some(record.configuration.clone());
-            } else {
+            } else if record.state == State::Pending {
                 record.state = State::Failed;
+            } else {
+                record.last_update = Some(LastUpdate::Failed);
             }
             Decision::Keep
         })

@@ -60,6 +60,8 @@ pub enum LastUpdate {
     Successful,
     /// On its way.
     InProgress,
+    /// Could not be put in force; what was there before it is.
+    Failed,
 }
 
 /// Code and settings of one version.

@@ -174,7 +174,7 @@ impl Control for ControlHandle {
         _: &CallContext,
         input: WatchRequest,
     ) -> Result<BoxStream<Result<WatchEvent, Fault>>, Fault> {
-        watching::watch(self.0.clone(), input)
+        watching::watch(self.0.clone(), &input)
     }
 
     async fn report_event_source_mapping(

@@ -43,7 +43,11 @@ impl Resource {
         let arn: Arn =
             text.parse().map_err(|_| faults::invalid_parameter(format!("{text} is not a resource ARN.")))?;
         if let Some(uuid) = arn.resource.strip_prefix("event-source-mapping:") {
-            return Ok(Self::Mapping(arn.scope.clone(), uuid.to_owned()));
+            if arn.scope.account != ctx.scope.account {
+                return Err(faults::other_account());
+            }
+            let mapping = Self::Mapping(arn.scope.clone(), uuid.to_owned());
+            return if arn.scope.region == ctx.scope.region { Ok(mapping) } else { Err(mapping.missing()) };
         }
         if !arn.resource.starts_with("function:") {
             return Err(faults::not_supported("tags on this kind of resource"));

@@ -1,7 +1,7 @@
 //! The forms in which callers name a function (facts, Lambda API §3).
 
 use lambfold_api::{CallContext, Fault};
-use lambfold_types::{Arn, FunctionName, Qualifier, Scope};
+use lambfold_types::{AccountId, Arn, FunctionName, Qualifier, Scope};
 
 use crate::faults;
 
@@ -14,8 +14,9 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads `name`, `name:qualifier`, `function:name`, `account:function:name` or an ARN, with the qualifier of the
-    /// request beside it. Order of checks as on AWS: account (403), region (404), disagreeing qualifiers (400).
+    /// Reads `name`, `function:name`, `account:name`, `account:function:name`, each perhaps behind a region, or an ARN;
+    /// each perhaps with `:qualifier`, beside that of the request. Order of checks as on AWS: account (403), region
+    /// (404), disagreeing qualifiers (400).
     pub(crate) fn read(ctx: &CallContext, text: &str, parameter: Option<&str>) -> Result<Self, Fault> {
         let (scope, rest) = if text.starts_with("arn:") {
             let arn: Arn = text.parse().map_err(|_| faults::invalid_function_name(text))?;
@@ -23,19 +24,19 @@ impl Target {
                 arn.resource.strip_prefix("function:").ok_or_else(|| faults::invalid_function_name(text))?;
             (arn.scope.clone(), rest.to_owned())
         } else {
-            match text.split_once("function:") {
-                Some((account, rest)) => {
-                    let account = match account
-                        .strip_suffix(':')
-                        .map(|it| it.rsplit(':').next().unwrap_or(it))
-                    {
-                        Some(account) => account.parse().map_err(|_| faults::invalid_function_name(text))?,
-                        None => ctx.scope.account,
-                    };
-                    (Scope { account, region: ctx.scope.region.clone() }, rest.to_owned())
-                }
-                None => (ctx.scope.clone(), text.to_owned()),
+            let mut scope = ctx.scope.clone();
+            let mut rest = text;
+            if let Some((region, behind)) = rest.split_once(':')
+                && account_first(behind).is_some()
+            {
+                scope.region = region.parse().map_err(|_| faults::invalid_function_name(text))?;
+                rest = behind;
             }
+            if let Some((account, behind)) = account_first(rest) {
+                scope.account = account;
+                rest = behind;
+            }
+            (scope, rest.strip_prefix("function:").filter(|name| is_name(name)).unwrap_or(rest).to_owned())
         };
         if scope.account != ctx.scope.account {
             return Err(faults::other_account());
@@ -79,6 +80,17 @@ impl Target {
     }
 }
 
+/// The account in front of a partial ARN, and what is behind it.
+fn account_first(text: &str) -> Option<(AccountId, &str)> {
+    let (account, behind) = text.split_once(':').filter(|(_, behind)| is_name(behind))?;
+    Some((account.parse().ok()?, behind))
+}
+
+/// Whether a name can begin here: `$LATEST` is the qualifier of what stands before it.
+fn is_name(text: &str) -> bool {
+    !text.starts_with('$')
+}
+
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
@@ -88,19 +100,31 @@ mod tests {
     #[test]
     fn every_form_names_the_function() {
         let ctx = CallContext::internal(Scope::default(), Uuid::nil());
-        for text in
-            ["f", "function:f", "000000000000:function:f", "arn:aws:lambda:us-east-1:000000000000:function:f"]
-        {
+        for text in [
+            "f",
+            "function:f",
+            "000000000000:f",
+            "000000000000:function:f",
+            "us-east-1:000000000000:function:f",
+            "arn:aws:lambda:us-east-1:000000000000:function:f",
+        ] {
             let target = Target::read(&ctx, text, None).unwrap();
             assert_eq!((target.name.as_str(), &target.qualifier), ("f", &None), "{text}");
             let target = Target::read(&ctx, &format!("{text}:$LATEST"), None).unwrap();
             assert_eq!(target.arn(), "arn:aws:lambda:us-east-1:000000000000:function:f:$LATEST");
+        }
+        // What looks like a prefix may be the name.
+        for name in ["my-function", "function", "123456789012"] {
+            let target = Target::read(&ctx, &format!("{name}:$LATEST"), None).unwrap();
+            assert_eq!((target.name.as_str(), target.qualifier), (name, Some(Qualifier::Latest)));
         }
         for (text, qualifier, code) in [
             ("f:1", Some("2"), "InvalidParameterValueException"),
             ("arn:aws:lambda:eu-west-1:000000000000:function:f", None, "ResourceNotFoundException"),
             ("arn:aws:lambda:us-east-1:123456789012:function:f", None, "AccessDeniedException"),
             ("123456789012:function:f", None, "AccessDeniedException"),
+            ("123456789012:f", None, "AccessDeniedException"),
+            ("eu-west-1:000000000000:function:f", None, "ResourceNotFoundException"),
         ] {
             assert_eq!(Target::read(&ctx, text, qualifier).unwrap_err().code(), code, "{text}");
         }

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::functions::open_environment;
 use crate::record::{Function, Mapping, State};
 use crate::service::Shared;
-use crate::store::Event;
+use crate::store::{ControlStore, Event};
 
 /// Events on their way to one watcher; a slow one waits in the table, not in memory.
 const IN_FLIGHT: usize = 64;
@@ -23,7 +23,7 @@ const IN_FLIGHT: usize = 64;
 /// Starts a watch.
 pub(crate) fn watch(
     shared: Arc<Shared>,
-    input: WatchRequest,
+    input: &WatchRequest,
 ) -> Result<BoxStream<Result<WatchEvent, Fault>>, Fault> {
     let seen = input.seen.iter().map(|seen| Ok((scope(seen)?, seen.revision)));
     let seen: BTreeMap<Scope, u64> = seen.collect::<Result<_, Fault>>()?;
@@ -79,7 +79,7 @@ impl Watcher {
     }
 
     async fn list(&mut self) -> Result<Result<(), Over>, Fault> {
-        let snapshot = self.shared.store(|store| store.snapshot()).await?;
+        let snapshot = self.shared.store(<dyn ControlStore>::snapshot).await?;
         self.seen = snapshot.revisions.into_iter().collect();
         for function in snapshot.functions {
             if let Err(over) = self.tell(Event::Function(Box::new(function)), None).await? {

@@ -70,6 +70,9 @@ fn code(input: &CreateFunctionRequest) -> Result<bytes::Bytes, Fault> {
     if code.image_uri.is_some() {
         return Err(faults::not_supported("container images (Code.ImageUri)"));
     }
+    if code.source_kms_key_arn.as_ref().is_some_and(|key| !key.is_empty()) {
+        return Err(faults::not_supported("Code.SourceKMSKeyArn"));
+    }
     code.zip_file.ok_or_else(|| faults::invalid_parameter("Please provide a source for function code."))
 }
 
@@ -93,7 +96,7 @@ fn configuration(shared: &Shared, input: &CreateFunctionRequest) -> Result<Confi
         kms_key: input.kms_key_arn.clone(),
         tracing: input.tracing_config.clone(),
         capacity_provider: input.capacity_provider_config.clone(),
-        durable: input.durable_config.clone(),
+        durable: input.durable_config,
     }
     .refuse()?;
     if input.publish == Some(true) || input.publish_to.is_some() {

@@ -13,6 +13,9 @@ use crate::record::{FunctionRecord, LastUpdate, State};
 /// What AWS says, word for word, while it makes a function and while it updates one.
 const CREATING: &str = "The function is being created.";
 
+/// Why a function, or an update of one, failed.
+const MISSING: &str = "The package of the function is missing; update its code.";
+
 /// `FunctionConfiguration`, under the ARN that the request named.
 pub(super) fn configuration(
     sealer: &dyn Sealer,
@@ -27,12 +30,13 @@ pub(super) fn configuration(
     let (reason, code) = match record.state {
         State::Active => (None, None),
         State::Pending => (Some(CREATING.to_owned()), Some("Creating".to_owned())),
-        State::Failed => (
-            Some("The package of the function is missing; update its code.".to_owned()),
-            Some("InvalidZipFileException".to_owned()),
-        ),
+        State::Failed => (Some(MISSING.to_owned()), Some("InvalidZipFileException".to_owned())),
     };
-    let updating = record.last_update == Some(LastUpdate::InProgress);
+    let (update_reason, update_code) = match record.last_update {
+        None | Some(LastUpdate::Successful) => (None, None),
+        Some(LastUpdate::InProgress) => (Some(CREATING.to_owned()), Some("Creating".to_owned())),
+        Some(LastUpdate::Failed) => (Some(MISSING.to_owned()), Some("InvalidZipFileException".to_owned())),
+    };
     Ok(FunctionConfiguration {
         function_name: Some(name.to_owned()),
         function_arn: Some(arn),
@@ -57,11 +61,12 @@ pub(super) fn configuration(
             match update {
                 LastUpdate::Successful => "Successful",
                 LastUpdate::InProgress => "InProgress",
+                LastUpdate::Failed => "Failed",
             }
             .to_owned()
         }),
-        last_update_status_reason: updating.then(|| CREATING.to_owned()),
-        last_update_status_reason_code: updating.then(|| "Creating".to_owned()),
+        last_update_status_reason: update_reason,
+        last_update_status_reason_code: update_code,
         package_type: Some("Zip".to_owned()),
         architectures: Some(vec![configuration.architecture.clone()].into()),
         ephemeral_storage: Some(EphemeralStorage {

@@ -32,6 +32,9 @@ pub(crate) async fn update_code(
     if input.s3_bucket.is_some() || input.s3_key.is_some() {
         return Err(faults::not_supported("code from S3 (S3Bucket)"));
     }
+    if input.source_kms_key_arn.as_ref().is_some_and(|key| !key.is_empty()) {
+        return Err(faults::not_supported("SourceKMSKeyArn"));
+    }
     if input.publish == Some(true) || input.publish_to.is_some() {
         return Err(faults::not_supported("publishing versions (Publish)"));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lambfold_api::lambda::{CreateEventSourceMappingRequest, EventSourceMappingConfiguration};
 use lambfold_api::sqs::GetQueueAttributesRequest;
 use lambfold_api::{CallContext, Fault};
-use lambfold_types::Arn;
+use lambfold_types::{Arn, FunctionName, QueueName};
 
 use super::{render, settings};
 use crate::record::{Desired, FORMAT, FunctionRecord, Mapping, MappingRecord};
@@ -28,7 +28,7 @@ pub(crate) async fn create(
     }
     settings::no_destinations(input.destination_config.as_ref())?;
     settings::no_filters(input.filter_criteria.as_ref())?;
-    refuse_stream_settings(&input)?;
+    refuse_settings(&input)?;
     let (size, window) = (input.batch_size, input.maximum_batching_window_in_seconds);
     let (batch_size, window_seconds) = settings::batch(
         size.map_or(i64::from(settings::BATCH_SIZE), i64::from),
@@ -66,36 +66,44 @@ pub(crate) async fn create(
     let answer = render::configuration(&mapping.scope, &mapping.uuid, &mapping.record);
     match shared.change(move |store| store.create_mapping(&mapping)).await? {
         None => Ok(answer),
-        Some(uuid) => Err(faults::conflict(format!(
-            "An event source mapping with SQS arn (\" {source} \") and function (\" {} \") already exists. Please update \
-             or delete the existing mapping with UUID {uuid}",
-            target.name
-        ))),
+        Some(uuid) => Err(exists(&source, &target.name, &uuid)),
     }
 }
 
-/// Settings of streams and Kafka have no meaning for a queue.
-fn refuse_stream_settings(input: &CreateEventSourceMappingRequest) -> Result<(), Fault> {
-    let given = [
+pub(super) fn exists(source: &str, function: &FunctionName, uuid: &str) -> Fault {
+    faults::conflict(format!(
+        "An event source mapping with SQS arn (\" {source} \") and function (\" {function} \") already exists. Please \
+         update or delete the existing mapping with UUID {uuid}"
+    ))
+}
+
+/// Settings of streams and Kafka have no meaning for a queue; others nothing would act on.
+fn refuse_settings(input: &CreateEventSourceMappingRequest) -> Result<(), Fault> {
+    settings::of_other_sources(&[
         ("StartingPosition", input.starting_position.is_some()),
+        ("StartingPositionTimestamp", input.starting_position_timestamp.is_some()),
         ("ParallelizationFactor", input.parallelization_factor.is_some_and(|factor| factor != 1)),
         ("MaximumRecordAgeInSeconds", input.maximum_record_age_in_seconds.is_some_and(|age| age != -1)),
         ("MaximumRetryAttempts", input.maximum_retry_attempts.is_some_and(|attempts| attempts != -1)),
         ("BisectBatchOnFunctionError", input.bisect_batch_on_function_error == Some(true)),
         ("TumblingWindowInSeconds", input.tumbling_window_in_seconds.is_some_and(|window| window != 0)),
-    ];
-    match given.into_iter().find(|(_, given)| *given) {
-        Some((name, _)) => Err(faults::invalid_parameter(format!(
-            "Unsupported {name} parameter for given event source mapping type."
-        ))),
-        None if input.provisioned_poller_config.is_some() => {
-            Err(faults::not_supported("ProvisionedPollerConfig"))
-        }
-        None if input.kms_key_arn.as_ref().is_some_and(|key| !key.is_empty()) => {
-            Err(faults::not_supported("KMSKeyArn"))
-        }
-        None => Ok(()),
-    }
+        ("Topics", input.topics.as_ref().is_some_and(|list| !list.is_empty())),
+        ("Queues", input.queues.as_ref().is_some_and(|list| !list.is_empty())),
+        (
+            "SourceAccessConfigurations",
+            input.source_access_configurations.as_ref().is_some_and(|list| !list.is_empty()),
+        ),
+        ("SelfManagedEventSource", input.self_managed_event_source.is_some()),
+        ("AmazonManagedKafkaEventSourceConfig", input.amazon_managed_kafka_event_source_config.is_some()),
+        ("SelfManagedKafkaEventSourceConfig", input.self_managed_kafka_event_source_config.is_some()),
+        ("DocumentDBEventSourceConfig", input.document_db_event_source_config.is_some()),
+    ])?;
+    settings::not_acted_on(
+        input.kms_key_arn.as_deref(),
+        input.provisioned_poller_config.as_ref(),
+        input.metrics_config.as_ref(),
+        input.logging_config.as_ref(),
+    )
 }
 
 /// The function that a mapping names; AWS words its absence in its own way here.
@@ -118,7 +126,7 @@ async fn check_queue(
     queue: &Arn,
     function_timeout: u32,
 ) -> Result<(), Fault> {
-    if queue.resource.ends_with(".fifo") {
+    if queue.resource.parse().is_ok_and(|name: QueueName| name.is_fifo()) {
         return Err(faults::not_supported("FIFO queues"));
     }
     let request = GetQueueAttributesRequest {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lambfold_api::lambda::{DeleteEventSourceMappingRequest, EventSourceMappingConfiguration};
 use lambfold_api::{CallContext, Fault};
 
-use super::update::edit;
+use super::update::{busy, edit};
 use crate::faults;
 use crate::record::{Desired, MappingRecord};
 use crate::service::Shared;
@@ -17,10 +17,8 @@ pub(crate) async fn delete(
 ) -> Result<EventSourceMappingConfiguration, Fault> {
     let now = shared.clock.now().millis();
     let apply = move |record: &mut MappingRecord| {
-        if record.desired == Desired::Deleted {
-            return Err(faults::in_use(
-                "Cannot delete the event source mapping because it is in the state Deleting.",
-            ));
+        if busy(record) {
+            return Err(faults::in_use("Cannot delete the event source mapping because it is in use."));
         }
         record.desired = Desired::Deleted;
         record.transition = Some("Deleting".to_owned());

@@ -1,7 +1,10 @@
 //! Settings of a mapping from SQS: ranges, defaults, and what goes together (facts, Lambda API §9).
 
 use lambfold_api::Fault;
-use lambfold_api::lambda::{DestinationConfig, FilterCriteria, FunctionResponseTypeList, ScalingConfig};
+use lambfold_api::lambda::{
+    DestinationConfig, EventSourceMappingLoggingConfig, EventSourceMappingMetricsConfig, FilterCriteria,
+    FunctionResponseTypeList, ProvisionedPollerConfig, ScalingConfig,
+};
 
 use crate::faults;
 
@@ -46,6 +49,36 @@ pub(super) fn no_filters(criteria: Option<&FilterCriteria>) -> Result<(), Fault>
     let any =
         criteria.and_then(|criteria| criteria.filters.as_ref()).is_some_and(|filters| !filters.is_empty());
     if any { Err(faults::not_supported("FilterCriteria")) } else { Ok(()) }
+}
+
+/// Names the first setting that is given and belongs to another kind of source.
+pub(super) fn of_other_sources(settings: &[(&str, bool)]) -> Result<(), Fault> {
+    match settings.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(faults::invalid_parameter(format!(
+            "Unsupported {name} parameter for given event source mapping type."
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Settings of queues that nothing would act on yet.
+pub(super) fn not_acted_on(
+    kms_key: Option<&str>,
+    poller: Option<&ProvisionedPollerConfig>,
+    metrics: Option<&EventSourceMappingMetricsConfig>,
+    logging: Option<&EventSourceMappingLoggingConfig>,
+) -> Result<(), Fault> {
+    if poller.is_some() {
+        Err(faults::not_supported("ProvisionedPollerConfig"))
+    } else if kms_key.is_some_and(|key| !key.is_empty()) {
+        Err(faults::not_supported("KMSKeyArn"))
+    } else if metrics.and_then(|it| it.metrics.as_ref()).is_some_and(|metrics| !metrics.is_empty()) {
+        Err(faults::not_supported("MetricsConfig"))
+    } else if logging.is_some_and(|it| it.system_log_level.is_some()) {
+        Err(faults::not_supported("LoggingConfig"))
+    } else {
+        Ok(())
+    }
 }
 
 /// SQS mappings have no destinations.

@@ -9,7 +9,8 @@ use super::{create, render, settings};
 use crate::faults;
 use crate::record::{Desired, MappingRecord};
 use crate::service::Shared;
-use crate::store::Decision;
+use crate::store::{Decision, MappingFilter};
+use crate::target::Target;
 
 pub(crate) async fn update(
     shared: &Arc<Shared>,
@@ -18,9 +19,7 @@ pub(crate) async fn update(
 ) -> Result<EventSourceMappingConfiguration, Fault> {
     settings::no_destinations(input.destination_config.as_ref())?;
     settings::no_filters(input.filter_criteria.as_ref())?;
-    if input.provisioned_poller_config.is_some() {
-        return Err(faults::not_supported("ProvisionedPollerConfig"));
-    }
+    refuse_settings(&input)?;
     let function = match input.function_name.as_deref() {
         Some(name) => Some(create::function(shared, ctx, name).await?.0),
         None => None,
@@ -28,13 +27,13 @@ pub(crate) async fn update(
     let maximum_concurrency = settings::maximum_concurrency(input.scaling_config.as_ref())?;
     let scope = ctx.scope.clone();
     let uuid = input.uuid.clone().unwrap_or_default();
+    if let Some(target) = &function {
+        refuse_twin(shared, &uuid, target).await?;
+    }
     let now = shared.clock.now().millis();
     let apply = move |record: &mut MappingRecord| -> Result<(), Fault> {
         if busy(record) {
-            return Err(faults::in_use(format!(
-                "Cannot update the event source mapping because it is in the state {}.",
-                record.transition.as_deref().unwrap_or_default()
-            )));
+            return Err(faults::in_use("Cannot update the event source mapping because it is in use."));
         }
         let size = input.batch_size.map_or(i64::from(record.batch_size), i64::from);
         let window =
@@ -69,6 +68,47 @@ pub(crate) async fn update(
         Ok(())
     };
     edit(shared, scope, uuid, apply).await
+}
+
+/// Settings of other kinds of sources, and what nothing would act on.
+fn refuse_settings(input: &UpdateEventSourceMappingRequest) -> Result<(), Fault> {
+    settings::of_other_sources(&[
+        ("ParallelizationFactor", input.parallelization_factor.is_some_and(|factor| factor != 1)),
+        ("MaximumRecordAgeInSeconds", input.maximum_record_age_in_seconds.is_some_and(|age| age != -1)),
+        ("MaximumRetryAttempts", input.maximum_retry_attempts.is_some_and(|attempts| attempts != -1)),
+        ("BisectBatchOnFunctionError", input.bisect_batch_on_function_error == Some(true)),
+        ("TumblingWindowInSeconds", input.tumbling_window_in_seconds.is_some_and(|window| window != 0)),
+        (
+            "SourceAccessConfigurations",
+            input.source_access_configurations.as_ref().is_some_and(|list| !list.is_empty()),
+        ),
+        ("AmazonManagedKafkaEventSourceConfig", input.amazon_managed_kafka_event_source_config.is_some()),
+        ("SelfManagedKafkaEventSourceConfig", input.self_managed_kafka_event_source_config.is_some()),
+        ("DocumentDBEventSourceConfig", input.document_db_event_source_config.is_some()),
+    ])?;
+    settings::not_acted_on(
+        input.kms_key_arn.as_deref(),
+        input.provisioned_poller_config.as_ref(),
+        input.metrics_config.as_ref(),
+        input.logging_config.as_ref(),
+    )
+}
+
+/// Another mapping of the same source may have that function already; the stores keep such pairs apart.
+async fn refuse_twin(shared: &Arc<Shared>, uuid: &str, target: &Target) -> Result<(), Fault> {
+    let (scope, name, own) = (target.scope.clone(), target.name.to_string(), uuid.to_owned());
+    let qualifier = target.qualifier.as_ref().map(ToString::to_string);
+    let twin = shared.store(move |store| {
+        let Some(record) = store.mapping(&scope, &own)? else { return Ok(None) };
+        let filter =
+            MappingFilter { event_source_arn: Some(record.event_source_arn), function_name: Some(name) };
+        let found = store.mappings(&scope, &filter, None, usize::MAX)?;
+        Ok(found.into_iter().find(|other| other.uuid != own && other.record.qualifier == qualifier))
+    });
+    match twin.await? {
+        None => Ok(()),
+        Some(twin) => Err(create::exists(&twin.record.event_source_arn, &target.name, &twin.uuid)),
+    }
 }
 
 /// Neither update nor delete while the poller is on its way to an earlier wish (facts §9).
