@@ -4,6 +4,7 @@ use lambfold_types::Arn;
 
 use crate::context::CallContext;
 use crate::fault::Fault;
+use crate::function_target;
 use crate::operation::{Operation, ResourceKind};
 
 /// Decides whether a principal may do something.
@@ -51,14 +52,9 @@ pub fn resource_arn(operation: &Operation, ctx: &CallContext, member: Option<&st
                 None => Arn::queue(scope, queue).to_string(),
             }
         }
-        // `name`, `name:qualifier`, `function:name`, `account:function:name`
         ResourceKind::Function => {
-            let (account, rest) = match name.split_once(":function:") {
-                Some((account, rest)) => (account.parse().unwrap_or(scope.account), rest),
-                None => (scope.account, name.strip_prefix("function:").unwrap_or(name)),
-            };
-            Arn::function(&lambfold_types::Scope { account, region: scope.region.clone() }, rest, None)
-                .to_string()
+            let (scope, rest) = function_target::locate(scope, name).unwrap_or_else(|| (scope.clone(), name));
+            Arn::function(&scope, rest, None).to_string()
         }
         ResourceKind::EventSourceMapping => Arn::event_source_mapping(scope, name).to_string(),
         ResourceKind::Layer => lambda_arn(scope, "layer", name),
@@ -88,6 +84,7 @@ mod tests {
             (send, "jobs", "arn:aws:sqs:us-east-1:000000000000:jobs"),
             (invoke, "resize", "arn:aws:lambda:us-east-1:000000000000:function:resize"),
             (invoke, "function:resize:live", "arn:aws:lambda:us-east-1:000000000000:function:resize:live"),
+            (invoke, "123456789012:resize", "arn:aws:lambda:us-east-1:123456789012:function:resize"),
             (invoke, "123456789012:function:resize", "arn:aws:lambda:us-east-1:123456789012:function:resize"),
             (invoke, "arn:aws:lambda:eu-west-1:1:function:x", "arn:aws:lambda:eu-west-1:1:function:x"),
         ] {

@@ -14,6 +14,7 @@
 pub mod authorize;
 pub mod context;
 pub mod fault;
+mod function_target;
 pub mod interceptor;
 pub mod json;
 pub mod operation;
@@ -26,6 +27,7 @@ pub mod wire;
 
 pub use context::{CallContext, Endpoint, Principal};
 pub use fault::{AwsErrorCode, Fault};
+pub use function_target::FunctionTarget;
 pub use operation::Operation;
 pub use trace::TraceContext;
 

@@ -1,24 +1,54 @@
 //! From Pending to Active, and from InProgress to Successful: in the background, and again after a crash.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lambfold_api::Fault;
+use lambfold_types::{FunctionName, Scope};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::functions::timestamp;
 use crate::packages;
-use crate::record::{Function, LastUpdate, State};
+use crate::record::{LastUpdate, State};
 use crate::service::Shared;
 use crate::store::Decision;
 
 /// How long to wait before another look when the store or the object store failed.
 const AFTER_A_FAILURE: Duration = Duration::from_secs(1);
 
+/// Which functions wait for their activation.
+#[derive(Default)]
+pub(crate) struct Activations {
+    waiting: Mutex<BTreeSet<(Scope, FunctionName)>>,
+    added: Notify,
+}
+
+impl Activations {
+    /// Wakes the activation of a function whose change is durable.
+    pub(crate) fn add(&self, scope: Scope, name: FunctionName) {
+        self.waiting().insert((scope, name));
+        self.added.notify_one();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeSet<(Scope, FunctionName)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 pub(crate) async fn run(shared: &Arc<Shared>, shutdown: CancellationToken) {
+    let mut searched = false;
     loop {
-        let woken = shared.activate.notified();
-        let failed = match activate_all(shared).await {
+        let added = shared.activations.added.notified();
+        let round = async {
+            if !searched {
+                search(shared).await?;
+                searched = true;
+            }
+            activate_all(shared).await
+        };
+        let failed = match round.await {
             Ok(()) => false,
             Err(fault) => {
                 tracing::warn!(%fault, "functions wait for their activation");
@@ -28,37 +58,51 @@ pub(crate) async fn run(shared: &Arc<Shared>, shutdown: CancellationToken) {
         let again = shared.clock.sleep_until(shared.clock.now() + AFTER_A_FAILURE);
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = woken => {}
+            () = added => {}
             () = again, if failed => {}
         }
     }
 }
 
-async fn activate_all(shared: &Arc<Shared>) -> Result<(), Fault> {
-    let waiting = shared.store(|store| {
-        let mut functions = store.snapshot()?.functions;
-        functions.retain(|function| needs_activation(function.record.state, function.record.last_update));
-        Ok(functions)
-    });
-    for function in waiting.await? {
-        activate(shared, function).await?;
-    }
+/// Finds what a crash left waiting: once, since it looks at every function.
+async fn search(shared: &Arc<Shared>) -> Result<(), Fault> {
+    let functions = shared.store(|store| Ok(store.snapshot()?.functions)).await?;
+    let left = functions.into_iter().filter(|it| needs_activation(it.record.state, it.record.last_update));
+    shared.activations.waiting().extend(left.map(|function| (function.scope, function.name)));
     Ok(())
+}
+
+async fn activate_all(shared: &Arc<Shared>) -> Result<(), Fault> {
+    loop {
+        // Taken out first: whoever changes the function from here on adds it again.
+        let Some(next) = shared.activations.waiting().pop_first() else { return Ok(()) };
+        if let Err(fault) = activate(shared, &next.0, &next.1).await {
+            shared.activations.waiting().insert(next);
+            return Err(fault);
+        }
+    }
 }
 
 fn needs_activation(state: State, last_update: Option<LastUpdate>) -> bool {
     state == State::Pending || last_update == Some(LastUpdate::InProgress)
 }
 
-async fn activate(shared: &Arc<Shared>, function: Function) -> Result<(), Fault> {
-    let Function { scope, name, record } = function;
+async fn activate(shared: &Arc<Shared>, scope: &Scope, name: &FunctionName) -> Result<(), Fault> {
+    let (scope, name) = (scope.clone(), name.clone());
+    let key = (scope.clone(), name.clone());
+    let Some(record) = shared.store(move |store| store.function(&key.0, &key.1)).await? else {
+        return Ok(());
+    };
+    if !needs_activation(record.state, record.last_update) {
+        return Ok(());
+    }
     let found = packages::exists(&shared.objects, &record.configuration.code_sha256).await?;
     let (revision_id, wanted) = (shared.uuid(), record.configuration.configuration_id);
     let last_modified = timestamp(shared.clock.now());
     let shown = format!("{scope}/{name}");
     let change = shared.change(move |store| {
         store.edit_function(&scope, &name, &mut |record| {
-            // Changed again meanwhile: the next round sees to it.
+            // Changed again meanwhile: it was added again.
             if record.configuration.configuration_id != wanted
                 || !needs_activation(record.state, record.last_update)
             {

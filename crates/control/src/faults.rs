@@ -2,7 +2,7 @@
 
 use lambfold_api::Fault;
 use lambfold_api::lambda::ErrorCode;
-use lambfold_types::{Arn, Region, Scope};
+use lambfold_types::{Arn, Scope};
 
 use crate::store::StoreError;
 
@@ -31,17 +31,8 @@ pub(crate) fn function_not_found(scope: &Scope, name: &str, qualifier: Option<&s
     not_found(format!("Function not found: {}", Arn::function(scope, name, qualifier)))
 }
 
-pub(crate) fn invalid_function_name(text: &str) -> Fault {
-    let text: String = text.chars().take(256).collect();
-    invalid_parameter(format!("The function name or ARN {text} is malformed."))
-}
-
 pub(crate) fn other_account() -> Fault {
     Fault::new(ErrorCode::AccessDeniedException, "")
-}
-
-pub(crate) fn other_region(region: &Region, here: &Region) -> Fault {
-    not_found(format!("Functions from '{region}' are not reachable in this region ('{here}')"))
 }
 
 pub(crate) fn stale_revision() -> Fault {

@@ -13,7 +13,6 @@ pub mod record;
 mod service;
 pub mod store;
 mod tags;
-mod target;
 mod watch;
 
 pub use service::{ControlHandle, ControlService, Options};

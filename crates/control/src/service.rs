@@ -19,9 +19,10 @@ use lambfold_api::sqs::Sqs;
 use lambfold_api::{BoxStream, CallContext, Fault};
 use lambfold_types::{Clock, Entropy, Sealer, uuid_v4};
 use object_store::ObjectStore;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::activation::Activations;
 use crate::store::{ControlStore, StoreError};
 use crate::{activation, faults, functions, mappings, packages, tags, watch as watching};
 
@@ -58,8 +59,8 @@ pub(crate) struct Shared {
     pub(crate) sealer: Arc<dyn Sealer>,
     /// Counts commits: wakes watchers. The table is the truth, this is the hint.
     pub(crate) changed: watch::Sender<u64>,
-    /// Wakes the activation of functions that wait for it.
-    pub(crate) activate: Notify,
+    /// Functions that wait for their activation.
+    pub(crate) activations: Activations,
     /// Ends watches when the service stops.
     pub(crate) stop: CancellationToken,
 }
@@ -84,7 +85,7 @@ impl ControlService {
             entropy,
             sealer,
             changed: watch::Sender::new(0),
-            activate: Notify::new(),
+            activations: Activations::default(),
             stop: CancellationToken::new(),
         };
         Self { handle: ControlHandle(Arc::new(shared)) }

@@ -80,7 +80,7 @@ pub trait ControlStore: Send + Sync + 'static {
     fn snapshot(&self) -> Result<Snapshot, StoreError>;
 
     /// What changed behind `seen` (scopes that it does not name are seen at 0), oldest first in each scope; `None` if
-    /// the log does not reach back that far.
+    /// the log does not reach back that far, or has not come that far.
     fn changes(&self, seen: &[(Scope, u64)]) -> Result<Option<Vec<Change>>, StoreError>;
 }
 

@@ -7,12 +7,12 @@ use lambfold_api::lambda::{
     ListTagsRequest, ListTagsResponse, TagResourceRequest, TagResourceResponse, UntagResourceRequest,
     UntagResourceResponse,
 };
-use lambfold_api::{CallContext, Fault};
+use lambfold_api::{CallContext, Fault, FunctionTarget};
 use lambfold_types::{Arn, FunctionName, Scope};
 
+use crate::faults;
 use crate::service::Shared;
 use crate::store::Decision;
-use crate::{faults, target};
 
 const MOST_TAGS: usize = 50;
 
@@ -52,7 +52,7 @@ impl Resource {
         if !arn.resource.starts_with("function:") {
             return Err(faults::not_supported("tags on this kind of resource"));
         }
-        let target = target::Target::read(ctx, text, None)?;
+        let target = FunctionTarget::read(ctx, text, None)?;
         if target.qualifier.is_some() {
             return Err(faults::invalid_parameter(
                 "Tags on function aliases and versions are not supported. Please specify a function ARN.",

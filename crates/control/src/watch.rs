@@ -60,7 +60,10 @@ impl Watcher {
         self.or_fail(listed).await?;
         self.send(None, Wire::Synced(Synced {})).await?;
         loop {
-            changed.changed().await.map_err(|_| Over)?;
+            tokio::select! {
+                outcome = changed.changed() => outcome.map_err(|_| Over)?,
+                () = self.events.closed() => return Err(Over),
+            }
             let caught_up = self.catch_up().await;
             self.or_fail(caught_up).await?;
         }

@@ -2,38 +2,18 @@
 
 use std::time::Duration;
 
-use lambfold_api::Fault;
 use lambfold_api::lambda::ErrorCode;
-use lambfold_types::{Region, Scope};
+use lambfold_api::{Fault, FunctionTarget};
+use lambfold_types::{Arn, Qualifier};
 
 /// AWS's limit of a synchronous request.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 6_291_456;
 
 /// Invoke says the qualifier always.
-pub(crate) fn function_not_found(scope: &Scope, name: &str, qualifier: &str) -> Fault {
-    let arn = lambfold_types::Arn::function(scope, name, Some(qualifier));
+pub(crate) fn not_found(target: &FunctionTarget) -> Fault {
+    let qualifier = target.qualifier.as_ref().unwrap_or(&Qualifier::Latest).to_string();
+    let arn = Arn::function(&target.scope, target.name.as_str(), Some(&qualifier));
     Fault::new(ErrorCode::ResourceNotFoundException, format!("Function not found: {arn}"))
-}
-
-pub(crate) fn other_region(named: &Region, here: &Region) -> Fault {
-    let text = format!("Functions from '{named}' are not reachable in this region ('{here}')");
-    Fault::new(ErrorCode::ResourceNotFoundException, text)
-}
-
-pub(crate) fn other_account() -> Fault {
-    Fault::new(ErrorCode::AccessDeniedException, "")
-}
-
-pub(crate) fn qualifiers_disagree() -> Fault {
-    Fault::new(
-        ErrorCode::InvalidParameterValueException,
-        "The derived qualifier from the function name does not match the specified qualifier.",
-    )
-}
-
-pub(crate) fn invalid_function_name(text: &str) -> Fault {
-    let text: String = text.chars().take(256).collect();
-    Fault::new(ErrorCode::InvalidParameterValueException, format!("{text} is not a function name or ARN."))
 }
 
 pub(crate) fn not_invocable(state: &str) -> Fault {

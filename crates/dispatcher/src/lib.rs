@@ -22,7 +22,6 @@ mod placement;
 mod request;
 mod service;
 mod shared;
-mod target;
 
 pub use metrics::Metrics;
 pub use options::Options;

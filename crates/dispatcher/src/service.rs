@@ -7,9 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use lambfold_api::control::{Control, FunctionVersion};
 use lambfold_api::lambda::{InvocationRequest, InvocationResponse, LambdaInvoke};
 use lambfold_api::worker::{InvokeResponse, Worker};
-use lambfold_api::{CallContext, Fault, TraceContext};
+use lambfold_api::{CallContext, Fault, FunctionTarget, TraceContext};
 use lambfold_telemetry::{span, trace_of};
-use lambfold_types::{Clock, Entropy};
+use lambfold_types::{Clock, Entropy, Qualifier};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -21,7 +21,6 @@ use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::request;
 use crate::shared::Shared;
-use crate::target::Target;
 
 /// What a dispatcher is built from.
 pub struct Parts {
@@ -82,7 +81,7 @@ impl LambdaInvoke for DispatcherHandle {
     async fn invoke(&self, ctx: &CallContext, input: InvocationRequest) -> Result<InvocationResponse, Fault> {
         let shared = &self.shared;
         let name = input.function_name.as_deref().unwrap_or_default();
-        let target = Target::read(ctx, name, input.qualifier.as_deref())?;
+        let target = FunctionTarget::read(ctx, name, input.qualifier.as_deref())?;
         request::check_size(input.payload.as_ref())?;
         let function = self.find(&target).await?;
         match function.state.as_str() {
@@ -138,10 +137,15 @@ impl DispatcherHandle {
 
     /// Looks the function up. One that is not known may have been made this moment, and one that is Pending may have
     /// become Active: news of it are waited for, briefly; longer while control is not heard.
-    async fn find(&self, target: &Target) -> Result<Arc<FunctionVersion>, Fault> {
+    async fn find(&self, target: &FunctionTarget) -> Result<Arc<FunctionVersion>, Fault> {
         let shared = &self.shared;
-        let Some(version) = target.version() else { return Err(target.not_found()) };
-        let key = (target.scope.clone(), target.name.clone(), version);
+        let version = match &target.qualifier {
+            None | Some(Qualifier::Latest) => "$LATEST".to_owned(),
+            Some(Qualifier::Version(number)) => number.to_string(),
+            // There are none yet.
+            Some(Qualifier::Alias(_)) => return Err(faults::not_found(target)),
+        };
+        let key = (target.scope.clone(), target.name.to_string(), version);
         let mut news = shared.news();
         let began = shared.clock.now();
         loop {
@@ -163,7 +167,7 @@ impl DispatcherHandle {
                 () = shared.clock.sleep_until(began + patience) => true,
             };
             if no_news {
-                return found.ok_or_else(|| target.not_found());
+                return found.ok_or_else(|| faults::not_found(target));
             }
         }
     }

@@ -217,7 +217,8 @@ impl ControlStore for SqliteControlStore {
         let mut changes = Vec::new();
         for (scope, revision) in scopes {
             let seen = seen.iter().find(|(of, _)| *of == scope).map_or(0, |(_, revision)| *revision);
-            if revision.saturating_sub(seen) > LOG_LENGTH {
+            // A watcher may be ahead of a database that was restored.
+            if seen > revision || revision - seen > LOG_LENGTH {
                 return Ok(None);
             }
             if revision > seen {

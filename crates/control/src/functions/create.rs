@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use lambfold_api::lambda::{CreateFunctionRequest, FunctionConfiguration};
-use lambfold_api::{CallContext, Fault};
+use lambfold_api::{CallContext, Fault, FunctionTarget};
 
 use super::settings::{self, Unsupported};
 use super::{environment, render, runtime, timestamp};
 use crate::record::{Configuration, FORMAT, Function, FunctionRecord, Logging, State};
 use crate::service::Shared;
-use crate::target::Target;
 use crate::{faults, packages, tags};
 
 pub(crate) async fn create(
@@ -25,7 +24,7 @@ pub(crate) async fn create(
              length less than or equal to 64"
         )));
     }
-    let target = Target::read(ctx, &text, None)?;
+    let target = FunctionTarget::read(ctx, &text, None)?;
     let configuration = configuration(shared, &input)?;
     let tags = input.tags.as_deref().cloned().unwrap_or_default();
     tags::check(&tags)?;
@@ -54,11 +53,11 @@ pub(crate) async fn create(
     if !shared.change(move |store| store.create_function(&function)).await? {
         return Err(exists(&target));
     }
-    shared.activate.notify_one();
+    shared.activations.add(target.scope, target.name);
     Ok(answer)
 }
 
-fn exists(target: &Target) -> Fault {
+fn exists(target: &FunctionTarget) -> Fault {
     faults::conflict(format!("Function already exist: {}", target.name))
 }
 

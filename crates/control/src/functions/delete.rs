@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use lambfold_api::lambda::{DeleteFunctionRequest, DeleteFunctionResponse};
-use lambfold_api::{CallContext, Fault};
+use lambfold_api::{CallContext, Fault, FunctionTarget};
 use lambfold_types::Qualifier;
 
 use super::get::find;
 use crate::faults;
 use crate::service::Shared;
 use crate::store::Decision;
-use crate::target::Target;
 
 pub(crate) async fn delete(
     shared: &Arc<Shared>,
     ctx: &CallContext,
     input: DeleteFunctionRequest,
 ) -> Result<DeleteFunctionResponse, Fault> {
-    let target = Target::read(ctx, &input.function_name.unwrap_or_default(), input.qualifier.as_deref())?;
+    let target =
+        FunctionTarget::read(ctx, &input.function_name.unwrap_or_default(), input.qualifier.as_deref())?;
     match &target.qualifier {
         None => {}
         Some(Qualifier::Latest) => {
@@ -27,7 +27,7 @@ pub(crate) async fn delete(
         }
         // A version that an existing function does not have: nothing to delete, and no error (facts §4).
         Some(_) => {
-            find(shared, &Target { qualifier: None, ..target }).await?;
+            find(shared, &FunctionTarget { qualifier: None, ..target }).await?;
             return Ok(deleted());
         }
     }

@@ -6,16 +6,15 @@ use lambfold_api::lambda::{
     FunctionCodeLocation, FunctionConfiguration, GetFunctionConfigurationRequest, GetFunctionRequest,
     GetFunctionResponse,
 };
-use lambfold_api::{CallContext, Fault};
+use lambfold_api::{CallContext, Fault, FunctionTarget};
 
 use super::render;
 use crate::packages;
 use crate::record::FunctionRecord;
 use crate::service::Shared;
-use crate::target::Target;
 
 /// The record that a target names.
-pub(super) async fn find(shared: &Arc<Shared>, target: &Target) -> Result<FunctionRecord, Fault> {
+pub(super) async fn find(shared: &Arc<Shared>, target: &FunctionTarget) -> Result<FunctionRecord, Fault> {
     let (scope, name) = (target.scope.clone(), target.name.clone());
     let found = shared.store(move |store| store.function(&scope, &name)).await?;
     found.filter(|_| target.is_latest()).ok_or_else(|| target.not_found())
@@ -26,7 +25,8 @@ pub(crate) async fn get(
     ctx: &CallContext,
     input: GetFunctionRequest,
 ) -> Result<GetFunctionResponse, Fault> {
-    let target = Target::read(ctx, &input.function_name.unwrap_or_default(), input.qualifier.as_deref())?;
+    let target =
+        FunctionTarget::read(ctx, &input.function_name.unwrap_or_default(), input.qualifier.as_deref())?;
     let record = find(shared, &target).await?;
     let hex = packages::hex_of(&record.configuration.code_sha256).unwrap_or_default();
     let configuration = render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &record)?;
@@ -47,7 +47,8 @@ pub(crate) async fn get_configuration(
     ctx: &CallContext,
     input: GetFunctionConfigurationRequest,
 ) -> Result<FunctionConfiguration, Fault> {
-    let target = Target::read(ctx, &input.function_name.unwrap_or_default(), input.qualifier.as_deref())?;
+    let target =
+        FunctionTarget::read(ctx, &input.function_name.unwrap_or_default(), input.qualifier.as_deref())?;
     let record = find(shared, &target).await?;
     render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &record)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lambfold_api::lambda::{
     FunctionConfiguration, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest,
 };
-use lambfold_api::{CallContext, Fault};
+use lambfold_api::{CallContext, Fault, FunctionTarget};
 
 use super::get::find;
 use super::settings::{self, Unsupported};
@@ -14,7 +14,6 @@ use super::{environment, render, runtime, timestamp};
 use crate::record::{Configuration, FunctionRecord, LastUpdate, State};
 use crate::service::Shared;
 use crate::store::Decision;
-use crate::target::Target;
 use crate::{faults, packages};
 
 pub(crate) async fn update_code(
@@ -22,7 +21,7 @@ pub(crate) async fn update_code(
     ctx: &CallContext,
     input: UpdateFunctionCodeRequest,
 ) -> Result<FunctionConfiguration, Fault> {
-    let target = Target::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
+    let target = FunctionTarget::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
     let record = find(shared, &target).await?;
     if input.image_uri.is_some() {
         return Err(faults::invalid_parameter(
@@ -72,7 +71,7 @@ pub(crate) async fn update_configuration(
     ctx: &CallContext,
     input: UpdateFunctionConfigurationRequest,
 ) -> Result<FunctionConfiguration, Fault> {
-    let target = Target::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
+    let target = FunctionTarget::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
     find(shared, &target).await?;
     if let Some(runtime) = &input.runtime {
         runtime::check(runtime)?;
@@ -117,7 +116,7 @@ pub(crate) async fn update_configuration(
 /// Puts what `change` makes of the configuration in its place, if the function can be updated now.
 async fn update(
     shared: &Arc<Shared>,
-    target: &Target,
+    target: &FunctionTarget,
     expected: Option<String>,
     change: impl Fn(&Configuration) -> Result<Configuration, Fault> + Send + 'static,
 ) -> Result<FunctionConfiguration, Fault> {
@@ -143,7 +142,7 @@ async fn update(
         Ok(if found { outcome } else { None })
     });
     let record = outcome.await?.ok_or_else(|| target.not_found())??;
-    shared.activate.notify_one();
+    shared.activations.add(target.scope.clone(), target.name.clone());
     // What a failed function shows once its update is on the way is what an active one shows.
     let shown = FunctionRecord { state: State::Active, ..record };
     render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &shown)

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use lambfold_api::lambda::{CreateEventSourceMappingRequest, EventSourceMappingConfiguration};
 use lambfold_api::sqs::GetQueueAttributesRequest;
-use lambfold_api::{CallContext, Fault};
+use lambfold_api::{CallContext, Fault, FunctionTarget};
 use lambfold_types::{Arn, FunctionName, QueueName};
 
 use super::{render, settings};
 use crate::record::{Desired, FORMAT, FunctionRecord, Mapping, MappingRecord};
 use crate::service::Shared;
-use crate::target::Target;
 use crate::{faults, tags};
 
 pub(crate) async fn create(
@@ -111,9 +110,9 @@ pub(super) async fn function(
     shared: &Arc<Shared>,
     ctx: &CallContext,
     name: &str,
-) -> Result<(Target, FunctionRecord), Fault> {
+) -> Result<(FunctionTarget, FunctionRecord), Fault> {
     let missing = || faults::invalid_parameter("Function does not exist");
-    let target = Target::read(ctx, name, None)?;
+    let target = FunctionTarget::read(ctx, name, None)?;
     let (scope, name) = (target.scope.clone(), target.name.clone());
     let record = shared.store(move |store| store.function(&scope, &name)).await?.ok_or_else(missing)?;
     if target.is_latest() { Ok((target, record)) } else { Err(missing()) }

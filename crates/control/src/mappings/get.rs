@@ -6,13 +6,12 @@ use lambfold_api::lambda::{
     EventSourceMappingConfiguration, GetEventSourceMappingRequest, ListEventSourceMappingsRequest,
     ListEventSourceMappingsResponse,
 };
-use lambfold_api::{CallContext, Fault};
+use lambfold_api::{CallContext, Fault, FunctionTarget};
 
 use super::render;
 use crate::faults;
 use crate::service::Shared;
 use crate::store::MappingFilter;
-use crate::target::Target;
 
 /// An effective page never has more.
 const MOST_LISTED: usize = 100;
@@ -43,7 +42,7 @@ pub(crate) async fn list(
         .clamp(1, MOST_LISTED);
     let function_name = match input.function_name.as_deref() {
         None => None,
-        Some(text) => Some(Target::read(ctx, text, None)?.name.to_string()),
+        Some(text) => Some(FunctionTarget::read(ctx, text, None)?.name.to_string()),
     };
     let filter = MappingFilter { event_source_arn: input.event_source_arn, function_name };
     let (scope, after) = (ctx.scope.clone(), input.marker.filter(|marker| !marker.is_empty()));

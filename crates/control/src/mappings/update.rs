@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use lambfold_api::lambda::{EventSourceMappingConfiguration, UpdateEventSourceMappingRequest};
-use lambfold_api::{CallContext, Fault};
+use lambfold_api::{CallContext, Fault, FunctionTarget};
 
 use super::{create, render, settings};
 use crate::faults;
 use crate::record::{Desired, MappingRecord};
 use crate::service::Shared;
 use crate::store::{Decision, MappingFilter};
-use crate::target::Target;
 
 pub(crate) async fn update(
     shared: &Arc<Shared>,
@@ -95,7 +94,7 @@ fn refuse_settings(input: &UpdateEventSourceMappingRequest) -> Result<(), Fault>
 }
 
 /// Another mapping of the same source may have that function already; the stores keep such pairs apart.
-async fn refuse_twin(shared: &Arc<Shared>, uuid: &str, target: &Target) -> Result<(), Fault> {
+async fn refuse_twin(shared: &Arc<Shared>, uuid: &str, target: &FunctionTarget) -> Result<(), Fault> {
     let (scope, name, own) = (target.scope.clone(), target.name.to_string(), uuid.to_owned());
     let qualifier = target.qualifier.as_ref().map(ToString::to_string);
     let twin = shared.store(move |store| {

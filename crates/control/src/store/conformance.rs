@@ -167,6 +167,8 @@ fn changes_come_in_order_and_the_log_is_bounded(store: &dyn ControlStore) {
     assert_eq!(snapshot.functions.len(), 5);
     let seen = snapshot.revisions;
     assert_eq!(store.changes(&seen).expect("it works").expect("nothing is forgotten"), []);
+    let ahead: Vec<_> = seen.iter().map(|(scope, revision)| (scope.clone(), revision + 1)).collect();
+    assert_eq!(store.changes(&ahead).expect("it works"), None, "seen in a future that a backup took back");
     let scope = scopes()[2].clone();
     let before = seen.iter().find(|(of, _)| *of == scope).expect("it has changes").1;
     assert!(store.create_function(&function(&scope, "late", "")).expect("it works"));

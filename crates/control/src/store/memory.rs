@@ -188,7 +188,8 @@ impl ControlStore for MemoryControlStore {
         let mut changes = Vec::new();
         for (scope, log) in &tables.log {
             let seen = seen.iter().find(|(of, _)| of == scope).map_or(0, |(_, revision)| *revision);
-            if log.front().is_some_and(|oldest| oldest.revision > seen + 1) {
+            let forgotten = log.front().is_some_and(|oldest| oldest.revision > seen + 1);
+            if forgotten || log.back().is_some_and(|newest| newest.revision < seen) {
                 return Ok(None);
             }
             changes.extend(log.iter().filter(|change| change.revision > seen).cloned());
