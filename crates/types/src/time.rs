@@ -6,6 +6,8 @@ use std::ops::{Add, Sub};
 use std::pin::Pin;
 use std::time::Duration;
 
+use chrono::DateTime;
+
 /// A moment, in milliseconds since the Unix epoch. Every persisted deadline is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -24,6 +26,12 @@ impl Timestamp {
     /// Whole seconds since the epoch.
     pub const fn secs(self) -> i64 {
         self.0.div_euclid(1000)
+    }
+
+    /// As UTC in the Gregorian calendar, by a pattern of `strftime`: `%Y-%m-%dT%H:%M:%S%.3fZ`. The epoch for a moment
+    /// that the calendar does not reach.
+    pub fn utc(self, pattern: &str) -> String {
+        DateTime::from_timestamp_millis(self.0).unwrap_or_default().format(pattern).to_string()
     }
 
     /// The time from `earlier` to this moment; zero if `earlier` is later.
@@ -64,4 +72,22 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Completes when `now()` has reached `deadline`.
     fn sleep_until(&self, deadline: Timestamp) -> SleepFuture;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Timestamp;
+
+    #[test]
+    fn days_of_note() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_123, "2000-02-29T00:00:00.123Z"),
+            (1_798_761_599_000, "2026-12-31T23:59:59.000Z"),
+            (4_107_542_399_000, "2100-02-28T23:59:59.000Z"),
+            (i64::MAX, "1970-01-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(Timestamp::from_millis(millis).utc("%Y-%m-%dT%H:%M:%S%.3fZ"), text);
+        }
+    }
 }

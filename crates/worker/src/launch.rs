@@ -12,7 +12,6 @@ use lambfold_sandbox::{
 use lambfold_types::{Clock, Entropy, uuid_v4};
 use tokio_util::sync::CancellationToken;
 
-use crate::civil_time;
 use crate::error::LaunchError;
 use crate::failure::Failure;
 use crate::interpreter::{Interpreter, Interpreters};
@@ -107,7 +106,7 @@ impl Launcher {
         relay: Option<&SandboxListener>,
     ) -> Result<Assignment, LaunchError> {
         let unique = uuid_v4(&*self.entropy);
-        let log_stream = log_stream(function, &civil_time::day(self.clock.now()), &unique);
+        let log_stream = log_stream(function, &self.clock.now().utc("%Y/%m/%d"), &unique);
         let around = Surroundings {
             view,
             interpreter,

@@ -9,7 +9,6 @@
 //! Not here: which environment takes an invocation (the dispatcher decides), isolation (`lambfold-sandbox`), what a
 //! runtime does inside (`runtimes/`), and the extensions and telemetry APIs (docs/gaps.md).
 
-mod civil_time;
 mod environment;
 mod error;
 mod failure;

@@ -6,8 +6,6 @@ use lambfold_api::control::FunctionVersion;
 use lambfold_types::Timestamp;
 use serde_json::{Value, json};
 
-use crate::civil_time::iso;
-
 /// What REPORT tells of an invocation.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Report<'a> {
@@ -156,6 +154,11 @@ fn rounded_milliseconds(us: u64) -> Value {
     #[expect(clippy::cast_precision_loss, reason = "an invocation's microseconds fit in 53 bits")]
     let milliseconds = us as f64 / 1000.0;
     milliseconds.into()
+}
+
+/// `2026-01-02T03:04:05.678Z`
+pub(crate) fn iso(time: Timestamp) -> String {
+    time.utc("%Y-%m-%dT%H:%M:%S%.3fZ")
 }
 
 #[cfg(test)]

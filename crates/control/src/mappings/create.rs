@@ -81,28 +81,11 @@ fn refuse_settings(input: &CreateEventSourceMappingRequest) -> Result<(), Fault>
     settings::of_other_sources(&[
         ("StartingPosition", input.starting_position.is_some()),
         ("StartingPositionTimestamp", input.starting_position_timestamp.is_some()),
-        ("ParallelizationFactor", input.parallelization_factor.is_some_and(|factor| factor != 1)),
-        ("MaximumRecordAgeInSeconds", input.maximum_record_age_in_seconds.is_some_and(|age| age != -1)),
-        ("MaximumRetryAttempts", input.maximum_retry_attempts.is_some_and(|attempts| attempts != -1)),
-        ("BisectBatchOnFunctionError", input.bisect_batch_on_function_error == Some(true)),
-        ("TumblingWindowInSeconds", input.tumbling_window_in_seconds.is_some_and(|window| window != 0)),
         ("Topics", input.topics.as_ref().is_some_and(|list| !list.is_empty())),
         ("Queues", input.queues.as_ref().is_some_and(|list| !list.is_empty())),
-        (
-            "SourceAccessConfigurations",
-            input.source_access_configurations.as_ref().is_some_and(|list| !list.is_empty()),
-        ),
         ("SelfManagedEventSource", input.self_managed_event_source.is_some()),
-        ("AmazonManagedKafkaEventSourceConfig", input.amazon_managed_kafka_event_source_config.is_some()),
-        ("SelfManagedKafkaEventSourceConfig", input.self_managed_kafka_event_source_config.is_some()),
-        ("DocumentDBEventSourceConfig", input.document_db_event_source_config.is_some()),
     ])?;
-    settings::not_acted_on(
-        input.kms_key_arn.as_deref(),
-        input.provisioned_poller_config.as_ref(),
-        input.metrics_config.as_ref(),
-        input.logging_config.as_ref(),
-    )
+    settings::refuse_shared!(input)
 }
 
 /// The function that a mapping names; AWS words its absence in its own way here.

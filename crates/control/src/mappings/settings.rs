@@ -51,8 +51,37 @@ pub(super) fn no_filters(criteria: Option<&FilterCriteria>) -> Result<(), Fault>
     if any { Err(faults::not_supported("FilterCriteria")) } else { Ok(()) }
 }
 
+/// Refuses what create and update both take and nothing here would act on.
+macro_rules! refuse_shared {
+    ($input:expr) => {{
+        let input = $input;
+        $crate::mappings::settings::of_other_sources(&[
+            ("ParallelizationFactor", input.parallelization_factor.is_some_and(|factor| factor != 1)),
+            ("MaximumRecordAgeInSeconds", input.maximum_record_age_in_seconds.is_some_and(|age| age != -1)),
+            ("MaximumRetryAttempts", input.maximum_retry_attempts.is_some_and(|attempts| attempts != -1)),
+            ("BisectBatchOnFunctionError", input.bisect_batch_on_function_error == Some(true)),
+            ("TumblingWindowInSeconds", input.tumbling_window_in_seconds.is_some_and(|window| window != 0)),
+            (
+                "SourceAccessConfigurations",
+                input.source_access_configurations.as_ref().is_some_and(|list| !list.is_empty()),
+            ),
+            ("AmazonManagedKafkaEventSourceConfig", input.amazon_managed_kafka_event_source_config.is_some()),
+            ("SelfManagedKafkaEventSourceConfig", input.self_managed_kafka_event_source_config.is_some()),
+            ("DocumentDBEventSourceConfig", input.document_db_event_source_config.is_some()),
+        ])?;
+        $crate::mappings::settings::not_acted_on(
+            input.kms_key_arn.as_deref(),
+            input.provisioned_poller_config.as_ref(),
+            input.metrics_config.as_ref(),
+            input.logging_config.as_ref(),
+        )
+    }};
+}
+
+pub(super) use refuse_shared;
+
 /// Names the first setting that is given and belongs to another kind of source.
-pub(super) fn of_other_sources(settings: &[(&str, bool)]) -> Result<(), Fault> {
+pub(crate) fn of_other_sources(settings: &[(&str, bool)]) -> Result<(), Fault> {
     match settings.iter().find(|(_, given)| *given) {
         Some((name, _)) => Err(faults::invalid_parameter(format!(
             "Unsupported {name} parameter for given event source mapping type."
@@ -62,7 +91,7 @@ pub(super) fn of_other_sources(settings: &[(&str, bool)]) -> Result<(), Fault> {
 }
 
 /// Settings of queues that nothing would act on yet.
-pub(super) fn not_acted_on(
+pub(crate) fn not_acted_on(
     kms_key: Option<&str>,
     poller: Option<&ProvisionedPollerConfig>,
     metrics: Option<&EventSourceMappingMetricsConfig>,

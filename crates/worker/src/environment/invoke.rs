@@ -9,11 +9,11 @@ use lambfold_sandbox::Exit;
 use lambfold_types::Timestamp;
 
 use super::{Environment, Turn, micros};
-use crate::civil_time::iso;
 use crate::error::cut_off;
 use crate::failure::{self, Failure};
 use crate::metrics::InvocationOutcome;
 use crate::platform_log::Report;
+use crate::platform_log::iso;
 use crate::running::{Happening, Running};
 use crate::runtime_api::{Answer, ApiEvent, Delivery, MAX_ANSWER_BYTES};
 
