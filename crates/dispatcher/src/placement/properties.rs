@@ -209,7 +209,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(512)))]
     #[test]
     fn the_picture_is_always_right(steps in prop::collection::vec(step(), 1..120)) {
         let mut world = World::new();
