@@ -28,6 +28,7 @@ pub use message::{
 pub use options::Options;
 pub use queue::{
     CreateOutcome, NewQueue, Queue, QueueCounts, QueueInfo, QueueKind, QueueProperties, QueueSettings,
+    Redrive,
 };
 pub use sqs::SqsService;
 pub use store::QueueStore;

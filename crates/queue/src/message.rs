@@ -9,7 +9,7 @@ use bytes::Bytes;
 use lambfold_types::Timestamp;
 use uuid::Uuid;
 
-pub(crate) use record::{decode, encode};
+pub(crate) use record::{decode, encode, set_dead_letter_source};
 
 /// The value of a message attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -30,6 +30,17 @@ pub struct QueueSettings {
     pub message_retention_period: Duration,
     /// `ReceiveMessageWaitTimeSeconds`
     pub receive_message_wait_time: Duration,
+    /// `RedrivePolicy`
+    pub redrive: Option<Redrive>,
+}
+
+/// Where messages go that were received too often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redrive {
+    /// The dead-letter queue, of the same account and region. While it does not exist, messages stay.
+    pub dead_letter_queue: QueueName,
+    /// `maxReceiveCount`: after that many receives the next one moves the message.
+    pub max_receive_count: u32,
 }
 
 impl Default for QueueSettings {
@@ -40,6 +51,7 @@ impl Default for QueueSettings {
             visibility_timeout: Duration::from_secs(30),
             message_retention_period: Duration::from_hours(96),
             receive_message_wait_time: Duration::ZERO,
+            redrive: None,
         }
     }
 }

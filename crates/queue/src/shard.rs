@@ -6,12 +6,14 @@
 //! - *backlog*: never received nor delayed. Its head is in memory, its tail in the store ([`backlog`]).
 //! - *index*: delayed, in flight, or visible again ([`index`]). What is visible again forms a second lane; receives
 //!   take from both lanes in turn, so that neither a backlog nor a failing message can starve the other.
+//! - *apart*: in the index, on its way to a dead-letter queue ([`dead_letters`]).
 //!
 //! Mutations gather in [`Shard::take_write`], reads of the store in [`Shard::take_load`]; the owner performs both and
 //! reports back. Decisions are taken before the mutations of earlier ones are durable: if a commit fails, the shard
 //! is thrown away and restored from the store.
 
 mod backlog;
+mod dead_letters;
 mod index;
 mod load;
 mod receive;
@@ -41,6 +43,7 @@ use self::index::{End, Entry, Index};
 use self::load::Loads;
 use self::send::Uncommitted;
 
+pub(crate) use self::dead_letters::DeadLetter;
 pub(crate) use self::load::{Load, Loaded};
 pub(crate) use self::receive::Decision;
 pub(crate) use self::waiters::{Waiter, Waiters};
@@ -103,6 +106,8 @@ pub(crate) struct Shard {
     backlog: Backlog,
     index: Index,
     waiters: Waiters,
+    /// Messages that wait to be moved; they are in the index, too, set apart.
+    dead_letters: VecDeque<DeadLetter>,
     /// Whether the next message is taken from the index rather than from the backlog, if both have one.
     index_next: bool,
     loads: Loads,
@@ -128,6 +133,15 @@ impl Shard {
         let backlog =
             Backlog::in_store(head.purged_before, head.live.saturating_sub(deliveries.len() as u64));
         let mut index = Index::default();
+        let mut adopted = Vec::new();
+        let mut latest = Timestamp::default();
+        deliveries.sort_by_key(|row| row.sequence);
+        for row in &deliveries {
+            if row.sent_at < latest {
+                adopted.push(row.sequence);
+            }
+            latest = latest.max(row.sent_at);
+        }
         deliveries.sort_by_key(|row| (row.visible_at, row.sequence));
         for row in deliveries {
             let entry = Entry::from(&row);
@@ -138,6 +152,9 @@ impl Shard {
             } else {
                 index.insert_in_flight(row.sequence, entry, row.visible_at.min(now + LONGEST_IN_FLIGHT));
             }
+        }
+        for sequence in adopted {
+            index.mark_adopted(sequence);
         }
         Self {
             key,
@@ -152,6 +169,7 @@ impl Shard {
             backlog,
             index,
             waiters: Waiters::default(),
+            dead_letters: VecDeque::new(),
             index_next: false,
             loads: Loads::default(),
             write: ShardWrite::default(),
@@ -227,6 +245,7 @@ impl Shard {
         self.backlog.clear();
         self.index = Index::default();
         self.loads.forget();
+        self.dead_letters.clear();
         // What a purged message was about to become no longer matters.
         self.write.deliveries.clear();
         self.write.deletes.clear();
@@ -261,8 +280,7 @@ impl Shard {
         self.record_bytes() + bytes <= self.cache_bytes
     }
 
-    /// Lets go of the oldest message of index or backlog if its time is over. Both hold messages in the order they
-    /// were sent, so nothing else need be looked at.
+    /// Lets go of the oldest message of index or backlog if its time is over. Both know which one that is.
     fn expire_one(&mut self) -> bool {
         self.touched += 1;
         if let Some((sequence, fresh)) = self.backlog.first()

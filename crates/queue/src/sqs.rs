@@ -6,8 +6,10 @@ mod digest;
 mod faults;
 mod message;
 mod operations;
+mod policy;
 mod queue_url;
 mod receipt_handle;
+mod redrive;
 mod service;
 
 pub use service::SqsService;

@@ -191,7 +191,7 @@ pub struct ShardWrite {
     pub deletes: Vec<u64>,
     /// Purge: all messages below `.0` are gone as of `.1`.
     pub purge: Option<(u64, Timestamp)>,
-    /// The sequence of the next message.
+    /// The sequence of the next message; a store keeps the highest.
     pub next_sequence: u64,
     /// The time of the last of these decisions.
     pub clock: Timestamp,
@@ -212,9 +212,10 @@ impl ShardWrite {
         (rows, self.inserts.iter().map(|row| row.record.len() + 32).sum::<usize>() + 40 * rows)
     }
 
-    /// How the number of live messages changes: `(absolute, delta)`. With a purge, only what is above it counts.
-    pub fn live_change(&self) -> LiveChange {
-        let floor = self.purge.map_or(0, |(before, _)| before);
+    /// How the number of live messages changes in a shard that was purged up to `purged_before`. Below that, or below
+    /// the write's own purge, nothing counts: a dead letter may leave when its queue was just purged.
+    pub fn live_change(&self, purged_before: u64) -> LiveChange {
+        let floor = self.purge.map_or(purged_before, |(before, _)| before);
         let added = self.inserts.iter().filter(|row| row.sequence >= floor).count() as u64;
         let removed = self.deletes.iter().filter(|&&sequence| sequence >= floor).count() as u64;
         LiveChange { from_zero: self.purge.is_some(), added, removed }

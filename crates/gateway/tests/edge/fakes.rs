@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use lambfold_api::lambda::*;
-use lambfold_api::sqs::*;
+use lambfold_api::sqs::{self, *};
 use lambfold_api::telemetry::{GetTraceRequest, GetTraceResponse, Span, Traces};
 use lambfold_api::{CallContext, Fault};
 
@@ -78,6 +78,7 @@ impl FakeSqs {
 }
 
 fake! { Sqs for FakeSqs {
+    add_permission(sqs::AddPermissionRequest) -> sqs::AddPermissionResponse;
     change_message_visibility(ChangeMessageVisibilityRequest) -> ChangeMessageVisibilityResponse;
     change_message_visibility_batch(ChangeMessageVisibilityBatchRequest) -> ChangeMessageVisibilityBatchResult;
     create_queue(CreateQueueRequest) -> CreateQueueResult = create;
@@ -86,10 +87,12 @@ fake! { Sqs for FakeSqs {
     delete_queue(DeleteQueueRequest) -> DeleteQueueResponse;
     get_queue_attributes(GetQueueAttributesRequest) -> GetQueueAttributesResult;
     get_queue_url(GetQueueUrlRequest) -> GetQueueUrlResult = url;
+    list_dead_letter_source_queues(ListDeadLetterSourceQueuesRequest) -> ListDeadLetterSourceQueuesResult;
     list_queue_tags(ListQueueTagsRequest) -> ListQueueTagsResult;
     list_queues(ListQueuesRequest) -> ListQueuesResult;
     purge_queue(PurgeQueueRequest) -> PurgeQueueResponse = purge;
     receive_message(ReceiveMessageRequest) -> ReceiveMessageResult = waits receive;
+    remove_permission(sqs::RemovePermissionRequest) -> sqs::RemovePermissionResponse;
     send_message(SendMessageRequest) -> SendMessageResult = send;
     send_message_batch(SendMessageBatchRequest) -> SendMessageBatchResult;
     set_queue_attributes(SetQueueAttributesRequest) -> SetQueueAttributesResponse;

@@ -269,6 +269,27 @@ impl sqs::Sqs for Queues {
     }
 
     // What the poller must never ask for.
+    async fn add_permission(
+        &self,
+        _: &CallContext,
+        _: sqs::AddPermissionRequest,
+    ) -> Result<sqs::AddPermissionResponse, Fault> {
+        self.broken("a call that is not the poller's business")
+    }
+    async fn list_dead_letter_source_queues(
+        &self,
+        _: &CallContext,
+        _: sqs::ListDeadLetterSourceQueuesRequest,
+    ) -> Result<sqs::ListDeadLetterSourceQueuesResult, Fault> {
+        self.broken("a call that is not the poller's business")
+    }
+    async fn remove_permission(
+        &self,
+        _: &CallContext,
+        _: sqs::RemovePermissionRequest,
+    ) -> Result<sqs::RemovePermissionResponse, Fault> {
+        self.broken("a call that is not the poller's business")
+    }
     async fn change_message_visibility(
         &self,
         _: &CallContext,

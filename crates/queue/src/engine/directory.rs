@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use lambfold_types::{Clock, QueueName, Scope, Timestamp};
+use lambfold_types::{Clock, QueueName, Scope, Sealer, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +15,7 @@ use crate::store::{DirectoryChange, QueueRow, ShardKey};
 
 use super::cache::{CacheShare, CacheTotal};
 use super::link::{Change, Command, DirectoryCommand, Names, OwnerLink};
-use super::owner::Owner;
+use super::owner::{Owner, Place};
 use super::reader::ReaderLink;
 use super::writer::WriterLink;
 
@@ -27,6 +27,8 @@ pub(crate) struct Surroundings {
     pub(crate) writer: WriterLink,
     pub(crate) reader: ReaderLink,
     pub(crate) cache: Arc<CacheTotal>,
+    pub(crate) names: Arc<RwLock<Names>>,
+    pub(crate) sealer: Arc<dyn Sealer>,
     pub(crate) owners: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -39,11 +41,19 @@ impl Surroundings {
         let key = ShardKey { incarnation: row.incarnation, shard: 0 };
         let state = SharedState::new(row.properties.clone(), row.modified_at);
         let own = state.clone();
+        let (scope, name) = (row.scope.clone(), row.name.clone());
         let start = Box::new(move || {
             // As of now: no change from now on is missed, since who makes one sees that the owner was started.
             let settings = own.properties().settings.clone();
             let owner = Owner {
                 key,
+                place: Place {
+                    scope,
+                    name,
+                    names: this.names,
+                    sealer: this.sealer,
+                    tasks: this.owners.clone(),
+                },
                 settings,
                 options: this.options,
                 clock: this.clock,
@@ -62,7 +72,6 @@ impl Surroundings {
 /// The task that changes the directory.
 pub(crate) struct Directory {
     pub(crate) surroundings: Surroundings,
-    pub(crate) names: Arc<RwLock<Names>>,
     /// When a name was last given up, for as long as that matters.
     pub(crate) deleted: BTreeMap<(Scope, QueueName), Timestamp>,
     pub(crate) next_incarnation: u64,
@@ -123,7 +132,7 @@ impl Directory {
         };
         self.write(DirectoryChange::Create(row.clone())).await?;
         let queue = self.surroundings.queue(row);
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.surroundings.names.write().unwrap_or_else(PoisonError::into_inner);
         names.entry(scope).or_default().insert(name, queue.clone());
         Ok(CreateOutcome::Created(queue))
     }
@@ -166,7 +175,7 @@ impl Directory {
         let deleted_at = self.surroundings.clock.now();
         self.write(DirectoryChange::Delete { incarnation: queue.incarnation(), deleted_at }).await?;
         {
-            let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+            let mut names = self.surroundings.names.write().unwrap_or_else(PoisonError::into_inner);
             if let Some(queues) = names.get_mut(queue.scope()) {
                 queues.remove(queue.name());
                 if queues.is_empty() {
@@ -184,7 +193,7 @@ impl Directory {
     }
 
     fn find(&self, scope: &Scope, name: &QueueName) -> Option<Queue> {
-        self.names.read().unwrap_or_else(PoisonError::into_inner).get(scope)?.get(name).cloned()
+        self.surroundings.names.read().unwrap_or_else(PoisonError::into_inner).get(scope)?.get(name).cloned()
     }
 
     async fn write(&self, change: DirectoryChange) -> Result<(), Error> {

@@ -14,7 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use crate::error::{ChangeVisibilityError, Error, HandleError};
 use crate::message::{HandleParts, ReceiveParams};
 use crate::queue::{CreateOutcome, NewQueue, Queue, QueueCounts, QueueProperties, QueueSettings};
-use crate::shard::{Outgoing, Taken};
+use crate::shard::{DeadLetter, Outgoing, Taken};
+use crate::store::FencedWrite;
 
 /// A call to a shard's owner.
 pub(crate) enum Command {
@@ -34,6 +35,12 @@ pub(crate) enum Command {
     ChangeVisibility {
         changes: VecDeque<(HandleParts, Duration)>,
         reply: Reply<Vec<Result<(), ChangeVisibilityError>>>,
+    },
+    /// Messages of another shard, and what becomes durable there with them.
+    Adopt {
+        letters: Vec<DeadLetter>,
+        departure: FencedWrite,
+        reply: Reply<()>,
     },
     Purge {
         reply: Reply<()>,

@@ -2,6 +2,7 @@
 //! hands its mutations to the writer, and answers callers when their commit is done.
 
 mod pending;
+mod place;
 mod tenure;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Error;
 use crate::options::Options;
 use crate::queue::QueueSettings;
-use crate::shard::{Limits, Loaded, Taken};
+use crate::shard::{DeadLetter, Limits, Loaded, Taken};
 use crate::store::{MessageRow, ShardKey, StoreError};
 
 use super::cache::CacheShare;
@@ -23,6 +24,7 @@ use super::link::{Command, Handover};
 use super::reader::ReaderLink;
 use super::writer::{Applied, WriterLink};
 
+pub(crate) use self::place::Place;
 use self::tenure::Tenure;
 
 /// How many commands are handled before what they decided is handed to the writer.
@@ -37,6 +39,8 @@ pub(crate) enum Event {
     Committed(Result<Applied, Arc<StoreError>>),
     /// A read is done.
     Loaded(Result<Loaded, StoreError>),
+    /// Dead letters have arrived in their queue, or not.
+    Moved { letters: Vec<DeadLetter>, result: Result<(), Error> },
     /// The store said which messages exist that a parked command names.
     Found { command: Command, result: Result<Vec<MessageRow>, StoreError> },
 }
@@ -44,6 +48,7 @@ pub(crate) enum Event {
 /// What an owner is given.
 pub(crate) struct Owner {
     pub(crate) key: ShardKey,
+    pub(crate) place: Place,
     pub(crate) settings: QueueSettings,
     pub(crate) options: Arc<Options>,
     pub(crate) clock: Arc<dyn Clock>,

@@ -1,7 +1,7 @@
 //! The service: builds the parts, runs them, stops them in order.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use lambfold_types::{Clock, Entropy, Sealer};
 use tokio::sync::{mpsc, oneshot};
@@ -62,6 +62,8 @@ impl QueueService {
             writer,
             reader,
             cache: CacheTotal::new(options.body_cache_bytes),
+            names: Arc::default(),
+            sealer: Arc::clone(&sealer),
             owners: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
@@ -70,13 +72,12 @@ impl QueueService {
             let by_name = names.entry(row.scope.clone()).or_default();
             by_name.insert(row.name.clone(), surroundings.queue(row));
         }
-        let names = Arc::new(RwLock::new(names));
+        *surroundings.names.write().unwrap_or_else(PoisonError::into_inner) = names;
         let (commands, directory_commands) = mpsc::channel(DIRECTORY_QUEUE);
-        let link = DirectoryLink::new(commands, Arc::clone(&names));
+        let link = DirectoryLink::new(commands, Arc::clone(&surroundings.names));
         let handle = QueueHandle::new(link, sealer, entropy, mac_keys, options.uncommitted_bytes);
         let directory = Directory {
             surroundings: surroundings.clone(),
-            names,
             deleted: stored.deleted.into_iter().map(|q| ((q.scope, q.name), q.deleted_at)).collect(),
             next_incarnation: stored.next_incarnation,
             commands: directory_commands,

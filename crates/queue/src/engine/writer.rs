@@ -47,9 +47,27 @@ pub(crate) type Upkeep = Box<dyn Fn(&dyn QueueStore) -> bool + Send>;
 /// Decisions of a shard with the way to its owner.
 pub(crate) struct Submission {
     pub(crate) write: FencedWrite,
+    /// What other shards lose to this one, in the same transaction.
+    pub(crate) departures: Vec<FencedWrite>,
     /// Calls that wait for this commit.
     pub(crate) calls: usize,
     pub(crate) events: mpsc::UnboundedSender<Event>,
+}
+
+impl Submission {
+    fn writes(&self) -> impl Iterator<Item = &FencedWrite> {
+        std::iter::once(&self.write).chain(&self.departures)
+    }
+
+    /// Leaves out the new messages, and with them what is known of them and what they would take from other shards.
+    fn forgo_inserts(&mut self) {
+        let write = &mut self.write.write;
+        if let Some(first) = write.inserts.first().map(|row| row.sequence) {
+            write.deliveries.retain(|row| row.sequence < first);
+            write.inserts.clear();
+        }
+        self.departures.clear();
+    }
 }
 
 /// A commit that succeeded.
@@ -203,40 +221,37 @@ impl Writer {
         // An exponential average over about eight batches.
         self.usual_calls = (self.usual_calls * 7 + calls * Self::SCALE) / 8;
         let (mut batch, void): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(|submission| !self.is_void(&submission.write));
+            batch.into_iter().partition(|submission| !self.is_void(submission));
         answer(void, &Err(Arc::new(StoreError::Void)));
         let mut applied = Applied::Whole;
         while !batch.is_empty() {
-            let (writes, owners): (Vec<_>, Vec<_>) =
-                batch.into_iter().map(|submission| (submission.write, submission.events)).unzip();
-            let mut writes = writes;
-            let mut result = self.store.apply(&writes);
+            let mut result = self.apply(&mut batch);
             if matches!(result, Err(StoreError::Full))
-                && writes.iter().any(|write| !write.write.inserts.is_empty())
+                && batch.iter().any(|submission| !submission.write.write.inserts.is_empty())
             {
                 // Receives and deletes depend on nothing that is being sent, so they can go on alone.
-                for write in &mut writes {
-                    write.write.inserts.clear();
+                for submission in &mut batch {
+                    submission.forgo_inserts();
                 }
                 applied = Applied::WithoutInserts;
-                result = self.store.apply(&writes);
+                result = self.apply(&mut batch);
             }
-            let rejoined = writes.into_iter().zip(owners);
-            let submissions = rejoined.map(|(write, events)| Submission { write, calls: 0, events });
             match result {
                 Ok(()) => {
-                    answer(submissions.collect(), &Ok(applied));
+                    answer(batch, &Ok(applied));
                     return;
                 }
                 // One shard's owner is out of date: the others' decisions go on without it.
                 Err(StoreError::Fenced(shard) | StoreError::NoSuchShard(shard)) => {
                     let error = Arc::new(result.expect_err("it was matched as an error"));
-                    let (out, rest) = submissions.partition(|submission| submission.write.shard == shard);
+                    let (out, rest) = batch
+                        .into_iter()
+                        .partition(|submission| submission.writes().any(|it| it.shard == shard));
                     answer(out, &Err(error));
                     batch = rest;
                 }
                 Err(error) => {
-                    let submissions: Vec<_> = submissions.collect();
+                    let submissions = batch;
                     for Submission { write: FencedWrite { shard, epoch, .. }, .. } in &submissions {
                         let latest = self.void.entry(*shard).or_default();
                         *latest = (*latest).max(*epoch);
@@ -248,8 +263,30 @@ impl Writer {
         }
     }
 
-    fn is_void(&self, write: &FencedWrite) -> bool {
-        self.void.get(&write.shard).is_some_and(|epoch| write.epoch <= *epoch)
+    /// All of the batch in one transaction.
+    fn apply(&self, batch: &mut Vec<Submission>) -> Result<()> {
+        // Taken apart for the store and put together again: nothing is copied.
+        let mut writes = Vec::with_capacity(batch.len());
+        let mut rests = Vec::with_capacity(batch.len());
+        for Submission { write, departures, calls, events } in batch.drain(..) {
+            rests.push((departures.len(), calls, events));
+            writes.push(write);
+            writes.extend(departures);
+        }
+        let result = self.store.apply(&writes);
+        let mut writes = writes.into_iter();
+        for (departures, calls, events) in rests {
+            let Some(write) = writes.next() else { break };
+            let departures = writes.by_ref().take(departures).collect();
+            batch.push(Submission { write, departures, calls, events });
+        }
+        result
+    }
+
+    fn is_void(&self, submission: &Submission) -> bool {
+        submission
+            .writes()
+            .any(|write| self.void.get(&write.shard).is_some_and(|epoch| write.epoch <= *epoch))
     }
 }
 

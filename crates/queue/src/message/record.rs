@@ -103,6 +103,13 @@ pub(crate) fn decode(mut from: Bytes) -> Result<Record, RecordError> {
     Ok(Record { message_id, md5_of_body, system, attributes, body: from })
 }
 
+/// The record with another source of a dead letter; `None` if it cannot be decoded.
+pub(crate) fn set_dead_letter_source(from: Bytes, source_arn: &str) -> Option<BytesMut> {
+    let Record { message_id, md5_of_body, mut system, attributes, body } = decode(from).ok()?;
+    system.dead_letter_queue_source_arn = Some(source_arn.to_owned());
+    Some(encode(message_id, &NewMessage { body, attributes, md5_of_body, system, delay: None }))
+}
+
 /// In the order of their flag bits.
 fn optional_texts(system: &SystemAttributes) -> [Option<&str>; 4] {
     [

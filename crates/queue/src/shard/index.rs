@@ -9,6 +9,8 @@ use lambfold_types::Timestamp;
 use crate::queue::QueueCounts;
 use crate::store::DeliveryRow;
 
+use super::send::Received;
+
 /// Where a message of the index stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -18,6 +20,8 @@ pub(super) enum State {
     InFlight(Timestamp),
     /// Visible; its place in the lane.
     Due(i64),
+    /// On its way to a dead-letter queue.
+    Apart,
 }
 
 /// A message of the index.
@@ -28,6 +32,8 @@ pub(super) struct Entry {
     pub(super) receive_count: u32,
     pub(super) first_received_at: Timestamp,
     pub(super) last_received_at: Timestamp,
+    /// Handed out although it was received too often, since it can go nowhere else.
+    pub(super) is_kept: bool,
     record: Option<Bytes>,
 }
 
@@ -41,8 +47,23 @@ impl Entry {
             receive_count: 0,
             first_received_at: never,
             last_received_at: never,
+            is_kept: false,
             record,
         }
+    }
+
+    /// A message that was received in another queue before it came here.
+    pub(super) fn adopted(sent_at: Timestamp, received: Received, record: Option<Bytes>) -> Self {
+        Self {
+            receive_count: received.receive_count,
+            first_received_at: received.first_received_at,
+            last_received_at: received.last_received_at,
+            ..Self::unreceived(sent_at, record)
+        }
+    }
+
+    pub(super) fn is_apart(&self) -> bool {
+        self.state == State::Apart
     }
 
     pub(super) fn state(&self) -> State {
@@ -59,6 +80,7 @@ impl Entry {
             self.first_received_at = now;
         }
         self.receive_count = self.receive_count.saturating_add(1);
+        self.is_kept = false;
         self.last_received_at = now;
     }
 }
@@ -71,6 +93,7 @@ impl From<&DeliveryRow> for Entry {
             receive_count: row.receive_count,
             first_received_at: row.first_received_at,
             last_received_at: row.last_received_at,
+            is_kept: false,
             record: None,
         }
     }
@@ -92,6 +115,9 @@ pub(super) struct Index {
     back: i64,
     in_flight: usize,
     delayed: usize,
+    apart: usize,
+    /// Messages that were sent before others with a lower sequence, to another queue at that time.
+    adopted: BTreeSet<(Timestamp, u64)>,
     /// Messages in the lane whose records are at hand.
     ready: usize,
     record_bytes: usize,
@@ -122,7 +148,7 @@ impl Index {
     }
 
     pub(super) fn add_counts(&self, counts: &mut QueueCounts) {
-        counts.visible += self.due.len() as u64;
+        counts.visible += (self.due.len() + self.apart) as u64;
         counts.in_flight += self.in_flight as u64;
         counts.delayed += self.delayed as u64;
     }
@@ -139,6 +165,31 @@ impl Index {
     pub(super) fn insert_due(&mut self, sequence: u64, entry: Entry, end: End) {
         self.insert(sequence, entry);
         self.make_due(sequence, end);
+    }
+
+    /// Adds a visible message that was sent before those that are here already.
+    pub(super) fn insert_adopted(&mut self, sequence: u64, entry: Entry) {
+        self.adopted.insert((entry.sent_at, sequence));
+        self.insert_due(sequence, entry, End::Back);
+    }
+
+    /// Marks a message as sent before others with a lower sequence.
+    pub(super) fn mark_adopted(&mut self, sequence: u64) {
+        if let Some(entry) = self.entries.get(&sequence) {
+            self.adopted.insert((entry.sent_at, sequence));
+        }
+    }
+
+    /// Takes a visible message out of the lane, for a move; its record is no longer held.
+    pub(super) fn set_apart(&mut self, sequence: u64) {
+        self.unlink(sequence);
+        self.put(sequence, State::Apart);
+        self.set_record(sequence, None);
+    }
+
+    /// Messages set apart.
+    pub(super) fn apart(&self) -> usize {
+        self.apart
     }
 
     pub(super) fn insert_delayed(&mut self, sequence: u64, entry: Entry, until: Timestamp) {
@@ -197,6 +248,9 @@ impl Index {
         self.unlink(sequence);
         let entry = self.entries.remove(&sequence)?;
         self.record_bytes -= entry.record.as_ref().map_or(0, Bytes::len);
+        if !self.adopted.is_empty() {
+            self.adopted.remove(&(entry.sent_at, sequence));
+        }
         Some(entry)
     }
 
@@ -232,7 +286,10 @@ impl Index {
 
     /// The message that was sent first.
     pub(super) fn oldest(&self) -> Option<(u64, Timestamp)> {
-        self.entries.first_key_value().map(|(sequence, entry)| (*sequence, entry.sent_at))
+        // But for the adopted ones, messages were sent in the order of their sequences.
+        let first = self.entries.first_key_value().map(|(sequence, entry)| (entry.sent_at, *sequence));
+        let oldest = first.into_iter().chain(self.adopted.first().copied()).min();
+        oldest.map(|(sent_at, sequence)| (sequence, sent_at))
     }
 
     /// The row that makes a message's state durable.
@@ -240,7 +297,7 @@ impl Index {
         let entry = self.entries.get(&sequence)?;
         let visible_at = match entry.state {
             State::Delayed(until) | State::InFlight(until) => until,
-            State::Due(_) => now,
+            State::Due(_) | State::Apart => now,
         };
         Some(DeliveryRow {
             sequence,
@@ -274,6 +331,7 @@ impl Index {
                 self.due.insert(place, sequence);
                 self.ready += usize::from(entry.record.is_some());
             }
+            State::Apart => self.apart += 1,
         }
     }
 
@@ -293,6 +351,7 @@ impl Index {
                     self.ready -= usize::from(entry.record.is_some());
                 }
             }
+            State::Apart => self.apart -= 1,
         }
     }
 }

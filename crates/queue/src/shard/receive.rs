@@ -37,7 +37,8 @@ impl Shard {
         let more_by_load = self.is_short_of(params.max_messages) && (self.awaits_load() || self.could_load());
         if self.waiters.is_empty() && !more_by_load {
             let taken = self.take(params.max_messages, params.visibility_timeout);
-            if !taken.is_empty() || wait.is_zero() {
+            // While dead letters are on their way, what is left here for want of a place there is waited for.
+            if !taken.is_empty() || wait.is_zero() && self.index.apart() == 0 {
                 return Ok(Decision::Taken(taken));
             }
         }
@@ -58,12 +59,13 @@ impl Shard {
     pub(crate) fn dispatch(&mut self, mut gone: impl FnMut(u64) -> bool) -> Vec<(u64, Vec<Taken>)> {
         let mut answers = Vec::new();
         while let Some((number, waiter)) = self.waiters.first() {
-            if !self.can_take() {
-                break;
-            }
             if gone(number) {
                 self.waiters.remove(number);
                 continue;
+            }
+            self.set_dead_apart();
+            if !self.can_take() {
+                break;
             }
             if self.awaits_load() && self.is_short_of(waiter.max_messages) {
                 break;
@@ -117,9 +119,9 @@ impl Shard {
         }
     }
 
-    /// Whether waiters are kept beyond their time because messages are being read.
+    /// Whether waiters are kept beyond their time because messages are being read, or moved.
     pub(super) fn holds_short_polls(&self) -> bool {
-        self.awaits_load() && self.counts().visible > 0
+        self.awaits_load() && self.counts().visible > 0 || self.index.apart() > 0
     }
 
     /// Whether a receive of `max` would get fewer than are visible, because the rest is not in memory.
@@ -163,6 +165,7 @@ impl Shard {
         let visible_at = self.now + timeout;
         let mut taken = Vec::new();
         while taken.len() < max {
+            self.set_dead_apart();
             let Some(lane) = self.candidate() else { break };
             self.touched += 1;
             // In flight for now even with a timeout of zero, so that one receive gets a message only once.

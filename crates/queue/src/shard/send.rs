@@ -12,10 +12,19 @@ use super::{Outgoing, Shard};
 /// A message whose commit is not known yet.
 #[derive(Debug)]
 pub(super) struct Uncommitted {
-    sequence: u64,
-    sent_at: Timestamp,
-    delayed_until: Option<Timestamp>,
-    record: Bytes,
+    pub(super) sequence: u64,
+    pub(super) sent_at: Timestamp,
+    pub(super) delayed_until: Option<Timestamp>,
+    pub(super) received: Option<Received>,
+    pub(super) record: Bytes,
+}
+
+/// What is known of a message that came from another shard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Received {
+    pub(super) receive_count: u32,
+    pub(super) first_received_at: Timestamp,
+    pub(super) last_received_at: Timestamp,
 }
 
 impl Shard {
@@ -37,7 +46,13 @@ impl Shard {
             let record = message.record;
             let row = NewMessageRow { sequence, sent_at: self.now, delayed_until, record: record.clone() };
             self.write.inserts.push(row);
-            self.uncommitted.push_back(Uncommitted { sequence, sent_at: self.now, delayed_until, record });
+            self.uncommitted.push_back(Uncommitted {
+                sequence,
+                sent_at: self.now,
+                delayed_until,
+                received: None,
+                record,
+            });
             sequences.push(sequence);
         }
         Ok((sequences, self.now))
@@ -46,11 +61,16 @@ impl Shard {
     /// All messages below `end` are durable: they take their places.
     pub(crate) fn committed(&mut self, end: u64) {
         while let Some(message) = self.pop_uncommitted(end) {
-            let Uncommitted { sequence, sent_at, delayed_until, record } = message;
+            let Uncommitted { sequence, sent_at, delayed_until, received, record } = message;
             if sequence < self.purged_before {
                 continue;
             }
             let room = self.has_room(record.len());
+            if let Some(received) = received {
+                let entry = Entry::adopted(sent_at, received, room.then_some(record));
+                self.index.insert_adopted(sequence, entry);
+                continue;
+            }
             let Some(until) = delayed_until else {
                 self.backlog.push(sequence, sent_at, record, room);
                 continue;

@@ -18,6 +18,10 @@ impl Shard {
             return Err(HandleError::OtherQueue);
         }
         let sequence = handle.sequence;
+        if self.index.get(sequence).is_some_and(Entry::is_apart) {
+            // It counts as moved already: there is nothing here to delete.
+            return Ok(());
+        }
         if self.index.contains(sequence) {
             self.forget_indexed(sequence);
             self.write.deletes.push(sequence);
@@ -42,7 +46,8 @@ impl Shard {
         if let Some(fresh) = self.backlog.remove(sequence) {
             self.index.insert_due(sequence, Entry::unreceived(fresh.sent_at, Some(fresh.record)), End::Front);
         }
-        let entry = self.index.get(sequence).ok_or(ChangeVisibilityError::NotAvailable)?;
+        let available = self.index.get(sequence).filter(|entry| !entry.is_apart());
+        let entry = available.ok_or(ChangeVisibilityError::NotAvailable)?;
         if entry.receive_count == 0 {
             // The handle proves a receive that a crash cut off.
             let now = self.now;

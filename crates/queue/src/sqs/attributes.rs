@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use lambfold_api::Fault;
 
-use super::faults;
+use super::redrive::{REDRIVE_ALLOW_POLICY, REDRIVE_POLICY};
+use super::{faults, redrive};
 use crate::{QueueInfo, QueueProperties};
 
 /// AWS's default and greatest message size: 1 MiB.
 pub(super) const MOST_MESSAGE_BYTES: usize = 1_048_576;
 
 const MAXIMUM_MESSAGE_SIZE: &str = "MaximumMessageSize";
-const POLICY: &str = "Policy";
+/// The attribute that holds the queue's policy.
+pub(super) const POLICY: &str = "Policy";
 const KMS_KEY: &str = "KmsMasterKeyId";
 const KMS_REUSE: &str = "KmsDataKeyReusePeriodSeconds";
 const MANAGED_SSE: &str = "SqsManagedSseEnabled";
@@ -29,6 +31,8 @@ enum Setting {
     KmsKey,
     KmsReuse,
     ManagedSse,
+    RedrivePolicy,
+    RedriveAllowPolicy,
 }
 
 impl Setting {
@@ -48,12 +52,8 @@ impl Setting {
                     "You can specify the {name} only when FifoQueue is set to true."
                 )));
             }
-            // Accepting it without acting on it would lose messages that a user expects to find there.
-            "RedrivePolicy" | "RedriveAllowPolicy" => {
-                return Err(faults::unsupported(format!(
-                    "Lambfold does not support {name} yet; see docs/gaps.md."
-                )));
-            }
+            REDRIVE_POLICY => Self::RedrivePolicy,
+            REDRIVE_ALLOW_POLICY => Self::RedriveAllowPolicy,
             _ => return Err(faults::unknown_attribute(name)),
         })
     }
@@ -94,7 +94,21 @@ fn set(properties: &mut QueueProperties, setting: Setting, name: &str, value: &s
             let size = number(1024, MOST_MESSAGE_BYTES as u64)?;
             kept.insert(name.to_owned(), size.to_string());
         }
-        Setting::Policy | Setting::KmsKey if value.is_empty() => _ = kept.remove(name),
+        Setting::RedrivePolicy if value.is_empty() => {
+            kept.remove(name);
+            properties.settings.redrive = None;
+        }
+        Setting::RedrivePolicy => {
+            properties.settings.redrive = Some(redrive::policy(value)?);
+            kept.insert(name.to_owned(), value.to_owned());
+        }
+        Setting::Policy | Setting::KmsKey | Setting::RedriveAllowPolicy if value.is_empty() => {
+            _ = kept.remove(name);
+        }
+        Setting::RedriveAllowPolicy => {
+            redrive::check_allow_policy(value)?;
+            kept.insert(name.to_owned(), value.to_owned());
+        }
         Setting::Policy => {
             let policy: serde_json::Value =
                 serde_json::from_str(value).map_err(|_| faults::attribute_value(name))?;
@@ -174,8 +188,8 @@ pub(super) fn render(
 /// AWS's enum, and absent on a standard queue.
 const READABLE_WHEN_UNSET: [&str; 9] = [
     POLICY,
-    "RedrivePolicy",
-    "RedriveAllowPolicy",
+    REDRIVE_POLICY,
+    REDRIVE_ALLOW_POLICY,
     KMS_KEY,
     KMS_REUSE,
     "FifoQueue",
@@ -242,7 +256,24 @@ mod tests {
             refusal(&[("KmsMasterKeyId", "k"), ("SqsManagedSseEnabled", "True")])
                 .contains("one type of server-side")
         );
-        assert!(refusal(&[("RedrivePolicy", "{}")]).contains("does not support RedrivePolicy yet"));
+        for (name, value, wanted) in [
+            ("RedrivePolicy", "{", "InvalidAttributeValue: Invalid value for the parameter RedrivePolicy."),
+            (
+                "RedrivePolicy",
+                r#"{"maxReceiveCount":1}"#,
+                "does not contain mandatory attribute: deadLetterTargetArn.",
+            ),
+            (
+                "RedrivePolicy",
+                r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:d","maxReceiveCount":"1001"}"#,
+                "Invalid value for maxReceiveCount: 1001, valid values are from 1 to 1000 both inclusive.",
+            ),
+            ("RedriveAllowPolicy", r#"{"redrivePermission":"byQueue"}"#, "Invalid value for the parameter"),
+            ("RedriveAllowPolicy", r#"{"redrivePermission":"sometimes"}"#, "Invalid value for the parameter"),
+        ] {
+            let text = refusal(&[(name, value)]);
+            assert!(text.contains(wanted), "{text}");
+        }
     }
 
     #[test]

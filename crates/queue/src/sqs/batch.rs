@@ -22,8 +22,7 @@ pub(super) fn check_ids<'a>(
             format!("Maximum number of entries per request are {MOST_ENTRIES}. You have sent {count}.");
         return Err(Fault::new(ErrorCode::TooManyEntriesInBatchRequest, text));
     }
-    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    if !ids.clone().all(|id| id.is_some_and(|id| (1..=80).contains(&id.len()) && id.bytes().all(legal))) {
+    if !ids.clone().all(|id| id.is_some_and(is_id)) {
         return Err(Fault::new(
             ErrorCode::InvalidBatchEntryId,
             "A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 \
@@ -35,6 +34,12 @@ pub(super) fn check_ids<'a>(
         Some(id) => Err(Fault::new(ErrorCode::BatchEntryIdsNotDistinct, format!("Id {id} repeated."))),
         None => Ok(()),
     }
+}
+
+/// Whether it has the form of ids and labels: 1 to 80 of `[A-Za-z0-9_-]`.
+pub(super) fn is_id(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    (1..=80).contains(&text.len()) && text.bytes().all(legal)
 }
 
 /// An entry that failed; the code is the Query protocol's, as AWS answers it.

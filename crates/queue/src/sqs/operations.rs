@@ -5,6 +5,7 @@ mod create_queue;
 mod delete_message;
 mod delete_queue;
 mod list_queues;
+mod permissions;
 mod purge_queue;
 mod queue_attributes;
 mod receive_message;
@@ -15,7 +16,8 @@ pub(super) use change_message_visibility::{change_message_visibility, change_mes
 pub(super) use create_queue::create_queue;
 pub(super) use delete_message::{delete_message, delete_message_batch};
 pub(super) use delete_queue::delete_queue;
-pub(super) use list_queues::{get_queue_url, list_queues};
+pub(super) use list_queues::{get_queue_url, list_dead_letter_source_queues, list_queues};
+pub(super) use permissions::{add_permission, remove_permission};
 pub(super) use purge_queue::purge_queue;
 pub(super) use queue_attributes::{get_queue_attributes, set_queue_attributes};
 pub(super) use receive_message::receive_message;

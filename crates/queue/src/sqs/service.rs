@@ -1,12 +1,14 @@
 //! The `Sqs` service on the engine's handle.
 
 use lambfold_api::sqs::{
-    ChangeMessageVisibilityBatchRequest, ChangeMessageVisibilityBatchResult, ChangeMessageVisibilityRequest,
-    ChangeMessageVisibilityResponse, CreateQueueRequest, CreateQueueResult, DeleteMessageBatchRequest,
-    DeleteMessageBatchResult, DeleteMessageRequest, DeleteMessageResponse, DeleteQueueRequest,
-    DeleteQueueResponse, GetQueueAttributesRequest, GetQueueAttributesResult, GetQueueUrlRequest,
-    GetQueueUrlResult, ListQueueTagsRequest, ListQueueTagsResult, ListQueuesRequest, ListQueuesResult,
-    PurgeQueueRequest, PurgeQueueResponse, ReceiveMessageRequest, ReceiveMessageResult,
+    AddPermissionRequest, AddPermissionResponse, ChangeMessageVisibilityBatchRequest,
+    ChangeMessageVisibilityBatchResult, ChangeMessageVisibilityRequest, ChangeMessageVisibilityResponse,
+    CreateQueueRequest, CreateQueueResult, DeleteMessageBatchRequest, DeleteMessageBatchResult,
+    DeleteMessageRequest, DeleteMessageResponse, DeleteQueueRequest, DeleteQueueResponse,
+    GetQueueAttributesRequest, GetQueueAttributesResult, GetQueueUrlRequest, GetQueueUrlResult,
+    ListDeadLetterSourceQueuesRequest, ListDeadLetterSourceQueuesResult, ListQueueTagsRequest,
+    ListQueueTagsResult, ListQueuesRequest, ListQueuesResult, PurgeQueueRequest, PurgeQueueResponse,
+    ReceiveMessageRequest, ReceiveMessageResult, RemovePermissionRequest, RemovePermissionResponse,
     SendMessageBatchRequest, SendMessageBatchResult, SendMessageRequest, SendMessageResult,
     SetQueueAttributesRequest, SetQueueAttributesResponse, Sqs, TagQueueRequest, TagQueueResponse,
     UntagQueueRequest, UntagQueueResponse,
@@ -79,6 +81,7 @@ macro_rules! operations {
 }
 
 operations! {
+    add_permission(AddPermissionRequest) -> AddPermissionResponse;
     change_message_visibility(ChangeMessageVisibilityRequest) -> ChangeMessageVisibilityResponse, "queue.change_visibility";
     change_message_visibility_batch(ChangeMessageVisibilityBatchRequest) -> ChangeMessageVisibilityBatchResult, "queue.change_visibility";
     create_queue(CreateQueueRequest) -> CreateQueueResult;
@@ -87,10 +90,12 @@ operations! {
     delete_queue(DeleteQueueRequest) -> DeleteQueueResponse;
     get_queue_attributes(GetQueueAttributesRequest) -> GetQueueAttributesResult;
     get_queue_url(GetQueueUrlRequest) -> GetQueueUrlResult;
+    list_dead_letter_source_queues(ListDeadLetterSourceQueuesRequest) -> ListDeadLetterSourceQueuesResult;
     list_queue_tags(ListQueueTagsRequest) -> ListQueueTagsResult;
     list_queues(ListQueuesRequest) -> ListQueuesResult;
     purge_queue(PurgeQueueRequest) -> PurgeQueueResponse;
     receive_message(ReceiveMessageRequest) -> ReceiveMessageResult, "queue.receive";
+    remove_permission(RemovePermissionRequest) -> RemovePermissionResponse;
     send_message(SendMessageRequest) -> SendMessageResult, "queue.send";
     send_message_batch(SendMessageBatchRequest) -> SendMessageBatchResult, "queue.send";
     set_queue_attributes(SetQueueAttributesRequest) -> SetQueueAttributesResponse;

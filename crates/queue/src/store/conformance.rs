@@ -23,6 +23,7 @@ pub fn run<S: QueueStore>(mut fresh: impl FnMut() -> S) {
     a_purge_hides_and_is_collected(&fresh());
     a_deleted_queue_is_gone(&fresh());
     large_batches_are_whole(&fresh());
+    messages_move_between_shards_at_once(&fresh());
 }
 
 /// The same rows are there after `reopen` closed and opened the store.
@@ -203,6 +204,33 @@ fn a_purge_hides_and_is_collected(store: &impl QueueStore) {
     assert_eq!(sequences(store, mine), [10]);
     assert!(store.load_deliveries(mine, 0, 10).expect("load").is_empty());
     assert_eq!(sequences(store, other).len(), 9);
+}
+
+fn messages_move_between_shards_at_once(store: &impl QueueStore) {
+    let (from, to) = (create(store, 1, "from"), create(store, 2, "to"));
+    let (from_epoch, to_epoch) =
+        (store.take_shard(from).expect("take").epoch, store.take_shard(to).expect("take").epoch);
+    apply(store, from, from_epoch, write_of(1..=3)).expect("apply");
+    let departure = |epoch, sequence| {
+        // Decided when the next message was the second.
+        let write =
+            ShardWrite { deletes: vec![sequence], next_sequence: 2, clock: at(1), ..ShardWrite::default() };
+        FencedWrite { shard: from, epoch, write }
+    };
+    let arrival = |sequence| FencedWrite { shard: to, epoch: to_epoch, write: write_of(sequence..=sequence) };
+    let stale = store.apply(&[arrival(1), departure(from_epoch - 1, 1)]);
+    assert!(matches!(stale, Err(StoreError::Fenced(shard)) if shard == from));
+    assert_eq!((sequences(store, from), sequences(store, to)), (vec![1, 2, 3], vec![]), "nothing of it");
+    store.apply(&[arrival(1), departure(from_epoch, 1)]).expect("apply");
+    assert_eq!((sequences(store, from), sequences(store, to)), (vec![2, 3], vec![1]));
+    // A purge comes first, then a new message, then a departure that was decided before both.
+    let purge =
+        ShardWrite { purge: Some((4, at(5))), next_sequence: 4, clock: at(5), ..ShardWrite::default() };
+    apply(store, from, from_epoch, purge).expect("apply");
+    apply(store, from, from_epoch, write_of(4..=4)).expect("apply");
+    store.apply(&[arrival(2), departure(from_epoch, 2)]).expect("apply");
+    let head = store.take_shard(from).expect("take");
+    assert_eq!((head.live, head.next_sequence), (1, 5), "neither the count nor the sequences go back");
 }
 
 fn a_deleted_queue_is_gone(store: &impl QueueStore) {

@@ -86,12 +86,12 @@ impl Shard {
             self.messages.remove(sequence);
             self.deliveries.remove(sequence);
         }
-        self.head.live = write.live_change().apply(self.head.live);
+        self.head.live = write.live_change(self.head.purged_before).apply(self.head.live);
         if let Some((before, at)) = write.purge {
             self.head.purged_before = before;
             self.head.purged_at = Some(at);
         }
-        self.head.next_sequence = write.next_sequence;
+        self.head.next_sequence = self.head.next_sequence.max(write.next_sequence);
         self.head.clock = write.clock;
     }
 }

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use lambfold_api::CallContext;
 use lambfold_api::sqs::{
-    DeleteQueueRequest, GetQueueAttributesRequest, GetQueueUrlRequest, ListQueuesRequest,
-    MessageAttributeValue, PurgeQueueRequest, ReceiveMessageRequest, SendMessageBatchRequest,
-    SendMessageBatchRequestEntry, SetQueueAttributesRequest, Sqs,
+    AddPermissionRequest, DeleteQueueRequest, GetQueueAttributesRequest, GetQueueUrlRequest,
+    ListQueuesRequest, MessageAttributeValue, PurgeQueueRequest, ReceiveMessageRequest,
+    RemovePermissionRequest, SendMessageBatchRequest, SendMessageBatchRequestEntry,
+    SetQueueAttributesRequest, Sqs,
 };
 use lambfold_queue::Options;
 use lambfold_types::Scope;
@@ -309,4 +310,71 @@ async fn accounts_and_regions_are_worlds_of_their_own() {
         assert_eq!(refusal(rig.sqs.receive_message(&ctx, receive_from("jobs")).await).0, "QueueDoesNotExist");
     }
     assert_eq!(rig.receive("jobs", 1).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn permissions_are_statements_of_the_policy() {
+    let rig = Rig::start(Options::default());
+    let queue = rig.queue("jobs", &[]).await;
+    let add = async |label: &str, accounts: &[&str], actions: &[&str]| {
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        let input = AddPermissionRequest {
+            queue_url: Some(queue.clone()),
+            label: Some(label.into()),
+            aws_account_ids: texts(accounts),
+            actions: texts(actions),
+        };
+        rig.sqs.add_permission(&context(), input).await
+    };
+    let remove = async |label: &str| {
+        let input = RemovePermissionRequest { queue_url: Some(queue.clone()), label: Some(label.into()) };
+        rig.sqs.remove_permission(&context(), input).await
+    };
+    let policy = async || {
+        let input = GetQueueAttributesRequest {
+            queue_url: Some(queue.clone()),
+            attribute_names: vec!["Policy".into()],
+        };
+        rig.sqs.get_queue_attributes(&context(), input).await.unwrap().attributes.remove("Policy")
+    };
+    let many = ["SendMessage"; 8];
+    for (label, account, actions, wanted) in [
+        ("a b", "111111111111", &["SendMessage"][..], "A label can only contain"),
+        (
+            "a",
+            "1111",
+            &["SendMessage"],
+            "Value [1111] for parameter PrincipalId is invalid. Reason: Unable to verify.",
+        ),
+        (
+            "a",
+            "111111111111",
+            &["Fly"],
+            "Value SQS:Fly for parameter ActionName is invalid. Reason: Please refer to the",
+        ),
+        ("a", "111111111111", &["TagQueue"], "Only the queue owner is allowed to invoke this action."),
+        ("a", "111111111111", &many, "8 Actions were found, maximum allowed is 7."),
+    ] {
+        let (_, _, text) = refusal(add(label, &[account], actions).await);
+        assert!(text.contains(wanted), "{text}");
+    }
+    assert_eq!(policy().await, None, "none of it changed anything");
+    add("one", &["111111111111", "222222222222"], &["SendMessage", "ReceiveMessage"]).await.unwrap();
+    add("two", &["333333333333"], &["*"]).await.unwrap();
+    assert_eq!(
+        refusal(add("one", &["111111111111"], &["*"]).await).2,
+        "Value one for parameter Label is invalid. Reason: Already exists."
+    );
+    let text = policy().await.unwrap();
+    assert!(
+        text.contains(r#""AWS":["arn:aws:iam::111111111111:root","arn:aws:iam::222222222222:root"]"#),
+        "{text}"
+    );
+    remove("one").await.unwrap();
+    assert_eq!(
+        refusal(remove("one").await).2,
+        "Value one for parameter Label is invalid. Reason: can't find label."
+    );
+    remove("two").await.unwrap();
+    assert_eq!(policy().await, None, "the last statement takes the policy with it");
 }

@@ -15,7 +15,7 @@ const INSERT: &str = "INSERT INTO messages (key, sent_at, record) VALUES ";
 const DELIVER: &str = "INSERT OR REPLACE INTO deliveries \
     (key, sent_at, visible_at, receive_count, first_received_at, last_received_at) VALUES ";
 const ADVANCE: &str = "UPDATE shards SET next_sequence = max(next_sequence, ?3), clock = ?4, \
-    live = max(live + ?5 - ?6, 0) WHERE slot = ?1 AND epoch = ?2";
+    live = max(live + ?5 - CASE WHEN ?7 < purged_before THEN 0 ELSE ?6 END, 0) WHERE slot = ?1 AND epoch = ?2";
 const PURGE: &str = "UPDATE shards SET next_sequence = max(next_sequence, ?3), clock = ?4, \
     live = max(?5 - ?6, 0), purged_before = ?7, purged_at = ?8 WHERE slot = ?1 AND epoch = ?2";
 
@@ -53,11 +53,14 @@ impl Statements {
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(driver)?;
         let mut bytes = 0;
         for (FencedWrite { shard, epoch, write }, slot) in batch.iter().zip(slots) {
-            let live = write.live_change();
+            // What one write removes lies on one side of any purge.
+            let live = write.live_change(0);
+            let lowest = write.deletes.iter().min().copied().unwrap_or(u64::MAX);
             let common = (*slot, int(*epoch), int(write.next_sequence), write.clock.millis());
             let changed = match write.purge {
                 None => transaction.prepare_cached(ADVANCE).and_then(|mut s| {
-                    s.execute((common.0, common.1, common.2, common.3, int(live.added), int(live.removed)))
+                    let (added, removed) = (int(live.added), int(live.removed));
+                    s.execute((common.0, common.1, common.2, common.3, added, removed, int(lowest)))
                 }),
                 Some((before, at)) => transaction.prepare_cached(PURGE).and_then(|mut s| {
                     let (added, removed) = (int(live.added), int(live.removed));

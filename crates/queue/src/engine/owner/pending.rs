@@ -21,6 +21,9 @@ pub(super) enum Pending {
         reply: Reply<Vec<Result<(), ChangeVisibilityError>>>,
         results: Vec<Result<(), ChangeVisibilityError>>,
     },
+    Adopt {
+        reply: Reply<()>,
+    },
     Purge {
         reply: Reply<()>,
     },
@@ -38,6 +41,12 @@ impl Pending {
             }
             Self::Delete { reply, results } => drop(reply.send(Ok(results))),
             Self::Change { reply, results } => drop(reply.send(Ok(results))),
+            Self::Adopt { reply } => {
+                drop(reply.send(match applied {
+                    Applied::Whole => Ok(()),
+                    Applied::WithoutInserts => Err(Error::StorageFull),
+                }));
+            }
             Self::Purge { reply } => drop(reply.send(Ok(()))),
         }
     }
@@ -48,7 +57,7 @@ impl Pending {
             Self::Send { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Delete { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Change { reply, .. } => drop(reply.send(Err(error.clone()))),
-            Self::Purge { reply } => drop(reply.send(Err(error.clone()))),
+            Self::Adopt { reply } | Self::Purge { reply } => drop(reply.send(Err(error.clone()))),
         }
     }
 }
@@ -61,7 +70,9 @@ impl Command {
             Self::Receive { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Delete { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::ChangeVisibility { reply, .. } => drop(reply.send(Err(error.clone()))),
-            Self::Purge { reply } | Self::Settings { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Adopt { reply, .. } | Self::Purge { reply } | Self::Settings { reply, .. } => {
+                drop(reply.send(Err(error.clone())));
+            }
             Self::Counts { reply } => drop(reply.send(Err(error.clone()))),
             Self::Deleted => {}
         }

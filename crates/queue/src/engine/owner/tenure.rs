@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lambfold_types::{SleepFuture, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::link::{Command, Handover, Stored};
 use crate::engine::writer::{Applied, Request, Submission};
@@ -56,8 +56,12 @@ pub(super) struct Tenure {
     /// Answers for the mutations that are not submitted yet.
     pending: Vec<Pending>,
     submitted: VecDeque<Submitted>,
+    /// What other shards lose in the next submission of this one.
+    departures: Vec<FencedWrite>,
     /// Commands that wait for the store to say which messages exist.
     parked: usize,
+    /// Moves to dead-letter queues that are under way.
+    moves: usize,
     events: mpsc::UnboundedReceiver<Event>,
     notify: mpsc::UnboundedSender<Event>,
     back: mpsc::UnboundedSender<(u64, Vec<Taken>)>,
@@ -89,7 +93,9 @@ impl Tenure {
             shard,
             pending: Vec::new(),
             submitted: VecDeque::new(),
+            departures: Vec::new(),
             parked: 0,
+            moves: 0,
             events,
             notify,
             back,
@@ -179,7 +185,7 @@ impl Tenure {
         self.shard.set_cache_bytes(allowed);
         self.start_loads(owner).await;
         let receivers = &waiting.receivers;
-        let gone = |number: u64| receivers.get(&number).is_none_or(tokio::sync::oneshot::Sender::is_closed);
+        let gone = |number: u64| receivers.get(&number).is_none_or(oneshot::Sender::is_closed);
         for (number, taken) in self.shard.dispatch(gone) {
             self.hand_over(number, taken, waiting);
         }
@@ -193,6 +199,9 @@ impl Tenure {
             waiting.receivers.retain(|_, receiver| !receiver.is_closed());
         }
         self.submit(owner).await?;
+        if self.shard.has_dead_letters() && self.shard.pending_rows() == 0 {
+            self.move_dead_letters(owner, waiting);
+        }
         self.set_timer(owner);
         Ok(())
     }
@@ -201,6 +210,7 @@ impl Tenure {
         self.submitted.is_empty()
             && self.pending.is_empty()
             && self.parked == 0
+            && self.moves == 0
             && self.shard.pending_rows() == 0
     }
 
@@ -267,6 +277,13 @@ impl Tenure {
                     self.look_up(unknown, command, owner).await;
                 }
             }
+            Command::Adopt { letters, departure, reply } => match self.shard.adopt(letters) {
+                Ok(()) => {
+                    self.departures.push(departure);
+                    self.pending.push(Pending::Adopt { reply });
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            },
             Command::Purge { reply } => match self.shard.purge(owner.options.purge_cooldown) {
                 Ok(()) => self.pending.push(Pending::Purge { reply }),
                 Err(error) => drop(reply.send(Err(error))),
@@ -346,6 +363,19 @@ impl Tenure {
                     tracing::error!(shard = %self.shard.key(), wrong, "the count of stored messages was wrong");
                 }
             }
+            Event::Moved { letters, result } => {
+                self.moves -= 1;
+                match result {
+                    Ok(()) => self.shard.moved(&letters),
+                    Err(Error::NoSuchQueue) => self.shard.keep(letters),
+                    // Nothing was done.
+                    Err(Error::Overloaded | Error::StorageFull | Error::Stopping) => {
+                        self.shard.move_later(&letters);
+                    }
+                    // It may have been done: the store knows.
+                    Err(error) => return Err(error),
+                }
+            }
             Event::Found { command, result } => {
                 self.parked -= 1;
                 match result {
@@ -367,7 +397,7 @@ impl Tenure {
     /// The shard has to be taken anew; returns what those who wait for a commit are told.
     fn lost(&self, error: &Arc<StoreError>) -> Error {
         match &**error {
-            StoreError::NoSuchShard(_) => return Error::NoSuchQueue,
+            StoreError::NoSuchShard(key) if *key == self.shard.key() => return Error::NoSuchQueue,
             StoreError::Full => return Error::StorageFull,
             _ => {}
         }
@@ -394,14 +424,49 @@ impl Tenure {
         let calls = pending.len();
         self.submitted.push_back(Submitted { end: self.shard.next_sequence(), pending });
         let write = FencedWrite { shard: self.shard.key(), epoch: self.epoch, write };
-        let submission = Submission { write, calls, events: self.notify.clone() };
+        let departures = std::mem::take(&mut self.departures);
+        let submission = Submission { write, departures, calls, events: self.notify.clone() };
         if owner.writer.send(Request::Write(submission)).await { Ok(()) } else { Err(Error::Stopping) }
+    }
+
+    /// Hands dead letters to the owner of their queue, who makes their arrival durable together with their departure
+    /// from here. All that was decided about them before is with the writer already, and so is applied before.
+    fn move_dead_letters(&mut self, owner: &Owner, waiting: &mut Waiting) {
+        while self.shard.has_dead_letters() {
+            let letters = self.shard.take_dead_letters();
+            let redrive = owner.settings.redrive.as_ref();
+            let Some(target) = redrive.and_then(|it| owner.place.find(&it.dead_letter_queue)) else {
+                self.shard.keep(letters);
+                continue;
+            };
+            let write = self.shard.departure(&letters);
+            let departure = FencedWrite { shard: self.shard.key(), epoch: self.epoch, write };
+            let addressed = letters.iter().cloned().map(|letter| owner.place.readdress(letter)).collect();
+            let notify = self.notify.clone();
+            self.moves += 1;
+            owner.place.tasks.spawn(async move {
+                let (reply, done) = oneshot::channel();
+                let command = Command::Adopt { letters: addressed, departure, reply };
+                let result = match target.link().send_waiting(command).await {
+                    Ok(()) => done.await.unwrap_or_else(|_| Err(target.link().closed_reason())),
+                    Err(error) => Err(error),
+                };
+                // A tenure that has ended left them in the store, or they are gone from there.
+                drop(notify.send(Event::Moved { letters, result }));
+            });
+        }
+        let receivers = &waiting.receivers;
+        let gone = |number: u64| receivers.get(&number).is_none_or(oneshot::Sender::is_closed);
+        for (number, taken) in self.shard.dispatch(gone) {
+            self.hand_over(number, taken, waiting);
+        }
     }
 
     /// Whether nobody waits for what was decided, and so it can wait for a while.
     fn lingers(&mut self, owner: &Owner) -> bool {
         let rows = self.shard.pending_rows();
-        if rows == 0 || rows > LINGERING_ROWS || !self.pending.is_empty() || self.stopping {
+        let hurries = !self.pending.is_empty() || self.shard.has_dead_letters() || self.stopping;
+        if rows == 0 || rows > LINGERING_ROWS || hurries {
             return false;
         }
         let now = owner.clock.now();

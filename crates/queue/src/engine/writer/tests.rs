@@ -43,7 +43,12 @@ impl Bench {
             record: "x".into(),
         };
         let write = ShardWrite { inserts: vec![row], next_sequence: sequence + 1, ..ShardWrite::default() };
-        Submission { write: FencedWrite { shard, epoch, write }, calls: 1, events: self.events.clone() }
+        Submission {
+            write: FencedWrite { shard, epoch, write },
+            departures: Vec::new(),
+            calls: 1,
+            events: self.events.clone(),
+        }
     }
 
     fn answers(&mut self) -> Vec<std::result::Result<Applied, Arc<StoreError>>> {

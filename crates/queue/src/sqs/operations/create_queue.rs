@@ -5,7 +5,7 @@ use lambfold_api::{CallContext, Fault};
 use lambfold_types::QueueName;
 
 use crate::sqs::service::SqsService;
-use crate::sqs::{attributes, faults, queue_url};
+use crate::sqs::{attributes, faults, queue_url, redrive};
 use crate::{CreateOutcome, NewQueue, QueueProperties};
 
 pub(in crate::sqs) async fn create_queue(
@@ -25,6 +25,7 @@ pub(in crate::sqs) async fn create_queue(
     }
     let mut properties = QueueProperties { tags: input.tags, ..QueueProperties::default() };
     attributes::apply(&mut properties, &input.attributes)?;
+    redrive::check_target(&service.engine, &ctx.scope, &name, &input.attributes)?;
     super::tags::check(&properties.tags)?;
     let new = NewQueue { properties, ..NewQueue::default() };
     let outcome = service.engine.create_queue(ctx.scope.clone(), name.clone(), new).await;

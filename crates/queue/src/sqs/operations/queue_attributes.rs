@@ -8,7 +8,7 @@ use lambfold_api::{CallContext, Fault};
 use lambfold_types::Arn;
 
 use crate::sqs::service::{SqsService, fault};
-use crate::sqs::{attributes, faults};
+use crate::sqs::{attributes, faults, redrive};
 
 pub(in crate::sqs) async fn get_queue_attributes(
     service: &SqsService,
@@ -30,6 +30,7 @@ pub(in crate::sqs) async fn set_queue_attributes(
     if input.attributes.is_empty() {
         return Err(faults::missing("Attribute.Name"));
     }
+    redrive::check_target(&service.engine, queue.scope(), queue.name(), &input.attributes)?;
     let change = move |properties: &mut _| attributes::apply(properties, &input.attributes);
     service.engine.update_queue(&queue, change).await.map_err(fault(&queue))??;
     Ok(SetQueueAttributesResponse {})

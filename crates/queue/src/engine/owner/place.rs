@@ -1,0 +1,42 @@
+//! Where a queue stands among the others: what it takes to send its dead letters on.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use lambfold_types::{Arn, QueueName, Scope, Sealer};
+use tokio_util::task::TaskTracker;
+
+use crate::engine::link::Names;
+use crate::message::set_dead_letter_source;
+use crate::queue::Queue;
+use crate::shard::DeadLetter;
+
+/// A queue's name, and the way to the others.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) scope: Scope,
+    pub(crate) name: QueueName,
+    pub(crate) names: Arc<RwLock<Names>>,
+    pub(crate) sealer: Arc<dyn Sealer>,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Place {
+    /// Another queue of the same account and region; a queue is no dead-letter queue of its own.
+    pub(super) fn find(&self, name: &QueueName) -> Option<Queue> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.get(&self.scope)?.get(name).filter(|queue| *queue.name() != self.name).cloned()
+    }
+
+    /// The letter as it arrives: with this queue as its source. One that cannot be read travels as it is.
+    pub(super) fn readdress(&self, letter: DeadLetter) -> DeadLetter {
+        let source = Arn::queue(&self.scope, self.name.as_str()).to_string();
+        let record = match self.sealer.open(letter.record.clone()) {
+            Ok(plain) => set_dead_letter_source(plain, &source).map(|record| self.sealer.seal(&record)),
+            Err(_) => None,
+        };
+        match record {
+            Some(record) => DeadLetter { record, ..letter },
+            None => letter,
+        }
+    }
+}
