@@ -59,6 +59,9 @@ pub struct Summary {
     pub started_in: Duration,
 }
 
+/// What a role gets to stop when those before it have used up the time.
+const LEAST_STOP: Duration = Duration::from_millis(500);
+
 /// The isolation level and what is to be said about it.
 #[derive(Clone, Debug)]
 pub struct Isolation {
@@ -167,8 +170,12 @@ impl Node {
     /// Stops gracefully: callers first, so that each role finishes what it was asked. What takes longer than
     /// `stop_within_seconds` is cut off.
     pub async fn stop(self) {
+        // In real time: the promise is to whoever sent the signal.
+        let began = std::time::Instant::now();
         for part in self.parts {
-            part.stop(self.stop_within).await;
+            // The last ones keep a moment each, however long the first ones took.
+            let left = self.stop_within.saturating_sub(began.elapsed());
+            part.stop(left.max(LEAST_STOP)).await;
         }
         if let Some(listener) = self.peer_listener {
             listener.stop(Duration::from_secs(1)).await;

@@ -13,5 +13,5 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use link::{Command, DirectoryCommand, DirectoryLink, Handover, OwnerLink};
+pub(crate) use link::{Command, DirectoryCommand, DirectoryLink, Handover, Names, OwnerLink};
 pub use service::QueueService;

@@ -11,6 +11,7 @@ use crate::engine::{Command, DirectoryCommand, DirectoryLink, Handover};
 use crate::error::{ChangeVisibilityError, Error, HandleError};
 use crate::mac::MacKeys;
 use crate::message::{HandleParts, NewMessage, ReceiveParams, Received, Sent, decode, encode};
+use crate::metrics::QueueStatistics;
 use crate::queue::{CreateOutcome, NewQueue, Queue, QueueInfo, QueueProperties};
 use crate::shard::Outgoing;
 use crate::store::StoreError;
@@ -116,6 +117,7 @@ impl QueueHandle {
     pub async fn send(&self, queue: &Queue, messages: Vec<NewMessage>) -> Result<Vec<Sent>, Error> {
         let mut ids = Vec::with_capacity(messages.len());
         let mut outgoing = Vec::with_capacity(messages.len());
+        let sent_bytes = messages.iter().map(NewMessage::size).sum();
         for message in messages {
             let message_id = uuid_v4(&*self.shared.entropy);
             let record = self.shared.sealer.seal(&encode(message_id, &message));
@@ -128,6 +130,8 @@ impl QueueHandle {
             .try_acquire_many_owned(permits)
             .map_err(|_| Error::Overloaded)?;
         let stored = self.ask(queue, |reply| Command::Send { messages: outgoing, permit, reply }).await??;
+        QueueStatistics::add(&queue.statistics().sent, ids.len());
+        QueueStatistics::add(&queue.statistics().sent_bytes, sent_bytes);
         Ok(ids
             .into_iter()
             .zip(stored.sequences)
@@ -139,7 +143,13 @@ impl QueueHandle {
     /// ends the wait and takes no message.
     pub async fn receive(&self, queue: &Queue, params: ReceiveParams) -> Result<Vec<Received>, Error> {
         let handover: Handover = self.ask(queue, |reply| Command::Receive { params, reply }).await??;
-        self.open(queue, handover)
+        let received = self.open(queue, handover)?;
+        let statistics = queue.statistics();
+        match received.len() {
+            0 => QueueStatistics::add(&statistics.empty_receives, 1),
+            count => QueueStatistics::add(&statistics.received, count),
+        }
+        Ok(received)
     }
 
     /// Deletes messages, and answers when that is durable. A message that is already gone counts as deleted.
@@ -148,7 +158,13 @@ impl QueueHandle {
         queue: &Queue,
         handles: Vec<HandleParts>,
     ) -> Result<Vec<Result<(), HandleError>>, Error> {
-        self.ask(queue, |reply| Command::Delete { handles: VecDeque::from(handles), reply }).await?
+        let results =
+            self.ask(queue, |reply| Command::Delete { handles: VecDeque::from(handles), reply }).await??;
+        QueueStatistics::add(
+            &queue.statistics().deleted,
+            results.iter().filter(|result| result.is_ok()).count(),
+        );
+        Ok(results)
     }
 
     /// Changes how long messages stay invisible, from now; zero makes them visible at once. Answers when durable.

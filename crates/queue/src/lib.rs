@@ -11,6 +11,7 @@ mod error;
 mod handle;
 mod mac;
 mod message;
+mod metrics;
 mod options;
 mod queue;
 mod shard;
@@ -25,6 +26,7 @@ pub use message::{
     AttributeValue, HandleParts, MessageAttribute, NewMessage, ReceiveParams, Received, Sent,
     SystemAttributes,
 };
+pub use metrics::QueueMetrics;
 pub use options::Options;
 pub use queue::{
     CreateOutcome, NewQueue, Queue, QueueCounts, QueueInfo, QueueKind, QueueProperties, QueueSettings,

@@ -59,6 +59,24 @@ pub struct NewMessage {
     pub delay: Option<Duration>,
 }
 
+impl NewMessage {
+    /// What counts towards the limit: bytes of the body, and of names, types and values of the attributes.
+    pub fn size(&self) -> usize {
+        self.body.len() + self.attributes.iter().map(|(name, it)| it.size(name)).sum::<usize>()
+    }
+}
+
+impl MessageAttribute {
+    /// What it counts towards the size of its message, under that name.
+    pub fn size(&self, name: &str) -> usize {
+        let value = match &self.value {
+            AttributeValue::String(text) => text.len(),
+            AttributeValue::Binary(bytes) => bytes.len(),
+        };
+        name.len() + self.data_type.len() + value
+    }
+}
+
 /// A message that is durable now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lambfold_types::{QueueName, Scope, Timestamp};
 
 use crate::engine::OwnerLink;
+use crate::metrics::QueueStatistics;
 use crate::store::QueueRow;
 
 /// The kind of a queue, fixed at creation. FIFO queues take their place here.
@@ -99,6 +100,7 @@ struct Inner {
     created_at: Timestamp,
     state: SharedState,
     link: OwnerLink,
+    statistics: Arc<QueueStatistics>,
 }
 
 /// What can change of a queue, shared with its owner.
@@ -130,7 +132,12 @@ struct State {
 }
 
 impl Queue {
-    pub(crate) fn new(row: QueueRow, state: SharedState, link: OwnerLink) -> Self {
+    pub(crate) fn new(
+        row: QueueRow,
+        state: SharedState,
+        link: OwnerLink,
+        statistics: Arc<QueueStatistics>,
+    ) -> Self {
         Self(Arc::new(Inner {
             scope: row.scope,
             name: row.name,
@@ -139,6 +146,7 @@ impl Queue {
             created_at: row.created_at,
             state,
             link,
+            statistics,
         }))
     }
 
@@ -179,6 +187,10 @@ impl Queue {
 
     pub(crate) fn set_properties(&self, properties: QueueProperties, modified_at: Timestamp) {
         self.0.state.set(State { properties: Arc::new(properties), modified_at });
+    }
+
+    pub(crate) fn statistics(&self) -> &QueueStatistics {
+        &self.0.statistics
     }
 
     pub(crate) fn link(&self) -> &OwnerLink {

@@ -233,6 +233,13 @@ impl Shard {
         counts
     }
 
+    /// When the oldest message was sent; `None` if there is none, or it is not in memory.
+    pub(crate) fn oldest_sent_at(&self) -> Option<Timestamp> {
+        let backlog = self.backlog.first().map(|(_, fresh)| fresh.sent_at);
+        let index = self.index.oldest().map(|(_, sent_at)| sent_at);
+        backlog.into_iter().chain(index).min()
+    }
+
     /// Removes every message, unless the last time was less than `cooldown` ago.
     pub(crate) fn purge(&mut self, cooldown: Option<Duration>) -> Result<(), Error> {
         if let (Some(cooldown), Some(purged_at)) = (cooldown, self.purged_at)

@@ -21,13 +21,14 @@ pub(super) fn open(data_dir: &Path) -> Result<SqliteQueueStore, StartError> {
         .map_err(StartError::part("queue's store"))
 }
 
-pub(super) async fn start(around: &Surroundings, services: &mut Services) -> Result<Part, StartError> {
+pub(super) async fn start(around: &mut Surroundings, services: &mut Services) -> Result<Part, StartError> {
     let data_dir = around.data_dir.clone();
     let config = &around.config;
     let strict = config.strict.then_some(STRICT_WAIT);
     let options = Options {
         purge_cooldown: strict,
         recreate_cooldown: strict,
+        gather: Duration::from_micros(config.queue.gather_us),
         body_cache_bytes: usize::try_from(config.queue.body_cache_mib << 20).unwrap_or(usize::MAX),
         ..Options::default()
     };
@@ -39,6 +40,8 @@ pub(super) async fn start(around: &Surroundings, services: &mut Services) -> Res
             .map_err(StartError::part("queue"))
     });
     let service = build.await.map_err(StartError::part("queue"))??;
+    let metrics = Box::new(service.metrics());
+    around.registry.sub_registry_with_prefix("sqs").register_collector(metrics);
     services.sqs = Some(Arc::new(lambfold_queue::SqsService::new(service.handle())));
     Ok(Part::start(Role::Queue, |stop| service.run(stop)))
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::error::Error;
+use crate::metrics::QueueStatistics;
 use crate::options::Options;
 use crate::queue::{CreateOutcome, NewQueue, Queue, SharedState};
 use crate::store::{DirectoryChange, QueueRow, ShardKey};
@@ -41,6 +42,8 @@ impl Surroundings {
         let key = ShardKey { incarnation: row.incarnation, shard: 0 };
         let state = SharedState::new(row.properties.clone(), row.modified_at);
         let own = state.clone();
+        let statistics = Arc::<QueueStatistics>::default();
+        let counted = Arc::clone(&statistics);
         let (scope, name) = (row.scope.clone(), row.name.clone());
         let start = Box::new(move || {
             // As of now: no change from now on is missed, since who makes one sees that the owner was started.
@@ -55,6 +58,7 @@ impl Surroundings {
                     tasks: this.owners.clone(),
                 },
                 settings,
+                statistics: counted,
                 options: this.options,
                 clock: this.clock,
                 writer: this.writer,
@@ -65,7 +69,7 @@ impl Surroundings {
             };
             this.owners.spawn(owner.run());
         });
-        Queue::new(row, state, OwnerLink::new(commands, start))
+        Queue::new(row, state, OwnerLink::new(commands, start), statistics)
     }
 }
 

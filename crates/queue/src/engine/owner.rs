@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::metrics::QueueStatistics;
 use crate::options::Options;
 use crate::queue::QueueSettings;
 use crate::shard::{DeadLetter, Limits, Loaded, Taken};
@@ -50,6 +51,7 @@ pub(crate) struct Owner {
     pub(crate) key: ShardKey,
     pub(crate) place: Place,
     pub(crate) settings: QueueSettings,
+    pub(crate) statistics: Arc<QueueStatistics>,
     pub(crate) options: Arc<Options>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) writer: WriterLink,

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::handle::QueueHandle;
 use crate::mac::{MacKey, MacKeys};
+use crate::metrics::QueueMetrics;
 use crate::options::Options;
 use crate::store::{DirectoryChange, QueueStore, Result, StoreError};
 
@@ -18,7 +19,7 @@ use super::directory::{Directory, Surroundings};
 use super::link::{DirectoryLink, Names};
 use super::reader::{self, ReaderLink, ReaderQueue};
 use super::upkeep;
-use super::writer::{self, Request, WriterLink};
+use super::writer::{self, Request, WriterLink, WriterQueue};
 
 /// Changes of the directory that may wait; beyond that they are refused.
 const DIRECTORY_QUEUE: usize = 256;
@@ -29,7 +30,7 @@ pub struct QueueService {
     handle: QueueHandle,
     directory: Directory,
     surroundings: Surroundings,
-    writes: mpsc::Receiver<Request>,
+    writes: WriterQueue,
     reads: ReaderQueue,
 }
 
@@ -54,7 +55,7 @@ impl QueueService {
             detail: "there is no key".to_owned(),
         })?;
         let options = Arc::new(options);
-        let (writer, writes) = WriterLink::new();
+        let (writer, writes) = WriterLink::new(options.gather);
         let (reader, reads) = ReaderLink::new();
         let surroundings = Surroundings {
             options: Arc::clone(&options),
@@ -88,6 +89,14 @@ impl QueueService {
     /// The way in; cheap to clone.
     pub fn handle(&self) -> QueueHandle {
         self.handle.clone()
+    }
+
+    /// What is counted, to be registered as a collector.
+    pub fn metrics(&self) -> QueueMetrics {
+        QueueMetrics {
+            names: Arc::clone(&self.surroundings.names),
+            clock: Arc::clone(&self.surroundings.clock),
+        }
     }
 
     /// Runs until `shutdown`. Then takes nothing new, answers receives that wait with nothing, commits what was

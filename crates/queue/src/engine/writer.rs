@@ -22,9 +22,7 @@ const QUEUE: usize = 1024;
 const BATCH_ROWS: usize = 8192;
 const BATCH_BYTES: usize = 8 << 20;
 
-/// For how long the writer may look out for more before it commits, if more was coming lately; and for how long
-/// after the last that came.
-const GATHER: Duration = Duration::from_micros(80);
+/// While it gathers, for how long the writer looks out after the last that came.
 const GATHER_GAP: Duration = Duration::from_micros(40);
 
 /// A request to the writer, in order.
@@ -85,10 +83,17 @@ pub(crate) struct WriterLink {
     requests: mpsc::Sender<Request>,
 }
 
+/// What the writer serves.
+pub(crate) struct WriterQueue {
+    requests: mpsc::Receiver<Request>,
+    /// How long it may gather calls for one commit.
+    gather: Duration,
+}
+
 impl WriterLink {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Request>) {
+    pub(crate) fn new(gather: Duration) -> (Self, WriterQueue) {
         let (requests, queue) = mpsc::channel(QUEUE);
-        (Self { requests }, queue)
+        (Self { requests }, WriterQueue { requests: queue, gather })
     }
 
     /// Queues a request, waiting for room; false if the writer has ended.
@@ -114,23 +119,24 @@ struct Writer {
     void: BTreeMap<ShardKey, u64>,
     /// How many calls a batch had lately, times [`Writer::SCALE`].
     usual_calls: usize,
+    longest_gather: Duration,
 }
 
 /// Serves requests until it is told to end, on the calling thread.
-pub(crate) fn serve_blocking(store: Arc<dyn QueueStore>, mut queue: mpsc::Receiver<Request>) {
-    let mut writer = Writer::new(store);
-    while let Some(first) = queue.blocking_recv() {
-        if writer.turn(first, &mut queue, true).is_break() {
+pub(crate) fn serve_blocking(store: Arc<dyn QueueStore>, mut queue: WriterQueue) {
+    let mut writer = Writer::new(store, queue.gather);
+    while let Some(first) = queue.requests.blocking_recv() {
+        if writer.turn(first, &mut queue.requests).is_break() {
             break;
         }
     }
 }
 
 /// The same as a task, for stores that do not block; it never lingers for more.
-pub(crate) async fn serve(store: Arc<dyn QueueStore>, mut queue: mpsc::Receiver<Request>) {
-    let mut writer = Writer::new(store);
-    while let Some(first) = queue.recv().await {
-        if writer.turn(first, &mut queue, false).is_break() {
+pub(crate) async fn serve(store: Arc<dyn QueueStore>, mut queue: WriterQueue) {
+    let mut writer = Writer::new(store, Duration::ZERO);
+    while let Some(first) = queue.requests.recv().await {
+        if writer.turn(first, &mut queue.requests).is_break() {
             break;
         }
     }
@@ -139,17 +145,17 @@ pub(crate) async fn serve(store: Arc<dyn QueueStore>, mut queue: mpsc::Receiver<
 impl Writer {
     const SCALE: usize = 16;
 
-    fn new(store: Arc<dyn QueueStore>) -> Self {
-        Self { store, void: BTreeMap::new(), usual_calls: 0 }
+    fn new(store: Arc<dyn QueueStore>, longest_gather: Duration) -> Self {
+        Self { store, void: BTreeMap::new(), usual_calls: 0, longest_gather }
     }
 
     /// Handles `first` and what can go with it.
-    fn turn(&mut self, first: Request, queue: &mut mpsc::Receiver<Request>, linger: bool) -> ControlFlow<()> {
+    fn turn(&mut self, first: Request, queue: &mut mpsc::Receiver<Request>) -> ControlFlow<()> {
         let mut next = Some(first);
         while let Some(request) = next.take() {
             match request {
                 Request::Write(submission) => {
-                    let (batch, other) = self.gather(submission, queue, linger);
+                    let (batch, other) = self.gather(submission, queue);
                     self.commit(batch);
                     next = other;
                 }
@@ -179,14 +185,13 @@ impl Writer {
         &self,
         first: Submission,
         queue: &mut mpsc::Receiver<Request>,
-        linger: bool,
     ) -> (Vec<Submission>, Option<Request>) {
         let (mut rows, mut bytes) = first.write.write.weight();
         let mut calls = first.calls;
         let mut batch = vec![first];
         // A lone caller makes batches of one, and so is never kept waiting. Callers that come back as soon as they
         // are answered would otherwise alternate in two half batches, each waiting for the other's commit.
-        let lingers = linger && self.expects_more();
+        let lingers = !self.longest_gather.is_zero() && self.expects_more();
         let enough = 2 * self.usual_calls / Self::SCALE;
         let mut waiting: Option<(Instant, Instant)> = None;
         while rows < BATCH_ROWS && bytes < BATCH_BYTES {
@@ -205,7 +210,7 @@ impl Writer {
                 Err(_) if lingers && calls < enough => {
                     let now = Instant::now();
                     let (start, last) = *waiting.get_or_insert((now, now));
-                    if now - start >= GATHER || now - last >= GATHER_GAP {
+                    if now - start >= self.longest_gather || now - last >= GATHER_GAP {
                         break;
                     }
                     std::thread::yield_now();

@@ -43,7 +43,7 @@ pub(super) enum Form {
 pub(super) fn check(ctx: &CallContext, draft: Draft, limit: usize, form: Form) -> Result<Checked, Fault> {
     let body = draft.body.filter(|body| !body.is_empty()).ok_or_else(|| faults::missing("MessageBody"))?;
     let attributes = attributes(draft.attributes)?;
-    let size = body.len() + attributes.iter().map(|(name, attribute)| size(name, attribute)).sum::<usize>();
+    let size = body.len() + attributes.iter().map(|(name, attribute)| attribute.size(name)).sum::<usize>();
     if size > limit {
         let what = match form {
             Form::Single => "are invalid",
@@ -239,14 +239,6 @@ fn system_attributes(
         value: Value::Text(text),
     }));
     Ok((header, digest))
-}
-
-fn size(name: &str, attribute: &MessageAttribute) -> usize {
-    let value = match &attribute.value {
-        AttributeValue::String(text) => text.len(),
-        AttributeValue::Binary(bytes) => bytes.len(),
-    };
-    name.len() + attribute.data_type.len() + value
 }
 
 /// The characters that XML 1.0 can carry.

@@ -378,3 +378,36 @@ async fn permissions_are_statements_of_the_policy() {
     remove("two").await.unwrap();
     assert_eq!(policy().await, None, "the last statement takes the policy with it");
 }
+
+#[tokio::test]
+async fn queues_are_counted_under_the_names_of_aws() {
+    let rig = Rig::start(Options::default());
+    let queue = rig.queue("jobs", &[]).await;
+    rig.queue("unused", &[]).await;
+    for body in ["1", "22", "333"] {
+        rig.send(&queue, body).await.unwrap();
+    }
+    rig.pass(5).await;
+    let received = rig.receive(&queue, 2).await.unwrap();
+    rig.delete(&queue, handle(&received[0])).await.unwrap();
+    rig.receive(&queue, 10).await.unwrap();
+    assert!(rig.receive(&queue, 10).await.unwrap().is_empty());
+    rig.calm().await;
+    let page = rig.metrics();
+    for (name, value) in [
+        ("NumberOfMessagesSent_total", 3),
+        ("SentMessageSize_total", 6),
+        ("NumberOfMessagesReceived_total", 3),
+        ("NumberOfMessagesDeleted_total", 1),
+        ("NumberOfEmptyReceives_total", 1),
+        ("ApproximateNumberOfMessagesVisible", 0),
+        ("ApproximateNumberOfMessagesNotVisible", 2),
+        ("ApproximateNumberOfMessagesDelayed", 0),
+        ("ApproximateAgeOfOldestMessage", 5),
+    ] {
+        let labels = r#"account="000000000000",region="us-east-1",queue_name="jobs""#;
+        let line = format!("{name}{{{labels}}} {value}\n");
+        assert!(page.contains(&line), "{line} is missing in {page}");
+    }
+    assert!(!page.contains("unused"), "as in CloudWatch, queues that nobody uses are not shown");
+}

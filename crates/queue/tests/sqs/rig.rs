@@ -13,12 +13,14 @@ use lambfold_clock::{ManualClock, SeededEntropy};
 use lambfold_queue::store::MemoryStore;
 use lambfold_queue::{Options, QueueService, SqsService};
 use lambfold_types::{PlainSealer, Scope, Timestamp};
+use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub(crate) struct Rig {
     pub(crate) sqs: SqsService,
     clock: ManualClock,
+    registry: Registry,
 }
 
 impl Rig {
@@ -33,9 +35,11 @@ impl Rig {
         );
         let service = service.unwrap();
         let sqs = SqsService::new(service.handle());
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(service.metrics()));
         // Runs for as long as the test does.
         tokio::spawn(service.run(CancellationToken::new()));
-        Self { sqs, clock }
+        Self { sqs, clock, registry }
     }
 
     pub(crate) async fn pass(&self, seconds: u64) {
@@ -85,6 +89,13 @@ impl Rig {
             visibility_timeout: Some(seconds),
         };
         self.sqs.change_message_visibility(&context(), input).await.map(drop)
+    }
+
+    /// The page of metrics.
+    pub(crate) fn metrics(&self) -> String {
+        let mut page = String::new();
+        prometheus_client::encoding::text::encode(&mut page, &self.registry).unwrap();
+        page
     }
 
     /// Visible, in flight, delayed.

@@ -202,6 +202,7 @@ impl Tenure {
         if self.shard.has_dead_letters() && self.shard.pending_rows() == 0 {
             self.move_dead_letters(owner, waiting);
         }
+        owner.statistics.note(self.shard.counts(), self.shard.oldest_sent_at());
         self.set_timer(owner);
         Ok(())
     }

@@ -16,7 +16,7 @@ impl Bench {
     fn new() -> Self {
         let store = Arc::new(FaultyStore::new(MemoryStore::new()));
         let (events, answers) = mpsc::unbounded_channel();
-        let writer = Writer::new(Arc::<FaultyStore<MemoryStore>>::clone(&store));
+        let writer = Writer::new(Arc::<FaultyStore<MemoryStore>>::clone(&store), Duration::from_micros(80));
         Self { store, writer, events, answers }
     }
 
@@ -77,9 +77,9 @@ fn after_a_failure_nothing_of_that_epoch_is_applied() {
     assert!(matches!(answers[1].as_ref().unwrap_err().as_ref(), StoreError::Void));
     assert_eq!(bench.stored(shard), 0);
 
-    let (_link, mut queue) = WriterLink::new();
+    let (_link, mut queue) = WriterLink::new(Duration::ZERO);
     let (reply, mut taken) = oneshot::channel();
-    assert!(bench.writer.turn(Request::Take { shard: shard.0, reply }, &mut queue, false).is_continue());
+    assert!(bench.writer.turn(Request::Take { shard: shard.0, reply }, &mut queue.requests).is_continue());
     let epoch = taken.try_recv().unwrap().unwrap().epoch;
     bench.writer.commit(vec![bench.send((shard.0, epoch), 3)]);
     assert!(bench.answers()[0].is_ok());
@@ -127,12 +127,12 @@ fn a_full_store_takes_what_makes_room() {
 fn what_waits_goes_together() {
     let bench = Bench::new();
     let shard = bench.shard(1);
-    let (link, mut queue) = WriterLink::new();
+    let (link, mut queue) = WriterLink::new(Duration::ZERO);
     for sequence in 2..=10 {
         link.requests.try_send(Request::Write(bench.send(shard, sequence))).ok().unwrap();
     }
     link.requests.try_send(Request::Stop).ok().unwrap();
-    let (batch, next) = bench.writer.gather(bench.send(shard, 1), &mut queue, true);
+    let (batch, next) = bench.writer.gather(bench.send(shard, 1), &mut queue.requests);
     assert_eq!(batch.len(), 10);
     assert!(matches!(next, Some(Request::Stop)), "in order");
 }
