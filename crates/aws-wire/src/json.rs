@@ -83,4 +83,27 @@ mod tests {
         assert_eq!(answer.body(), r#"{"QueueUrl":"http://h/1/q"}"#);
         assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/x-amz-json-1.0");
     }
+
+    proptest::proptest! {
+        /// Whole, cut off, or with a byte changed: an answer or a fault, never a panic; and what is no JSON is refused.
+        #[test]
+        fn no_body_breaks_the_reader(
+            body in "\\PC{0,64}|[{}\\[\\]\":,a-z0-9QueMsgBody]{0,64}", cut in 0..200usize, at in 0..200usize, byte: u8
+        ) {
+            let decode = |bytes: Vec<u8>| -> Result<SendMessageRequest, Fault> {
+                AwsJson.decode(&SQS_SEND_MESSAGE, bytes.into())
+            };
+            if serde_json::from_str::<serde_json::Value>(&body).is_err() {
+                proptest::prop_assert_eq!(decode(body.clone().into_bytes()).unwrap_err().http_status(), 400);
+            }
+            let whole = br#"{"QueueUrl":"q","MessageBody":"b","DelaySeconds":1,"MessageAttributes":{"k":{"DataType":"Binary","BinaryValue":"AQI="}}}"#;
+            let mut changed = whole.to_vec();
+            changed.truncate(cut.max(1));
+            let last = changed.len() - 1;
+            changed[at.min(last)] = byte;
+            if let Err(fault) = decode(changed) {
+                proptest::prop_assert_eq!(fault.http_status(), 400);
+            }
+        }
+    }
 }

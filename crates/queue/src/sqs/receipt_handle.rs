@@ -86,4 +86,21 @@ mod tests {
             assert!(decode(&keys, text).is_err());
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_breaks_the_reader(text in "\\PC{0,80}|[A-Za-z0-9_-]{40,80}") {
+            let keys = MacKeys::new(vec![MacKey { id: 1, secret: [7; 32] }]).unwrap();
+            proptest::prop_assert!(decode(&keys, &text).is_err());
+        }
+
+        #[test]
+        fn every_handle_reads_as_it_was_written(
+            (incarnation, epoch, sequence) in proptest::prelude::any::<(u64, u64, u64)>(), receive_number: u32, shard: u16
+        ) {
+            let keys = MacKeys::new(vec![MacKey { id: 1, secret: [7; 32] }]).unwrap();
+            let parts = HandleParts { incarnation, shard, epoch, sequence, receive_number };
+            proptest::prop_assert_eq!(decode(&keys, &encode(&keys, &parts)), Ok(parts));
+        }
+    }
 }
