@@ -8,6 +8,7 @@ use lambfold_api::lambda::*;
 use lambfold_api::sqs::{self, *};
 use lambfold_api::telemetry::{GetTraceRequest, GetTraceResponse, Span, Traces};
 use lambfold_api::{CallContext, Fault};
+use tokio::sync::Notify;
 
 /// Writes a service whose operations answer as the named method says, or with an empty output.
 macro_rules! fake {
@@ -30,6 +31,8 @@ pub(crate) struct FakeSqs {
     pub(crate) contexts: Mutex<Vec<CallContext>>,
     pub(crate) waiting: Arc<AtomicUsize>,
     pub(crate) panics: AtomicBool,
+    /// Lets an untagging go on that waits for it.
+    pub(crate) go_on: Notify,
 }
 
 struct Waiting(Arc<AtomicUsize>);
@@ -71,6 +74,12 @@ impl FakeSqs {
         std::future::pending().await
     }
 
+    async fn untag(&self, _: &CallContext, _: UntagQueueRequest) -> Result<UntagQueueResponse, Fault> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.go_on.notified().await;
+        Ok(UntagQueueResponse {})
+    }
+
     fn purge(&self, _: &CallContext, _: PurgeQueueRequest) -> Result<PurgeQueueResponse, Fault> {
         assert!(!self.panics.load(Ordering::SeqCst), "told to");
         Err(Fault::internal())
@@ -97,7 +106,7 @@ fake! { Sqs for FakeSqs {
     send_message_batch(SendMessageBatchRequest) -> SendMessageBatchResult;
     set_queue_attributes(SetQueueAttributesRequest) -> SetQueueAttributesResponse;
     tag_queue(TagQueueRequest) -> TagQueueResponse;
-    untag_queue(UntagQueueRequest) -> UntagQueueResponse;
+    untag_queue(UntagQueueRequest) -> UntagQueueResponse = waits untag;
 } }
 
 /// Lambda without functions but for `get_function`, which names its input.

@@ -243,7 +243,9 @@ mod tests {
             ("SqsManagedSseEnabled", "maybe"),
         ] {
             let words = format!("InvalidAttributeValue: Invalid value for the parameter {name}.");
-            assert_eq!(refusal(&[("VisibilityTimeout", "1"), (name, value)]), words);
+            // Beside sound ones, of which one comes before it.
+            let sound = [("DelaySeconds", "7"), ("VisibilityTimeout", "1")];
+            assert_eq!(refusal(&[sound[0], sound[1], (name, value)]), words);
         }
         for name in ["Nonsense", "QueueArn", "CreatedTimestamp", "ContentBasedDeduplication", "FifoQueue"] {
             assert_eq!(refusal(&[(name, "1")]), format!("InvalidAttributeName: Unknown Attribute {name}."));
