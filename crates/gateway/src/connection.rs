@@ -29,7 +29,8 @@ const MOST_HEADER_BYTES: usize = 64 << 10;
 
 /// Serves connections until `shutdown`; returns when the last has ended.
 pub(crate) async fn serve(front: Arc<Front>, listener: TcpListener, shutdown: CancellationToken) {
-    let listener = Listener::new(listener, "http", &front.options, &front.metrics, front.clock.clone());
+    // After the first byte, `Activity` watches.
+    let listener = Listener::new(listener, "http", 1, &front.options, &front.metrics, front.clock.clone());
     let mut builder = Builder::new(TokioExecutor::new());
     // The head's time is watched here, for both protocols, without a timer for each request.
     builder.http1().header_read_timeout(None);

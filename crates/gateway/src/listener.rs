@@ -27,15 +27,18 @@ pub(crate) struct Listener {
     room: Arc<Semaphore>,
     open: Gauge,
     clock: Arc<dyn Clock>,
-    first_byte_within: Duration,
+    greeting: usize,
+    greeting_within: Duration,
     tls: Option<Tls>,
 }
 
 impl Listener {
-    /// Takes connections from `socket`, as many at once as `options` allow.
+    /// Takes connections from `socket`, as many at once as `options` allow. Clients have to send the `greeting` first
+    /// bytes in the time of a first head.
     pub(crate) fn new(
         socket: TcpListener,
         name: &'static str,
+        greeting: usize,
         options: &Options,
         metrics: &Metrics,
         clock: Arc<dyn Clock>,
@@ -43,8 +46,8 @@ impl Listener {
         let open = metrics.connections.get_or_create(&ListenerLabels { listener: name }).clone();
         let most = options.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         let room = Arc::new(Semaphore::new(most));
-        let (first_byte_within, tls) = (options.header_timeout, options.tls.clone());
-        Self { socket, room, open, clock, first_byte_within, tls }
+        let (greeting_within, tls) = (options.header_timeout, options.tls.clone());
+        Self { socket, room, open, clock, greeting, greeting_within, tls }
     }
 
     /// The next connection, once there is room for it.
@@ -60,7 +63,7 @@ impl Listener {
                     }
                     self.open.inc();
                     let place = Place { _permit: permit, open: self.open.clone() };
-                    let silence = self.clock.sleep_until(self.clock.now() + self.first_byte_within);
+                    let silence = self.clock.sleep_until(self.clock.now() + self.greeting_within);
                     let transport = match &self.tls {
                         None => Transport::Known(ServerStream::Plain(stream)),
                         Some(tls) => {
@@ -73,7 +76,13 @@ impl Listener {
                         }
                     };
                     let secure = Arc::new(AtomicBool::new(false));
-                    return Connection { transport, secure, silence: Some(silence), _place: place };
+                    return Connection {
+                        transport,
+                        secure,
+                        greeting: self.greeting,
+                        silence: Some(silence),
+                        _place: place,
+                    };
                 }
                 Err(error) => {
                     // One connection's failure, or no file handles left: then the others have to end first.
@@ -85,11 +94,13 @@ impl Listener {
     }
 }
 
-/// An accepted connection, which holds its place until it is dropped. One that does not begin to speak breaks.
+/// An accepted connection, which holds its place until it is dropped. One that does not greet breaks.
 pub(crate) struct Connection {
     transport: Transport,
     secure: Arc<AtomicBool>,
-    /// When silence has lasted too long; `None` once the client has spoken.
+    /// How many bytes of the greeting have not come yet.
+    greeting: usize,
+    /// When silence has lasted too long; `None` once the client has greeted.
     silence: Option<SleepFuture>,
     _place: Place,
 }
@@ -167,12 +178,14 @@ impl AsyncRead for Connection {
             Poll::Ready(stream) => stream?.poll_read(cx, buf),
             Poll::Pending => Poll::Pending,
         };
-        if let Some(silence) = &mut self.silence {
-            if buf.filled().len() > before {
-                self.silence = None;
-            } else if read.is_pending() && silence.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
+        self.greeting = self.greeting.saturating_sub(buf.filled().len() - before);
+        if self.greeting == 0 {
+            self.silence = None;
+        } else if let Some(silence) = &mut self.silence
+            && read.is_pending()
+            && silence.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         read
     }

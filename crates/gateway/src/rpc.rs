@@ -23,6 +23,9 @@ use tonic::transport::Server;
 use crate::listener::Listener;
 use crate::{Metrics, Options};
 
+/// The bytes with which HTTP/2 begins. hyper waits for them for ever; after them its pings find out who is gone.
+const HTTP2_PREFACE: usize = 24;
+
 /// The services that the public may call.
 pub(crate) struct Public {
     pub(crate) sqs: Arc<dyn Sqs>,
@@ -56,6 +59,8 @@ pub(crate) async fn serve(
             .with_service_name("grpc.health.v1.Health")
     };
     let server = Server::builder()
+        // For messages that do not come: a call that was made has a deadline, which is earlier.
+        .timeout(options.body_timeout.saturating_add(options.request_timeout))
         .max_concurrent_streams(256)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
@@ -66,7 +71,7 @@ pub(crate) async fn serve(
         .add_service(SqsRpc::serve(public.sqs, rpc.clone()))
         .add_service(LambdaRpc::serve(public.lambda, rpc.clone()))
         .add_service(LambdaInvokeRpc::serve(public.invoke, rpc));
-    let listener = Listener::new(listener, "grpc", options, metrics, clock);
+    let listener = Listener::new(listener, "grpc", HTTP2_PREFACE, options, metrics, clock);
     let incoming = stream::unfold(listener, |listener| async move {
         let connection = listener.accept().await;
         Some((Ok::<_, std::io::Error>(connection), listener))

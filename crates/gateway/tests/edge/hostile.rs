@@ -30,24 +30,6 @@ async fn is_hung_up_on(mut stream: TcpStream) -> bool {
 }
 
 #[tokio::test]
-async fn garbage_is_hung_up_on() {
-    let server = start().await;
-    for bytes in [
-        &[0; 64][..],
-        b"GET\r\n\r\n",
-        b"POST / HTTP/9.9\r\n\r\n",
-        b"\r\n\r\n\r\n:\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnonsense-nonsense-nonsense",
-    ] {
-        let mut stream = TcpStream::connect(server.http).await.unwrap();
-        stream.write_all(bytes).await.unwrap();
-        stream.shutdown().await.unwrap();
-        assert!(is_hung_up_on(stream).await, "{bytes:?}");
-    }
-    assert_eq!(send(server.http, "GET /livez HTTP/1.1", b"").await.status, 200);
-}
-
-#[tokio::test]
 async fn malformed_bodies_are_told_so() {
     let server = start().await;
     let deep = "{\"a\":".repeat(50_000);
@@ -113,51 +95,6 @@ async fn large_bodies_within_the_limit_arrive_whole() {
     let answer = send(server.http, "POST /2015-03-31/functions HTTP/1.1", body.as_bytes()).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     assert_eq!(answer.text(), r#"{"CodeSize":15000000}"#);
-}
-
-#[tokio::test]
-async fn who_says_nothing_does_not_stay() {
-    let server = start_strict().await;
-    let silent = TcpStream::connect(server.http).await.unwrap();
-    assert!(is_hung_up_on(silent).await);
-    let mut slow = TcpStream::connect(server.http).await.unwrap();
-    slow.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ").await.unwrap();
-    assert!(is_hung_up_on(slow).await);
-    let mut half_h2 = TcpStream::connect(server.http).await.unwrap();
-    half_h2.write_all(b"PRI * HT").await.unwrap();
-    assert!(is_hung_up_on(half_h2).await);
-    let mut idle = TcpStream::connect(server.http).await.unwrap();
-    assert_eq!(ask(&mut idle, "GET /livez HTTP/1.1", b"").await.status, 200);
-    assert!(is_hung_up_on(idle).await);
-    let silent = TcpStream::connect(server.grpc).await.unwrap();
-    assert!(is_hung_up_on(silent).await);
-}
-
-#[tokio::test]
-async fn slow_bodies_and_operations_have_their_time() {
-    let server = start_strict().await;
-    let mut stream = TcpStream::connect(server.http).await.unwrap();
-    let head = format!("{}\r\nHost: x\r\nContent-Length: 10\r\n\r\n{{", sqs("SendMessage"));
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let answer = within(read_answer(&mut stream)).await.unwrap();
-    assert_eq!(answer.status, 408);
-    let answer = send(server.http, &sqs("ReceiveMessage"), br#"{"QueueUrl":"q"}"#).await;
-    assert_eq!(answer.status, 408);
-    assert_eq!(server.sqs.waiting.load(Ordering::SeqCst), 0);
-}
-
-#[tokio::test]
-async fn a_receiver_that_is_gone_waits_no_longer() {
-    let server = start().await;
-    let waiting = server.sqs.waiting.clone();
-    let mut stream = TcpStream::connect(server.http).await.unwrap();
-    let body = r#"{"QueueUrl":"q","WaitTimeSeconds":20}"#;
-    let request =
-        format!("{}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", sqs("ReceiveMessage"), body.len());
-    stream.write_all(request.as_bytes()).await.unwrap();
-    eventually("the receive waits", || waiting.load(Ordering::SeqCst) == 1).await;
-    drop(stream);
-    eventually("the receive is dropped", || waiting.load(Ordering::SeqCst) == 0).await;
 }
 
 #[tokio::test]

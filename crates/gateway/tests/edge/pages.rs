@@ -1,43 +1,9 @@
 //! Our own pages.
 
-use std::sync::atomic::Ordering;
-
-use crate::server::{Answer, Server, send, sqs, start};
+use crate::server::{Answer, Server, send, start};
 
 async fn get(server: &Server, path: &str) -> Answer {
     send(server.http, &format!("GET {path} HTTP/1.1"), b"").await
-}
-
-#[tokio::test]
-async fn health_is_told() {
-    let server = start().await;
-    assert_eq!(get(&server, "/livez").await.status, 200);
-    assert_eq!(get(&server, "/readyz").await.status, 200);
-    server.ready.store(false, Ordering::SeqCst);
-    assert_eq!(get(&server, "/readyz").await.status, 503);
-    let health = get(&server, "/_localstack/health").await;
-    assert!(health.text().contains(r#""sqs": "available""#), "{}", health.text());
-    assert_eq!(send(server.http, "POST /livez HTTP/1.1", b"").await.status, 405);
-}
-
-#[tokio::test]
-async fn what_is_answered_is_counted() {
-    let server = start().await;
-    send(server.http, &sqs("CreateQueue"), br#"{"QueueName":"q"}"#).await;
-    send(server.http, &sqs("CreateQueue"), b"{}").await;
-    send(server.http, "GET /nonsense HTTP/1.1", b"").await;
-    let page = get(&server, "/metrics").await;
-    assert!(page.header("content-type").unwrap().starts_with("application/openmetrics-text"));
-    for line in [
-        r#"lambfold_gateway_requests_total{service="sqs",operation="CreateQueue",protocol="http",status="200"} 1"#,
-        r#"lambfold_gateway_requests_total{service="sqs",operation="CreateQueue",protocol="http",status="400"} 1"#,
-        r#"lambfold_gateway_requests_total{service="none",operation="none",protocol="http",status="403"} 1"#,
-        r#"lambfold_gateway_request_duration_seconds_count{service="sqs",operation="CreateQueue"} 2"#,
-        "lambfold_gateway_requests_in_flight 0",
-        "# EOF",
-    ] {
-        assert!(page.text().contains(line), "{line}\n{}", page.text());
-    }
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +22,6 @@ pub(crate) struct Server {
     pub(crate) http: SocketAddr,
     pub(crate) grpc: SocketAddr,
     pub(crate) sqs: Arc<FakeSqs>,
-    pub(crate) ready: Arc<AtomicBool>,
     pub(crate) stop: CancellationToken,
     pub(crate) running: JoinHandle<()>,
 }
@@ -42,7 +40,7 @@ pub(crate) async fn start() -> Server {
 }
 
 pub(crate) async fn start_with(options: Options, authorizer: Arc<dyn Authorizer>) -> Server {
-    let (sqs, ready) = (Arc::new(FakeSqs::default()), Arc::new(AtomicBool::new(true)));
+    let sqs = Arc::new(FakeSqs::default());
     let mut registry = Registry::with_prefix("lambfold");
     let metrics = Metrics::register(&mut registry);
     let services = Services {
@@ -52,7 +50,6 @@ pub(crate) async fn start_with(options: Options, authorizer: Arc<dyn Authorizer>
         traces: Arc::new(FakeTraces),
         packages: Some(Arc::new(OnePackage)),
     };
-    let asked = ready.clone();
     let around = Surroundings {
         authorizer,
         verifier: Arc::new(Unverified::default()),
@@ -60,7 +57,7 @@ pub(crate) async fn start_with(options: Options, authorizer: Arc<dyn Authorizer>
         entropy: Arc::new(SystemEntropy),
         metrics,
         registry: Arc::new(registry),
-        ready: Arc::new(move || asked.load(Ordering::SeqCst)),
+        ready: Arc::new(|| true),
     };
     let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -68,7 +65,7 @@ pub(crate) async fn start_with(options: Options, authorizer: Arc<dyn Authorizer>
     let stop = CancellationToken::new();
     let running =
         tokio::spawn(GatewayService::build(options, services, around).run(http, grpc, stop.clone()));
-    Server { http: addresses.0, grpc: addresses.1, sqs, ready, stop, running }
+    Server { http: addresses.0, grpc: addresses.1, sqs, stop, running }
 }
 
 /// An answer, taken apart.
