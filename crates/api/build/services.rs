@@ -136,6 +136,11 @@ fn via(name: &str, methods: &[(Method, MethodDescriptor)]) -> String {
          impl<I> {name}Via<I> {{\n    /// Puts `interceptor` around `inner`.\n    \
          pub fn new(inner: std::sync::Arc<dyn {name}>, interceptor: I) -> Self {{\n        \
          Self {{ inner, interceptor }}\n    }}\n}}\n\n\
+         impl {name}Via<crate::interceptor::LocalCall> {{\n    \
+         /// `inner` of this process as callers see one of another: with deadlines by `clock`.\n    \
+         pub fn local(\n        inner: std::sync::Arc<dyn {name}>,\n        \
+         clock: std::sync::Arc<dyn lambfold_types::Clock>,\n    ) -> std::sync::Arc<dyn {name}> {{\n        \
+         std::sync::Arc::new(Self::new(inner, crate::interceptor::LocalCall::new(clock)))\n    }}\n}}\n\n\
          #[async_trait::async_trait]\nimpl<I: crate::interceptor::Interceptor> {name} for {name}Via<I> {{\n"
     );
     for (method, descriptor) in methods {
@@ -183,10 +188,12 @@ fn rpc(name: &str, methods: &[(Method, MethodDescriptor)]) -> String {
         "/// Serves [`{name}`] over gRPC.\n\
          #[derive(Clone)]\npub struct {name}Rpc {{\n    inner: std::sync::Arc<dyn {name}>,\n    \
          server: crate::rpc::RpcServer,\n}}\n\n\
-         impl {name}Rpc {{\n    /// The tonic service that calls `inner`, taking the caller's context from `server`.\n    \
-         pub fn serve(\n        inner: std::sync::Arc<dyn {name}>,\n        server: crate::rpc::RpcServer,\n    \
-         ) -> {module}::{name}Server<Self> {{\n        {module}::{name}Server::new(Self {{ inner, server }})\n            \
-         .max_decoding_message_size({max_in})\n            .max_encoding_message_size({max_out})\n    }}\n}}\n\n\
+         impl {name}Rpc {{\n    /// Adds the service to `routes`: it calls `inner`, taking the caller's context from `server`.\n    \
+         pub fn add_to(\n        routes: &mut tonic::service::RoutesBuilder,\n        inner: std::sync::Arc<dyn {name}>,\n        \
+         server: crate::rpc::RpcServer,\n    ) {{\n        \
+         let service = {module}::{name}Server::new(Self {{ inner, server }})\n            \
+         .max_decoding_message_size({max_in})\n            .max_encoding_message_size({max_out});\n        \
+         routes.add_service(service);\n    }}\n}}\n\n\
          #[tonic::async_trait]\nimpl {module}::{name} for {name}Rpc {{\n"
     );
     for (method, descriptor) in methods {

@@ -17,7 +17,7 @@ use lambfold_api::lambda::{
 };
 use lambfold_api::sqs::Sqs;
 use lambfold_api::{BoxStream, CallContext, Fault};
-use lambfold_types::{Clock, Entropy, Sealer, uuid_v4};
+use lambfold_types::{Clock, Entropy, RunFuture, Sealer, uuid_v4};
 use object_store::ObjectStore;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -97,7 +97,11 @@ impl ControlService {
     }
 
     /// Activates functions until `shutdown`; those that a crash left pending first.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub fn run(self, shutdown: CancellationToken) -> RunFuture {
+        Box::pin(self.work(shutdown))
+    }
+
+    async fn work(self, shutdown: CancellationToken) {
         let shared = self.handle.0;
         let _watches_end = shared.stop.clone().drop_guard();
         activation::run(&shared, shutdown).await;

@@ -9,7 +9,7 @@ use lambfold_api::lambda::{InvocationRequest, InvocationResponse, LambdaInvoke};
 use lambfold_api::worker::{InvokeResponse, Worker};
 use lambfold_api::{CallContext, Fault, FunctionTarget, TraceContext};
 use lambfold_telemetry::{span, trace_of};
-use lambfold_types::{Clock, Entropy, Qualifier};
+use lambfold_types::{Clock, Entropy, Qualifier, RunFuture};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -62,7 +62,11 @@ impl DispatcherService {
     }
 
     /// Follows control and the workers until it is stopped; then lets what runs finish.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub fn run(self, shutdown: CancellationToken) -> RunFuture {
+        Box::pin(self.work(shutdown))
+    }
+
+    async fn work(self, shutdown: CancellationToken) {
         let shared = self.handle.shared;
         let mut following = tokio::task::JoinSet::new();
         following.spawn(follow::control(Arc::clone(&shared), self.control));

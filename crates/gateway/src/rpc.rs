@@ -18,6 +18,7 @@ use lambfold_types::Clock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
+use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::listener::Listener;
@@ -58,6 +59,14 @@ pub(crate) async fn serve(
             .with_service_name(LambdaInvokeServer::<LambdaInvokeRpc>::NAME)
             .with_service_name("grpc.health.v1.Health")
     };
+    let mut routes = Routes::builder();
+    routes
+        .add_service(health)
+        .add_service(reflection().build_v1().expect("the build made the descriptors"))
+        .add_service(reflection().build_v1alpha().expect("the build made the descriptors"));
+    SqsRpc::add_to(&mut routes, public.sqs, rpc.clone());
+    LambdaRpc::add_to(&mut routes, public.lambda, rpc.clone());
+    LambdaInvokeRpc::add_to(&mut routes, public.invoke, rpc);
     let server = Server::builder()
         // For messages that do not come: a call that was made has a deadline, which is earlier.
         .timeout(options.body_timeout.saturating_add(options.request_timeout))
@@ -65,12 +74,7 @@ pub(crate) async fn serve(
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
-        .add_service(health)
-        .add_service(reflection().build_v1().expect("the build made the descriptors"))
-        .add_service(reflection().build_v1alpha().expect("the build made the descriptors"))
-        .add_service(SqsRpc::serve(public.sqs, rpc.clone()))
-        .add_service(LambdaRpc::serve(public.lambda, rpc.clone()))
-        .add_service(LambdaInvokeRpc::serve(public.invoke, rpc));
+        .add_routes(routes.routes());
     let listener = Listener::new(listener, "grpc", HTTP2_PREFACE, options, metrics, clock);
     let incoming = stream::unfold(listener, |listener| async move {
         let connection = listener.accept().await;

@@ -10,7 +10,7 @@ use lambfold_api::sqs::{Sqs, SqsVia};
 use lambfold_api::telemetry::Traces;
 use lambfold_aws_wire::Router;
 use lambfold_aws_wire::sigv4::Verifier;
-use lambfold_types::{Clock, Entropy};
+use lambfold_types::{Clock, Entropy, RunFuture};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -88,7 +88,11 @@ impl GatewayService {
 
     /// Serves AWS clients on `http` and gRPC clients on `grpc` until `shutdown` is cancelled; then answers what it has
     /// been asked and returns.
-    pub async fn run(self, http: TcpListener, grpc: TcpListener, shutdown: CancellationToken) {
+    pub fn run(self, http: TcpListener, grpc: TcpListener, shutdown: CancellationToken) -> RunFuture {
+        Box::pin(self.work(http, grpc, shutdown))
+    }
+
+    async fn work(self, http: TcpListener, grpc: TcpListener, shutdown: CancellationToken) {
         let Self { front, options, services, around } = self;
         let endpoint = match http.local_addr() {
             Ok(address) => {

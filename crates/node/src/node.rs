@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use lambfold_api::telemetry::Traces;
 use lambfold_config::Config;
 use lambfold_sandbox::SpawnerCommand;
 use lambfold_telemetry::{RecordedTraces, SpanRecorder};
-use lambfold_types::{Clock, Entropy};
+use lambfold_types::{Clock, Entropy, RunFuture};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
@@ -98,8 +99,12 @@ pub(crate) struct Surroundings {
 }
 
 impl Node {
-    /// Starts `options.roles` and returns when they serve.
-    pub async fn start(options: NodeOptions) -> Result<Self, StartError> {
+    /// Starts `options.roles` and returns when they serve. Boxed, as [`lambfold_types::RunFuture`].
+    pub fn start(options: NodeOptions) -> BoxFuture<'static, Result<Self, StartError>> {
+        Box::pin(Self::start_roles(options))
+    }
+
+    async fn start_roles(options: NodeOptions) -> Result<Self, StartError> {
         let NodeOptions { config, roles, spawner, recorder, traces_every_request, clock, entropy, began } =
             options;
         let directory = DataDirectory::lock(&config.data_dir)?;
@@ -169,7 +174,11 @@ impl Node {
 
     /// Stops gracefully: callers first, so that each role finishes what it was asked. What takes longer than
     /// `stop_within_seconds` is cut off.
-    pub async fn stop(self) {
+    pub fn stop(self) -> RunFuture {
+        Box::pin(self.stop_parts())
+    }
+
+    async fn stop_parts(self) {
         // In real time: the promise is to whoever sent the signal.
         let began = std::time::Instant::now();
         for part in self.parts {

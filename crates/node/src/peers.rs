@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use lambfold_api::control::{Control, ControlRemote, ControlVia};
-use lambfold_api::interceptor::LocalCall;
 use lambfold_api::lambda::{
     Lambda, LambdaInvoke, LambdaInvokeRemote, LambdaInvokeVia, LambdaRemote, LambdaVia,
 };
@@ -33,7 +32,7 @@ macro_rules! service {
         $(#[$doc])*
         pub(crate) fn $name(&self, local: Option<Arc<dyn $trait>>) -> Result<Arc<dyn $trait>, StartError> {
             match local {
-                Some(local) => Ok(Arc::new($via::new(local, LocalCall::new(self.clock.clone())))),
+                Some(local) => Ok($via::local(local, self.clock.clone())),
                 None => Ok(Arc::new($remote::new(self.client(stringify!($key), &self.peers.$key)?))),
             }
         }
@@ -74,7 +73,7 @@ impl PeerMap {
     /// Every worker.
     pub(crate) fn workers(&self, local: Option<Arc<dyn Worker>>) -> Result<Vec<Arc<dyn Worker>>, StartError> {
         if let Some(local) = local {
-            return Ok(vec![Arc::new(WorkerVia::new(local, LocalCall::new(self.clock.clone())))]);
+            return Ok(vec![WorkerVia::local(local, self.clock.clone())]);
         }
         if self.peers.workers.is_empty() {
             return Err(StartError::PeerMissing("workers"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lambfold_api::control::Control;
 use lambfold_api::lambda::LambdaInvoke;
 use lambfold_api::sqs::Sqs;
-use lambfold_types::{Clock, Entropy};
+use lambfold_types::{Clock, Entropy, RunFuture};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -48,7 +48,11 @@ impl PollerService {
 
     /// Runs until `shutdown` is cancelled. Then nothing more is received, what was received but not invoked goes
     /// back to its queue, and batches that run have [`Options::stop_within`] to end.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub fn run(self, shutdown: CancellationToken) -> RunFuture {
+        Box::pin(self.work(shutdown))
+    }
+
+    async fn work(self, shutdown: CancellationToken) {
         let (sender, mut changes) = mpsc::channel(CHANGES);
         let mut follower = JoinSet::new();
         follower.spawn(follow(Arc::clone(&self.shared), sender));

@@ -19,4 +19,4 @@ pub use function::{FunctionName, Qualifier};
 pub use queue_name::{InvalidQueueName, QueueName};
 pub use scope::{AccountId, InvalidAccountId, InvalidRegion, Region, Scope};
 pub use seal::{PlainSealer, SealError, Sealer};
-pub use time::{Clock, SleepFuture, Timestamp};
+pub use time::{Clock, RunFuture, SleepFuture, Timestamp};

@@ -65,6 +65,10 @@ impl fmt::Display for Timestamp {
 /// What [`Clock::sleep_until`] returns.
 pub type SleepFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// What a service's `run` returns: its work, until it is told to stop. Boxed where it is defined, so that its machine
+/// code is made with its own crate; an `async fn` is compiled with whoever awaits it, and again after every change below.
+pub type RunFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// The only source of time for deadlines, leases, back-offs, windows and delays (DESIGN §3 Time).
 pub trait Clock: Send + Sync + 'static {
     /// The current wall-clock time. Never goes backwards within one process.

@@ -12,7 +12,7 @@ use lambfold_api::worker::{
 use lambfold_api::{BoxStream, CallContext, Fault};
 use lambfold_sandbox::SandboxDriver;
 use lambfold_telemetry::{span, trace_of};
-use lambfold_types::{Clock, Entropy, uuid_v4};
+use lambfold_types::{Clock, Entropy, RunFuture, uuid_v4};
 use object_store::ObjectStore;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::BroadcastStream;
@@ -107,7 +107,11 @@ impl WorkerService {
 
     /// Returns after a stop, or when the sandbox driver has ended by itself. A stop lets what runs finish, for
     /// [`Options::stop_within`], and then ends every environment.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub fn run(self, shutdown: CancellationToken) -> RunFuture {
+        Box::pin(self.work(shutdown))
+    }
+
+    async fn work(self, shutdown: CancellationToken) {
         let shared = &self.handle.shared;
         let Launcher { driver, runtime_files, interpreters, clock, options, .. } = &*shared.launcher;
         shared.tasks.spawn(runtime_files.clone().compile(interpreters.found().to_vec()));

@@ -38,26 +38,28 @@ pub(crate) async fn start(
 
     let rpc = || RpcServer::new(Arc::new(PeerContext::new(around.clock.clone(), token.clone())));
     let (_, health) = tonic_health::server::health_reporter();
-    let mut routes = Routes::new(health).add_service(TracesRpc::serve(traces, rpc()));
+    let mut routes = Routes::builder();
+    routes.add_service(health);
+    TracesRpc::add_to(&mut routes, traces, rpc());
     if let Some(sqs) = &services.sqs {
-        routes = routes.add_service(SqsRpc::serve(sqs.clone(), rpc()));
+        SqsRpc::add_to(&mut routes, sqs.clone(), rpc());
     }
     if let Some(lambda) = &services.lambda {
-        routes = routes.add_service(LambdaRpc::serve(lambda.clone(), rpc()));
+        LambdaRpc::add_to(&mut routes, lambda.clone(), rpc());
     }
     if let Some(control) = &services.control {
-        routes = routes.add_service(ControlRpc::serve(control.clone(), rpc()));
+        ControlRpc::add_to(&mut routes, control.clone(), rpc());
     }
     if let Some(invoke) = &services.invoke {
-        routes = routes.add_service(LambdaInvokeRpc::serve(invoke.clone(), rpc()));
+        LambdaInvokeRpc::add_to(&mut routes, invoke.clone(), rpc());
     }
     if let Some(worker) = &services.worker {
-        routes = routes.add_service(WorkerRpc::serve(worker.clone(), rpc()));
+        WorkerRpc::add_to(&mut routes, worker.clone(), rpc());
     }
     let server = Server::builder()
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
-        .add_routes(routes);
+        .add_routes(routes.routes());
     // Blamed on whichever role is first: without its peers none can work.
     let role = around.roles.first().copied().unwrap_or(Role::Queue);
     Ok(Some(Part::start(role, |stop| async move {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use lambfold_types::{Clock, Entropy, Sealer};
+use lambfold_types::{Clock, Entropy, RunFuture, Sealer};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -101,7 +101,11 @@ impl QueueService {
 
     /// Runs until `shutdown`. Then takes nothing new, answers receives that wait with nothing, commits what was
     /// asked for, answers that, and returns.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub fn run(self, shutdown: CancellationToken) -> RunFuture {
+        Box::pin(self.work(shutdown))
+    }
+
+    async fn work(self, shutdown: CancellationToken) {
         let Self { store, handle, directory, surroundings, writes, reads } = self;
         drop(handle);
         let Surroundings { options, clock, writer, reader, owners, stop, .. } = surroundings;
