@@ -49,6 +49,9 @@ pub enum HandleError {
     /// The handle is of another queue, or of an earlier queue of the same name.
     #[error("the receipt handle is not valid for this queue")]
     OtherQueue,
+    /// The visibility timeout of that receive is over; of FIFO queues only.
+    #[error("the receipt handle has expired")]
+    Expired,
 }
 
 /// Why a message's visibility could not be changed.
@@ -57,7 +60,7 @@ pub enum ChangeVisibilityError {
     /// As [`HandleError::OtherQueue`].
     #[error("the receipt handle is not valid for this queue")]
     OtherQueue,
-    /// The message is deleted or expired.
+    /// The message is deleted or expired, or the handle of a FIFO queue is.
     #[error("the message does not exist or is not available for visibility timeout change")]
     NotAvailable,
     /// The message would stay invisible for more than twelve hours since it was received.

@@ -10,7 +10,10 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::engine::{Command, DirectoryCommand, DirectoryLink, Handover};
 use crate::error::{ChangeVisibilityError, Error, HandleError};
 use crate::mac::MacKeys;
-use crate::message::{HandleParts, NewMessage, ReceiveParams, Received, Sent, decode, encode};
+use crate::message::{
+    HandleParts, NewMessage, ReceiveParams, Received, Sent, decode, deduplication_digest, encode, with_group,
+    without_group,
+};
 use crate::metrics::QueueStatistics;
 use crate::queue::{CreateOutcome, NewQueue, Queue, QueueInfo, QueueProperties};
 use crate::shard::Outgoing;
@@ -113,16 +116,22 @@ impl QueueHandle {
         if done { Ok(Ok(())) } else { refused.await.map(Err).map_err(|_| Error::Stopping) }
     }
 
-    /// Stores messages, all or none, and answers when they are durable; in the order given.
+    /// Stores messages, all or none, and answers when they are durable; in the order given. A FIFO queue answers for a
+    /// duplicate with the message that it has.
     pub async fn send(&self, queue: &Queue, messages: Vec<NewMessage>) -> Result<Vec<Sent>, Error> {
+        let kind = queue.kind();
         let mut ids = Vec::with_capacity(messages.len());
         let mut outgoing = Vec::with_capacity(messages.len());
         let sent_bytes = messages.iter().map(NewMessage::size).sum();
         for message in messages {
             let message_id = uuid_v4(&*self.shared.entropy);
-            let record = self.shared.sealer.seal(&encode(message_id, &message));
+            let mut record = self.shared.sealer.seal(&encode(message_id, &message));
+            if let Some(group) = message.system.message_group_id.as_deref().filter(|_| kind.is_fifo()) {
+                record = with_group(&record, group);
+            }
+            let deduplication = deduplication_digest(kind, &message.system);
             ids.push(message_id);
-            outgoing.push(Outgoing { record, delay: message.delay });
+            outgoing.push(Outgoing { record, delay: message.delay, message_id, deduplication });
         }
         let bytes = outgoing.iter().map(|message| message.record.len()).sum::<usize>();
         let permits = u32::try_from(bytes).map_err(|_| Error::Overloaded)?;
@@ -130,12 +139,20 @@ impl QueueHandle {
             .try_acquire_many_owned(permits)
             .map_err(|_| Error::Overloaded)?;
         let stored = self.ask(queue, |reply| Command::Send { messages: outgoing, permit, reply }).await??;
-        QueueStatistics::add(&queue.statistics().sent, ids.len());
-        QueueStatistics::add(&queue.statistics().sent_bytes, sent_bytes);
+        let statistics = queue.statistics();
+        QueueStatistics::add(&statistics.sent, ids.len() - stored.originals.len());
+        QueueStatistics::add(&statistics.deduplicated, stored.originals.len());
+        QueueStatistics::add(&statistics.sent_bytes, sent_bytes);
         Ok(ids
             .into_iter()
             .zip(stored.sequences)
-            .map(|(message_id, sequence)| Sent { message_id, sequence, sent_at: stored.sent_at })
+            .enumerate()
+            .map(|(place, (message_id, sequence))| Sent {
+                message_id: stored.originals.get(&place).copied().unwrap_or(message_id),
+                sequence,
+                is_duplicate: stored.originals.contains_key(&place),
+                sent_at: stored.sent_at,
+            })
             .collect())
     }
 
@@ -185,7 +202,8 @@ impl QueueHandle {
         let epoch = handover.epoch;
         let mut received = Vec::with_capacity(handover.messages.len());
         for taken in &handover.messages {
-            let opened = self.shared.sealer.open(taken.record.clone()).map_err(|error| error.to_string());
+            let opened =
+                self.shared.sealer.open(without_group(&taken.record)).map_err(|error| error.to_string());
             let record = opened.and_then(|plain| decode(plain).map_err(|error| error.to_string()));
             let record = record.map_err(|detail| StoreError::Inconsistent { table: "messages", detail })?;
             received.push(Received {
@@ -200,8 +218,8 @@ impl QueueHandle {
                 body: record.body,
                 attributes: record.attributes,
                 md5_of_body: record.md5_of_body,
+                sent_at: record.system.first_sent_at.unwrap_or(taken.sent_at),
                 system: record.system,
-                sent_at: taken.sent_at,
                 receive_count: taken.receive_count,
                 first_received_at: taken.first_received_at,
                 visible_at: taken.visible_at,

@@ -29,8 +29,8 @@ pub use message::{
 pub use metrics::QueueMetrics;
 pub use options::Options;
 pub use queue::{
-    CreateOutcome, NewQueue, Queue, QueueCounts, QueueInfo, QueueKind, QueueProperties, QueueSettings,
-    Redrive,
+    CreateOutcome, DeduplicationScope, NewQueue, Queue, QueueCounts, QueueInfo, QueueKind, QueueProperties,
+    QueueSettings, Redrive,
 };
 pub use sqs::SqsService;
 pub use store::QueueStore;

@@ -1,5 +1,7 @@
 //! Messages and receipt handles as callers of the engine see them.
 
+mod deduplication;
+mod group;
 mod record;
 
 use std::collections::BTreeMap;
@@ -9,6 +11,8 @@ use bytes::Bytes;
 use lambfold_types::Timestamp;
 use uuid::Uuid;
 
+pub(crate) use deduplication::deduplication_digest;
+pub(crate) use group::{group_of, group_prefix, with_group, without_group};
 pub(crate) use record::{decode, encode, set_dead_letter_source};
 
 /// The value of a message attribute.
@@ -38,6 +42,10 @@ pub struct SystemAttributes {
     pub aws_trace_header: Option<String>,
     /// `MessageGroupId`; on a standard queue it gives no order.
     pub message_group_id: Option<String>,
+    /// `MessageDeduplicationId`, of messages of FIFO queues: given, or made of the body.
+    pub message_deduplication_id: Option<String>,
+    /// `SentTimestamp`, if that is not when the message came into its queue: in a dead-letter queue that is FIFO.
+    pub first_sent_at: Option<Timestamp>,
     /// `DeadLetterQueueSourceArn`, once a message has been moved.
     pub dead_letter_queue_source_arn: Option<String>,
     /// W3C `traceparent` of the sender's span; the poller links to it. Not visible to AWS clients.
@@ -84,12 +92,14 @@ pub struct Sent {
     pub message_id: Uuid,
     /// Its place in the queue: rises within a shard, never reused.
     pub sequence: u64,
+    /// The queue had it already; this is what it was answered then.
+    pub is_duplicate: bool,
     /// `SentTimestamp`
     pub sent_at: Timestamp,
 }
 
 /// How to receive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReceiveParams {
     /// `MaxNumberOfMessages`, 1 to 10; the poller of an event source mapping may ask for more.
     pub max_messages: usize,
@@ -97,6 +107,8 @@ pub struct ReceiveParams {
     pub visibility_timeout: Option<Duration>,
     /// `WaitTimeSeconds`; `None` takes the queue's. Zero is a short poll.
     pub wait_time: Option<Duration>,
+    /// `ReceiveRequestAttemptId`, for FIFO queues only.
+    pub attempt_id: Option<String>,
 }
 
 /// What a receipt handle says. The rules turn it into text, under a MAC, and back.

@@ -22,9 +22,11 @@ pub(crate) struct QueueStatistics {
     pub(crate) deleted: AtomicU64,
     pub(crate) empty_receives: AtomicU64,
     pub(crate) sent_bytes: AtomicU64,
+    pub(crate) deduplicated: AtomicU64,
     visible: AtomicU64,
     in_flight: AtomicU64,
     delayed: AtomicU64,
+    locked_groups: AtomicU64,
     /// In milliseconds; negative while there is no message, or none is known.
     oldest_sent_at: AtomicI64,
 }
@@ -36,7 +38,8 @@ impl QueueStatistics {
     }
 
     /// Notes the state of the queue's only shard.
-    pub(crate) fn note(&self, counts: QueueCounts, oldest_sent_at: Option<Timestamp>) {
+    pub(crate) fn note(&self, counts: QueueCounts, locked_groups: usize, oldest_sent_at: Option<Timestamp>) {
+        self.locked_groups.store(locked_groups as u64, Ordering::Relaxed);
         self.visible.store(counts.visible, Ordering::Relaxed);
         self.in_flight.store(counts.in_flight, Ordering::Relaxed);
         self.delayed.store(counts.delayed, Ordering::Relaxed);
@@ -65,18 +68,24 @@ struct Labels {
 
 type Count = fn(&QueueStatistics) -> &AtomicU64;
 
-const COUNTERS: [(&str, &str, Count); 5] = [
+const COUNTERS: [(&str, &str, Count); 6] = [
     ("NumberOfMessagesSent", "Messages added to the queue", |of| &of.sent),
     ("NumberOfMessagesReceived", "Messages returned by ReceiveMessage", |of| &of.received),
     ("NumberOfMessagesDeleted", "Deletes that succeeded", |of| &of.deleted),
     ("NumberOfEmptyReceives", "ReceiveMessage calls that returned no message", |of| &of.empty_receives),
+    ("NumberOfDeduplicatedSentMessages", "Messages that a FIFO queue had already", |of| &of.deduplicated),
     ("SentMessageSize", "Bytes of bodies and attributes of the messages sent", |of| &of.sent_bytes),
 ];
 
-const GAUGES: [(&str, &str, Count); 3] = [
+const GAUGES: [(&str, &str, Count); 4] = [
     ("ApproximateNumberOfMessagesVisible", "Messages that a receive could return", |of| &of.visible),
     ("ApproximateNumberOfMessagesNotVisible", "Messages in flight", |of| &of.in_flight),
     ("ApproximateNumberOfMessagesDelayed", "Messages whose delay is not over", |of| &of.delayed),
+    (
+        "ApproximateNumberOfGroupsWithInflightMessages",
+        "Groups of a FIFO queue with messages in flight",
+        |of| &of.locked_groups,
+    ),
 ];
 
 impl Collector for QueueMetrics {

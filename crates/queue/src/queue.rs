@@ -11,13 +11,32 @@ use crate::engine::OwnerLink;
 use crate::metrics::QueueStatistics;
 use crate::store::QueueRow;
 
-/// The kind of a queue, fixed at creation. FIFO queues take their place here.
+/// The kind of a queue, fixed at creation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
 pub enum QueueKind {
     /// At least once, best-effort order.
     #[default]
     Standard,
+    /// In order within message groups, and sent exactly once.
+    Fifo(DeduplicationScope),
+}
+
+impl QueueKind {
+    /// Whether it keeps order.
+    pub fn is_fifo(self) -> bool {
+        matches!(self, Self::Fifo(_))
+    }
+}
+
+/// Where a deduplication id has to be unique. AWS lets the attribute `DeduplicationScope` be changed, but goes on as the
+/// queue was created (facts, SQS §6.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeduplicationScope {
+    /// In the queue.
+    #[default]
+    Queue,
+    /// In the message's group.
+    MessageGroup,
 }
 
 /// The settings that the engine itself acts on.

@@ -5,16 +5,22 @@
 //! - *uncommitted*: sent, but not durable yet; nobody sees it.
 //! - *backlog*: never received nor delayed. Its head is in memory, its tail in the store ([`backlog`]).
 //! - *index*: delayed, in flight, or visible again ([`index`]). What is visible again forms a second lane; receives
-//!   take from both lanes in turn, so that neither a backlog nor a failing message can starve the other.
+//!   take from both lanes in turn, so that neither a backlog nor a failing message can starve the other. In a FIFO
+//!   queue the head of the backlog is here, too, and messages are taken in the order of their groups ([`fifo`]).
 //! - *apart*: in the index, on its way to a dead-letter queue ([`dead_letters`]).
 //!
 //! Mutations gather in [`Shard::take_write`], reads of the store in [`Shard::take_load`]; the owner performs both and
 //! reports back. Decisions are taken before the mutations of earlier ones are durable: if a commit fails, the shard
 //! is thrown away and restored from the store.
 
+mod attempts;
 mod backlog;
 mod dead_letters;
+mod deduplication;
+mod fifo;
+mod groups;
 mod index;
+mod lane;
 mod load;
 mod receive;
 mod send;
@@ -28,18 +34,22 @@ mod rig;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use lambfold_types::Timestamp;
+use uuid::Uuid;
 
 use crate::error::Error;
-use crate::queue::{QueueCounts, QueueSettings};
-use crate::store::{DeliveryRow, ShardHead, ShardKey, ShardWrite};
+use crate::queue::{QueueCounts, QueueKind, QueueSettings};
+use crate::store::{DeduplicationRow, DeliveryRow, MessageRow, ShardHead, ShardKey, ShardWrite};
 
+use self::attempts::Attempts;
 use self::backlog::Backlog;
-use self::index::{End, Entry, Index};
+use self::deduplication::Deduplication;
+use self::index::{Entry, Index};
+use self::lane::End;
 use self::load::Loads;
 use self::send::Uncommitted;
 
@@ -61,10 +71,32 @@ const EXPIRE_AT_ONCE: usize = 10_000;
 /// A message to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outgoing {
-    /// The sealed record.
+    /// The sealed record; in a FIFO queue with the name of the message's group.
     pub(crate) record: Bytes,
     /// `None`: the queue's.
     pub(crate) delay: Option<Duration>,
+    pub(crate) message_id: Uuid,
+    /// A digest of the deduplication id; `None` in a standard queue.
+    pub(crate) deduplication: Option<u128>,
+}
+
+/// What became of messages that were sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) sequences: Vec<u64>,
+    /// Of those that the queue had before, by their place among the others: the id that counts.
+    pub(crate) originals: BTreeMap<usize, Uuid>,
+    pub(crate) sent_at: Timestamp,
+}
+
+/// What the store has of a shard, but for the messages that were never received.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    pub(crate) head: ShardHead,
+    pub(crate) deliveries: Vec<DeliveryRow>,
+    /// In a FIFO queue: the messages of `deliveries`.
+    pub(crate) messages: Vec<MessageRow>,
+    pub(crate) deduplications: Vec<DeduplicationRow>,
 }
 
 /// A message that was taken for a receiver.
@@ -89,10 +121,11 @@ pub(crate) struct Limits {
     pub(crate) waiters: usize,
 }
 
-/// The state of one shard of a standard queue.
+/// The state of one shard.
 #[derive(Debug)]
 pub(crate) struct Shard {
     key: ShardKey,
+    kind: QueueKind,
     limits: Limits,
     settings: QueueSettings,
     /// The time of the latest decision; never goes backwards.
@@ -108,6 +141,10 @@ pub(crate) struct Shard {
     waiters: Waiters,
     /// Messages that wait to be moved; they are in the index, too, set apart.
     dead_letters: VecDeque<DeadLetter>,
+    deduplication: Deduplication,
+    attempts: Attempts,
+    /// Messages that were decided upon and that the store had no room for, until nobody can rely on them any more.
+    refused: BTreeSet<u64>,
     /// Whether the next message is taken from the index rather than from the backlog, if both have one.
     index_next: bool,
     loads: Loads,
@@ -119,20 +156,23 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// The shard as the store has it: `deliveries` are all its delivery rows.
+    /// The shard as the store has it.
     pub(crate) fn restore(
         key: ShardKey,
-        head: ShardHead,
-        mut deliveries: Vec<DeliveryRow>,
+        kind: QueueKind,
+        contents: Contents,
         limits: Limits,
         settings: QueueSettings,
         now: Timestamp,
     ) -> Self {
+        let Contents { head, mut deliveries, messages, deduplications } = contents;
+        let mut records: BTreeMap<u64, Bytes> =
+            messages.into_iter().map(|row| (row.sequence, row.record)).collect();
         // Time does not go backwards, but a clock that was wrong once must not stop the queue until it is right.
         let now = if head.clock <= now + CLOCK_TOLERANCE { now.max(head.clock) } else { now };
         let backlog =
             Backlog::in_store(head.purged_before, head.live.saturating_sub(deliveries.len() as u64));
-        let mut index = Index::default();
+        let mut index = Index::new(kind);
         let mut adopted = Vec::new();
         let mut latest = Timestamp::default();
         deliveries.sort_by_key(|row| row.sequence);
@@ -144,7 +184,9 @@ impl Shard {
         }
         deliveries.sort_by_key(|row| (row.visible_at, row.sequence));
         for row in deliveries {
-            let entry = Entry::from(&row);
+            // Records are read again when they are needed: here they say only which group they are of.
+            let record = records.remove(&row.sequence).unwrap_or_default();
+            let entry = index.entry(Entry::from(&row), &record, false);
             if row.visible_at <= now {
                 index.insert_due(row.sequence, entry, End::Back);
             } else if row.receive_count == 0 {
@@ -156,8 +198,11 @@ impl Shard {
         for sequence in adopted {
             index.mark_adopted(sequence);
         }
+        let mut deduplication = Deduplication::restore(&deduplications);
+        deduplication.advance(now);
         Self {
             key,
+            kind,
             limits,
             settings,
             now,
@@ -170,6 +215,9 @@ impl Shard {
             index,
             waiters: Waiters::default(),
             dead_letters: VecDeque::new(),
+            deduplication,
+            attempts: Attempts::default(),
+            refused: BTreeSet::new(),
             index_next: false,
             loads: Loads::default(),
             write: ShardWrite::default(),
@@ -198,14 +246,24 @@ impl Shard {
         self.cache_bytes = bytes;
     }
 
-    /// Settings in force from now on. A shorter retention lets go what is too old; a delay is not retroactive.
+    /// Settings in force from now on. A shorter retention lets go what is too old; a delay is retroactive in FIFO queues
+    /// only, for what is still delayed.
     pub(crate) fn set_settings(&mut self, settings: QueueSettings) {
+        let delay = settings.delay;
+        if self.kind.is_fifo() && delay != self.settings.delay {
+            for (sequence, sent_at) in self.index.delayed() {
+                self.index.delay_until(sequence, sent_at + delay);
+                self.write_delivery(sequence);
+            }
+        }
         self.settings = settings;
     }
 
     /// Lets time pass: ends delays and visibility timeouts, and lets go what is older than the retention period.
     pub(crate) fn advance(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
+        self.deduplication.advance(self.now);
+        self.attempts.advance(self.now);
         while self.index.pass_deadline(self.now).is_some() {
             self.touched += 1;
         }
@@ -224,6 +282,16 @@ impl Shard {
         let index = self.index.oldest().map(|(_, sent_at)| oldest(sent_at));
         let waiters = if self.holds_short_polls() { None } else { self.waiters.next_deadline() };
         [backlog, index, self.index.next_deadline(), waiters].into_iter().flatten().min()
+    }
+
+    /// Groups of a FIFO queue with messages in flight.
+    pub(crate) fn locked_groups(&self) -> usize {
+        self.index.locked_groups()
+    }
+
+    /// Whether what is handed out has to be durable first, so that nobody else ever gets it meanwhile.
+    pub(crate) fn hands_out_after_commit(&self) -> bool {
+        self.kind.is_fifo()
     }
 
     /// Exact as of the last [`Shard::advance`].
@@ -250,9 +318,11 @@ impl Shard {
         self.purged_before = self.next_sequence;
         self.purged_at = Some(self.now);
         self.backlog.clear();
-        self.index = Index::default();
+        self.index = Index::new(self.kind);
         self.loads.forget();
         self.dead_letters.clear();
+        self.deduplication = Deduplication::default();
+        self.attempts = Attempts::default();
         // What a purged message was about to become no longer matters.
         self.write.deliveries.clear();
         self.write.deletes.clear();
@@ -266,6 +336,7 @@ impl Shard {
             return None;
         }
         let mut write = std::mem::take(&mut self.write);
+        write.deduplicated_before = self.deduplication.take_forgotten();
         write.next_sequence = self.next_sequence;
         write.clock = self.now;
         Some(write)

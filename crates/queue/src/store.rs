@@ -21,6 +21,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use lambfold_types::{QueueName, Scope, Timestamp};
+use uuid::Uuid;
 
 use crate::mac::MacKey;
 use crate::queue::{QueueKind, QueueProperties};
@@ -180,6 +181,19 @@ pub struct DeliveryRow {
     pub last_received_at: Timestamp,
 }
 
+/// A message that a FIFO queue has taken, by its deduplication id; also when it is not there any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeduplicationRow {
+    /// The message's key within the shard.
+    pub sequence: u64,
+    /// When it was sent.
+    pub sent_at: Timestamp,
+    /// A digest of the deduplication id, and of the group if that is its scope.
+    pub id: u128,
+    /// The message's `MessageId`.
+    pub message_id: Uuid,
+}
+
 /// The decisions of a shard's owner that are to become durable together. Applied in the order of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardWrite {
@@ -189,7 +203,11 @@ pub struct ShardWrite {
     pub deliveries: Vec<DeliveryRow>,
     /// Messages (with their delivery rows) to remove. Each exists and is removed once.
     pub deletes: Vec<u64>,
-    /// Purge: all messages below `.0` are gone as of `.1`.
+    /// New messages of a FIFO queue, by their deduplication ids.
+    pub deduplications: Vec<DeduplicationRow>,
+    /// Below this sequence deduplication rows may be dropped.
+    pub deduplicated_before: Option<u64>,
+    /// Purge: all messages below `.0` are gone as of `.1`, and so is what is known of their deduplication.
     pub purge: Option<(u64, Timestamp)>,
     /// The sequence of the next message; a store keeps the highest.
     pub next_sequence: u64,
@@ -208,7 +226,8 @@ impl ShardWrite {
 
     /// Rows and bytes: what the write weighs in a batch.
     pub fn weight(&self) -> (usize, usize) {
-        let rows = self.inserts.len() + self.deliveries.len() + self.deletes.len() + 1;
+        let rows =
+            self.inserts.len() + self.deliveries.len() + self.deletes.len() + self.deduplications.len() + 1;
         (rows, self.inserts.iter().map(|row| row.record.len() + 32).sum::<usize>() + 40 * rows)
     }
 
@@ -317,6 +336,9 @@ pub trait QueueStore: Send + Sync + 'static {
 
     /// Up to `limit` delivery rows from sequence `from` on, by rising sequence.
     fn load_deliveries(&self, shard: ShardKey, from: u64, limit: usize) -> Result<Vec<DeliveryRow>>;
+
+    /// Up to `limit` deduplication rows from sequence `from` on, by rising sequence.
+    fn load_deduplications(&self, shard: ShardKey, from: u64, limit: usize) -> Result<Vec<DeduplicationRow>>;
 
     /// Messages with a sequence in `range`, by rising sequence; as many as fit into `max_messages` and `max_bytes`,
     /// but at least one if there is any. The second value says whether the range is exhausted.

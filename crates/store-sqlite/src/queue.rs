@@ -23,7 +23,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use lambfold_queue::QueueStore;
 use lambfold_queue::store::{
-    DeliveryRow, Directory, DirectoryChange, FencedWrite, MessageRow, Result, ShardHead, ShardKey, StoreError,
+    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, FencedWrite, MessageRow, Result, ShardHead,
+    ShardKey, StoreError,
 };
 use lambfold_types::Timestamp;
 use rusqlite::Connection;
@@ -36,7 +37,10 @@ use self::collect::Garbage;
 use self::space::Space;
 use self::write::Statements;
 
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/queue/0001_queues.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/queue/0001_queues.sql"),
+    include_str!("../../../migrations/sqlite/queue/0002_fifo.sql"),
+];
 
 /// Pages of WAL (4 KiB each) after which a commit makes a checkpoint itself: 64 MiB. The checkpointer comes first
 /// unless it is starved.
@@ -198,6 +202,10 @@ impl QueueStore for SqliteQueueStore {
 
     fn load_deliveries(&self, shard: ShardKey, from: u64, limit: usize) -> Result<Vec<DeliveryRow>> {
         read::deliveries(&self.reader(), self.slot(shard)?, from, limit)
+    }
+
+    fn load_deduplications(&self, shard: ShardKey, from: u64, limit: usize) -> Result<Vec<DeduplicationRow>> {
+        read::deduplications(&self.reader(), self.slot(shard)?, from, limit)
     }
 
     fn load_page(

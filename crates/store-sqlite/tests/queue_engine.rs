@@ -57,7 +57,12 @@ fn message(body: String) -> NewMessage {
 }
 
 fn poll(max_messages: usize, wait: u64) -> ReceiveParams {
-    ReceiveParams { max_messages, visibility_timeout: None, wait_time: Some(Duration::from_secs(wait)) }
+    ReceiveParams {
+        max_messages,
+        visibility_timeout: None,
+        wait_time: Some(Duration::from_secs(wait)),
+        attempt_id: None,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,7 +39,7 @@ impl Surroundings {
     pub(crate) fn queue(&self, row: QueueRow) -> Queue {
         let (commands, queue) = mpsc::channel(self.options.command_queue.max(1));
         let this = self.clone();
-        let key = ShardKey { incarnation: row.incarnation, shard: 0 };
+        let (key, kind) = (ShardKey { incarnation: row.incarnation, shard: 0 }, row.kind);
         let state = SharedState::new(row.properties.clone(), row.modified_at);
         let own = state.clone();
         let statistics = Arc::<QueueStatistics>::default();
@@ -50,6 +50,7 @@ impl Surroundings {
             let settings = own.properties().settings.clone();
             let owner = Owner {
                 key,
+                kind,
                 place: Place {
                     scope,
                     name,

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use lambfold_types::{QueueName, Scope, Timestamp};
+use lambfold_types::{QueueName, Scope};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::error::{ChangeVisibilityError, Error, HandleError};
 use crate::message::{HandleParts, ReceiveParams};
 use crate::queue::{CreateOutcome, NewQueue, Queue, QueueCounts, QueueProperties, QueueSettings};
-use crate::shard::{DeadLetter, Outgoing, Taken};
+use crate::shard::{DeadLetter, Outgoing, Stored, Taken};
 use crate::store::FencedWrite;
 
 /// A call to a shard's owner.
@@ -57,13 +57,6 @@ pub(crate) enum Command {
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
-
-/// What became of a send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stored {
-    pub(crate) sequences: Vec<u64>,
-    pub(crate) sent_at: Timestamp,
-}
 
 /// A call to the directory.
 pub(crate) enum DirectoryCommand {

@@ -14,11 +14,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::message::group_prefix;
 use crate::metrics::QueueStatistics;
 use crate::options::Options;
-use crate::queue::QueueSettings;
-use crate::shard::{DeadLetter, Limits, Loaded, Taken};
-use crate::store::{MessageRow, ShardKey, StoreError};
+use crate::queue::{QueueKind, QueueSettings};
+use crate::shard::{Contents, DeadLetter, Limits, Loaded, Shard, Taken};
+use crate::store::{DeduplicationRow, DeliveryRow, MessageRow, QueueStore, ShardHead, ShardKey, StoreError};
 
 use super::cache::CacheShare;
 use super::link::{Command, Handover};
@@ -49,6 +50,7 @@ pub(crate) enum Event {
 /// What an owner is given.
 pub(crate) struct Owner {
     pub(crate) key: ShardKey,
+    pub(crate) kind: QueueKind,
     pub(crate) place: Place,
     pub(crate) settings: QueueSettings,
     pub(crate) statistics: Arc<QueueStatistics>,
@@ -113,7 +115,6 @@ impl Owner {
         back: &mpsc::UnboundedSender<(u64, Vec<Taken>)>,
         waiting: &mut tenure::Waiting,
     ) -> Result<Option<Tenure>, StoreError> {
-        const PAGE: usize = 10_000;
         let key = self.key;
         let (reply, taken) = oneshot::channel();
         if !self.writer.send(super::writer::Request::Take { shard: key, reply }).await {
@@ -121,29 +122,49 @@ impl Owner {
         }
         let Ok(head) = taken.await else { return Ok(None) };
         let head = head?;
-        let mut deliveries = Vec::new();
-        let mut from = head.purged_before;
-        loop {
-            let page = self.reader.read(move |store| store.load_deliveries(key, from, PAGE)).await;
-            let Some(page) = page else { return Ok(None) };
-            let page = page?;
-            let last = page.last().map(|row| row.sequence);
-            let complete = page.len() < PAGE;
-            deliveries.extend(page);
-            match last {
-                Some(last) if !complete => from = last + 1,
-                _ => break,
-            }
-        }
+        let Some(contents) = self.read_contents(head).await? else { return Ok(None) };
         let limits = Limits {
             in_flight: self.options.in_flight_limit,
             indexed: self.options.indexed_messages,
             waiters: self.options.waiters,
         };
         let settings = self.settings.clone();
-        let now = self.clock.now();
-        let shard = crate::shard::Shard::restore(key, head, deliveries, limits, settings, now);
+        let shard = Shard::restore(key, self.kind, contents, limits, settings, self.clock.now());
         Ok(Some(Tenure::new(head.epoch, shard, back.clone(), waiting)))
+    }
+
+    /// Reads what has to be known of the shard from the start; `None` if the service has stopped.
+    async fn read_contents(&self, head: ShardHead) -> Result<Option<Contents>, StoreError> {
+        const PAGE: usize = 10_000;
+        let (key, from, reader) = (self.key, head.purged_before, &self.reader);
+        let deliveries = read_pages(
+            from,
+            PAGE,
+            |row: &DeliveryRow| row.sequence,
+            |from| reader.read(move |store| store.load_deliveries(key, from, PAGE)),
+        );
+        let Some(deliveries) = deliveries.await? else { return Ok(None) };
+        let mut contents = Contents { head, deliveries, messages: Vec::new(), deduplications: Vec::new() };
+        if !self.kind.is_fifo() {
+            return Ok(Some(contents));
+        }
+        let deduplications = read_pages(
+            from,
+            PAGE,
+            |row: &DeduplicationRow| row.sequence,
+            |from| reader.read(move |store| store.load_deduplications(key, from, PAGE)),
+        );
+        let Some(deduplications) = deduplications.await? else { return Ok(None) };
+        contents.deduplications = deduplications;
+        let sequences: Vec<u64> = contents.deliveries.iter().map(|row| row.sequence).collect();
+        for sequences in sequences.chunks(PAGE).map(<[u64]>::to_vec) {
+            let load = move |store: &dyn QueueStore| store.load_messages(key, &sequences, usize::MAX);
+            let Some(messages) = reader.read(load).await else { return Ok(None) };
+            // Their groups are wanted, not their bodies.
+            let head_only = |row: MessageRow| MessageRow { record: group_prefix(&row.record), ..row };
+            contents.messages.extend(messages?.into_iter().map(head_only));
+        }
+        Ok(Some(contents))
     }
 
     /// Answers every command with `error` until `deadline`; false if the service stops.
@@ -166,6 +187,29 @@ impl Owner {
                     None => return false,
                 },
             }
+        }
+    }
+}
+
+/// Reads pages of up to `limit` rows from sequence `from` on until there are no more; `None` if the service has stopped.
+async fn read_pages<T, F>(
+    mut from: u64,
+    limit: usize,
+    sequence: impl Fn(&T) -> u64,
+    read: impl Fn(u64) -> F,
+) -> Result<Option<Vec<T>>, StoreError>
+where
+    F: Future<Output = Option<Result<Vec<T>, StoreError>>>,
+{
+    let mut rows = Vec::new();
+    loop {
+        let Some(page) = read(from).await else { return Ok(None) };
+        let page = page?;
+        let (last, complete) = (page.last().map(&sequence), page.len() < limit);
+        rows.extend(page);
+        match last {
+            Some(last) if !complete => from = last + 1,
+            _ => return Ok(Some(rows)),
         }
     }
 }

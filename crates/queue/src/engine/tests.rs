@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod failures;
+mod fifo;
 mod harness;
 mod polling;
 mod restart;

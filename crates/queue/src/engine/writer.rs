@@ -62,6 +62,7 @@ impl Submission {
         let write = &mut self.write.write;
         if let Some(first) = write.inserts.first().map(|row| row.sequence) {
             write.deliveries.retain(|row| row.sequence < first);
+            write.deduplications.clear();
             write.inserts.clear();
         }
         self.departures.clear();

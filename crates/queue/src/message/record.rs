@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! format u8 = 1 | message id 16 | md5 of body 16 | flags u8 | sender id s | [trace header s] | [group id s]
-//!   | [dead letter source s] | [trace parent s] | attribute count u8 | { name s | type s | kind u8 | value l }*
+//!   | [dead letter source s] | [trace parent s] | [deduplication id s] | [first sent, decimal s] | attribute count u8 | { name s | type s | kind u8 | value l }*
 //!   | body to the end
 //! s = u16 length + bytes, l = u32 length + bytes, big endian
 //! ```
@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use lambfold_types::Timestamp;
 use uuid::Uuid;
 
 use super::{AttributeValue, MessageAttribute, NewMessage, SystemAttributes};
@@ -44,7 +45,8 @@ pub(crate) fn encode(message_id: Uuid, message: &NewMessage) -> BytesMut {
     out.put_u8(FORMAT);
     out.put_slice(message_id.as_bytes());
     out.put_slice(&message.md5_of_body);
-    let optional = optional_texts(&message.system);
+    let first_sent_at = message.system.first_sent_at.map(|at| at.millis().to_string());
+    let optional = optional_texts(&message.system, first_sent_at.as_deref());
     let flags =
         optional.iter().enumerate().fold(0u8, |flags, (bit, text)| flags | (u8::from(text.is_some()) << bit));
     out.put_u8(flags);
@@ -85,6 +87,11 @@ pub(crate) fn decode(mut from: Bytes) -> Result<Record, RecordError> {
         message_group_id: optional(1)?,
         dead_letter_queue_source_arn: optional(2)?,
         trace_parent: optional(3)?,
+        message_deduplication_id: optional(4)?,
+        first_sent_at: match optional(5)? {
+            Some(millis) => Some(Timestamp::from_millis(millis.parse().map_err(|_| RecordError)?)),
+            None => None,
+        },
     };
     let mut attributes = BTreeMap::new();
     for _ in 0..take(&mut from, 1)?[0] {
@@ -103,20 +110,28 @@ pub(crate) fn decode(mut from: Bytes) -> Result<Record, RecordError> {
     Ok(Record { message_id, md5_of_body, system, attributes, body: from })
 }
 
-/// The record with another source of a dead letter; `None` if it cannot be decoded.
-pub(crate) fn set_dead_letter_source(from: Bytes, source_arn: &str) -> Option<BytesMut> {
+/// The record with another source of a dead letter, and when it was sent if the queue does not keep that; `None` if it
+/// cannot be decoded.
+pub(crate) fn set_dead_letter_source(
+    from: Bytes,
+    source_arn: &str,
+    sent_at: Option<Timestamp>,
+) -> Option<BytesMut> {
     let Record { message_id, md5_of_body, mut system, attributes, body } = decode(from).ok()?;
     system.dead_letter_queue_source_arn = Some(source_arn.to_owned());
+    system.first_sent_at = system.first_sent_at.or(sent_at);
     Some(encode(message_id, &NewMessage { body, attributes, md5_of_body, system, delay: None }))
 }
 
 /// In the order of their flag bits.
-fn optional_texts(system: &SystemAttributes) -> [Option<&str>; 4] {
+fn optional_texts<'a>(system: &'a SystemAttributes, first_sent_at: Option<&'a str>) -> [Option<&'a str>; 6] {
     [
         system.aws_trace_header.as_deref(),
         system.message_group_id.as_deref(),
         system.dead_letter_queue_source_arn.as_deref(),
         system.trace_parent.as_deref(),
+        system.message_deduplication_id.as_deref(),
+        first_sent_at,
     ]
 }
 
@@ -170,6 +185,8 @@ mod tests {
                 sender_id: "AIDA".into(),
                 aws_trace_header: Some("Root=1".into()),
                 message_group_id: None,
+                message_deduplication_id: Some("d-1".into()),
+                first_sent_at: Some(Timestamp::from_millis(77)),
                 dead_letter_queue_source_arn: None,
                 trace_parent: Some("00-x".into()),
             },

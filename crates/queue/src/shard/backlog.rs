@@ -74,7 +74,7 @@ impl Backlog {
 
     /// Adds a message behind all others. Without `room` its record stays in the store.
     pub(super) fn push(&mut self, sequence: u64, sent_at: Timestamp, record: Bytes, room: bool) {
-        if self.tail.count == 0 && self.tail.page.is_none() {
+        if self.is_whole() {
             if room {
                 self.put_head(sequence, Fresh { sent_at, record });
                 return;
@@ -132,12 +132,27 @@ impl Backlog {
     /// Whether the next page should be read, to go on with messages that are not in memory.
     pub(super) fn is_low(&self) -> bool {
         let low = self.head.len() < LOW_MESSAGES && self.head_bytes < LOW_BYTES;
-        low && self.tail.count > 0 && self.tail.page.is_none()
+        low && self.has_unread()
     }
 
-    /// The range to read next, under `id`, if the head runs low. All messages below `committed_end` can be read.
-    pub(super) fn wants_page(&mut self, id: u64, committed_end: u64) -> Option<Range<u64>> {
-        if !self.is_low() || committed_end <= self.tail.from {
+    /// Whether all of it is in memory.
+    pub(super) fn is_whole(&self) -> bool {
+        self.tail.count == 0 && self.tail.page.is_none()
+    }
+
+    /// Whether there are messages that are not in memory and not being read.
+    pub(super) fn has_unread(&self) -> bool {
+        self.tail.count > 0 && self.tail.page.is_none()
+    }
+
+    /// All messages below it are known one by one.
+    pub(super) fn known_below(&self) -> u64 {
+        if self.is_whole() { u64::MAX } else { self.tail.from }
+    }
+
+    /// The range to read next, under `id`. All messages below `committed_end` can be read.
+    pub(super) fn begin_page(&mut self, id: u64, committed_end: u64) -> Option<Range<u64>> {
+        if !self.has_unread() || committed_end <= self.tail.from {
             return None;
         }
         self.tail.page = Some(Page { id, end: committed_end, joined: 0 });

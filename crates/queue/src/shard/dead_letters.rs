@@ -10,7 +10,8 @@ use crate::error::Error;
 use crate::store::{DeliveryRow, NewMessageRow, ShardWrite};
 
 use super::Shard;
-use super::index::{End, Entry};
+use super::index::Entry;
+use super::lane::End;
 use super::send::{Received, Uncommitted};
 
 /// Messages that leave together.
@@ -32,25 +33,36 @@ pub(crate) struct DeadLetter {
 impl Shard {
     /// Sets the messages at the head of the visible ones apart that nobody may receive any more.
     pub(super) fn set_dead_apart(&mut self) {
-        let Some(most) = self.settings.redrive.as_ref().map(|redrive| redrive.max_receive_count) else {
-            return;
-        };
         while let Some((sequence, entry)) = self.index.first_due() {
-            let Some(record) = entry.record() else { return };
-            if entry.receive_count < most || entry.is_kept || self.is_over(entry.sent_at) {
+            if !self.is_dead(entry) || !self.set_apart(sequence) {
                 return;
             }
-            self.touched += 1;
-            self.dead_letters.push_back(DeadLetter {
-                sequence,
-                record: record.clone(),
-                sent_at: entry.sent_at,
-                receive_count: entry.receive_count,
-                first_received_at: entry.first_received_at,
-                last_received_at: entry.last_received_at,
-            });
-            self.index.set_apart(sequence);
         }
+    }
+
+    /// Whether a visible message was received as often as it may be.
+    pub(super) fn is_dead(&self, entry: &Entry) -> bool {
+        let redrive = self.settings.redrive.as_ref();
+        redrive.is_some_and(|redrive| entry.receive_count >= redrive.max_receive_count)
+            && !entry.is_kept
+            && !self.is_over(entry.sent_at)
+    }
+
+    /// Sets a visible message apart, to be moved; false if its record is not at hand.
+    pub(super) fn set_apart(&mut self, sequence: u64) -> bool {
+        let Some(entry) = self.index.get(sequence) else { return false };
+        let Some(record) = entry.record() else { return false };
+        self.touched += 1;
+        self.dead_letters.push_back(DeadLetter {
+            sequence,
+            record: record.clone(),
+            sent_at: entry.sent_at,
+            receive_count: entry.receive_count,
+            first_received_at: entry.first_received_at,
+            last_received_at: entry.last_received_at,
+        });
+        self.index.set_apart(sequence);
+        true
     }
 
     /// Whether messages wait to be moved.
@@ -100,8 +112,8 @@ impl Shard {
         }
     }
 
-    /// Takes messages over from another shard. They keep the time at which they were sent, by which their retention
-    /// counts, and how often they were received. They take their places when [`Shard::committed`] says so.
+    /// Takes messages over from another shard. They keep how often they were received and, in a standard queue, the time
+    /// at which they were sent, by which their retention counts; in a FIFO queue it counts from now on. They take their places when [`Shard::committed`] says so.
     pub(crate) fn adopt(&mut self, letters: Vec<DeadLetter>) -> Result<(), Error> {
         if self.index.len() + letters.len() > self.limits.indexed / 2 {
             return Err(Error::Overloaded);
@@ -111,6 +123,7 @@ impl Shard {
             self.next_sequence += 1;
             let DeadLetter { record, sent_at, receive_count, first_received_at, last_received_at, .. } =
                 letter;
+            let sent_at = if self.kind.is_fifo() { self.now } else { sent_at };
             let row = NewMessageRow { sequence, sent_at, delayed_until: None, record: record.clone() };
             self.write.inserts.push(row);
             self.write.deliveries.push(DeliveryRow {
@@ -126,6 +139,7 @@ impl Shard {
                 sent_at,
                 delayed_until: None,
                 received: Some(Received { receive_count, first_received_at, last_received_at }),
+                deduplication: None,
                 record,
             });
         }

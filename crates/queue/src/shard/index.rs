@@ -1,14 +1,18 @@
-//! The messages that are delayed or were received: each with its state, their deadlines, and the lane of those
-//! whose deadline has passed.
+//! The messages of which the shard knows each one: in a standard queue those that are delayed or were received, in a
+//! FIFO queue the others near the head as well. Each has its state and its deadline; what is visible stands in a lane,
+//! or in the order of its group.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use lambfold_types::Timestamp;
 
-use crate::queue::QueueCounts;
+use crate::message::group_of;
+use crate::queue::{QueueCounts, QueueKind};
 use crate::store::DeliveryRow;
 
+use super::groups::{GroupId, Groups};
+use super::lane::{End, Places};
 use super::send::Received;
 
 /// Where a message of the index stands.
@@ -18,7 +22,7 @@ pub(super) enum State {
     Delayed(Timestamp),
     /// With a receiver until then.
     InFlight(Timestamp),
-    /// Visible; its place in the lane.
+    /// Visible; its place in the lane, if there is one.
     Due(i64),
     /// On its way to a dead-letter queue.
     Apart,
@@ -28,6 +32,9 @@ pub(super) enum State {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) sent_at: Timestamp,
+    group: GroupId,
+    /// Whether lanes, deadlines and counts know it; not while it is on its way into the index.
+    is_linked: bool,
     state: State,
     pub(super) receive_count: u32,
     pub(super) first_received_at: Timestamp,
@@ -38,27 +45,29 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// A message that was never received and whose record is at hand or not.
-    pub(super) fn unreceived(sent_at: Timestamp, record: Option<Bytes>) -> Self {
+    /// A message that was never received.
+    pub(super) fn unreceived(sent_at: Timestamp) -> Self {
         let never = Timestamp::default();
         Self {
             sent_at,
+            group: GroupId::default(),
+            is_linked: false,
             state: State::Due(0),
             receive_count: 0,
             first_received_at: never,
             last_received_at: never,
             is_kept: false,
-            record,
+            record: None,
         }
     }
 
     /// A message that was received in another queue before it came here.
-    pub(super) fn adopted(sent_at: Timestamp, received: Received, record: Option<Bytes>) -> Self {
+    pub(super) fn adopted(sent_at: Timestamp, received: Received) -> Self {
         Self {
             receive_count: received.receive_count,
             first_received_at: received.first_received_at,
             last_received_at: received.last_received_at,
-            ..Self::unreceived(sent_at, record)
+            ..Self::unreceived(sent_at)
         }
     }
 
@@ -89,6 +98,8 @@ impl From<&DeliveryRow> for Entry {
     fn from(row: &DeliveryRow) -> Self {
         Self {
             sent_at: row.sent_at,
+            group: GroupId::default(),
+            is_linked: false,
             state: State::Due(0),
             receive_count: row.receive_count,
             first_received_at: row.first_received_at,
@@ -99,31 +110,89 @@ impl From<&DeliveryRow> for Entry {
     }
 }
 
-/// At which end of the lane a message that has become visible is put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    Front,
-    Back,
+/// How what is visible is ordered.
+#[derive(Debug)]
+enum Order {
+    Lane(Places<u64>),
+    Groups(Groups),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Index {
     entries: BTreeMap<u64, Entry>,
     deadlines: BTreeSet<(Timestamp, u64)>,
-    due: BTreeMap<i64, u64>,
-    front: i64,
-    back: i64,
+    order: Order,
+    due: usize,
     in_flight: usize,
     delayed: usize,
     apart: usize,
     /// Messages that were sent before others with a lower sequence, to another queue at that time.
     adopted: BTreeSet<(Timestamp, u64)>,
-    /// Messages in the lane whose records are at hand.
+    /// Visible messages whose records are at hand.
     ready: usize,
     record_bytes: usize,
 }
 
 impl Index {
+    pub(super) fn new(kind: QueueKind) -> Self {
+        let order = match kind {
+            QueueKind::Standard => Order::Lane(Places::default()),
+            QueueKind::Fifo(_) => Order::Groups(Groups::default()),
+        };
+        Self {
+            entries: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            order,
+            due: 0,
+            in_flight: 0,
+            delayed: 0,
+            apart: 0,
+            adopted: BTreeSet::new(),
+            ready: 0,
+            record_bytes: 0,
+        }
+    }
+
+    /// An entry for the record, which is kept if there is `room`; in a FIFO queue of the group that the record names.
+    pub(super) fn entry(&mut self, mut entry: Entry, record: &Bytes, room: bool) -> Entry {
+        entry.group = match &mut self.order {
+            Order::Lane(_) => GroupId::default(),
+            Order::Groups(groups) => groups.join(group_of(record)),
+        };
+        entry.record = room.then(|| record.clone());
+        entry
+    }
+
+    /// Up to `max` messages of a FIFO queue below `end` that may be received now, in their order.
+    pub(super) fn next_of_groups(&self, max: usize, end: u64) -> Vec<u64> {
+        match &self.order {
+            Order::Lane(_) => Vec::new(),
+            Order::Groups(groups) => groups.next(max, end),
+        }
+    }
+
+    /// Groups of a FIFO queue with a message in flight.
+    pub(super) fn locked_groups(&self) -> usize {
+        match &self.order {
+            Order::Lane(_) => 0,
+            Order::Groups(groups) => groups.locked(),
+        }
+    }
+
+    /// All messages of which the delay is not over, with the time at which they were sent.
+    pub(super) fn delayed(&self) -> Vec<(u64, Timestamp)> {
+        let sequences = self.deadlines.iter().map(|(_, sequence)| *sequence);
+        let entries = sequences.filter_map(|sequence| Some((sequence, self.entries.get(&sequence)?)));
+        let delayed = entries.filter(|(_, entry)| matches!(entry.state, State::Delayed(_)));
+        delayed.map(|(sequence, entry)| (sequence, entry.sent_at)).collect()
+    }
+
+    /// Gives a message another end of its delay.
+    pub(super) fn delay_until(&mut self, sequence: u64, until: Timestamp) {
+        self.unlink(sequence);
+        self.put(sequence, State::Delayed(until));
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -134,7 +203,7 @@ impl Index {
 
     /// Visible messages.
     pub(super) fn due(&self) -> usize {
-        self.due.len()
+        self.due
     }
 
     /// Visible messages whose records are at hand.
@@ -148,7 +217,7 @@ impl Index {
     }
 
     pub(super) fn add_counts(&self, counts: &mut QueueCounts) {
-        counts.visible += (self.due.len() + self.apart) as u64;
+        counts.visible += (self.due + self.apart) as u64;
         counts.in_flight += self.in_flight as u64;
         counts.delayed += self.delayed as u64;
     }
@@ -204,17 +273,15 @@ impl Index {
 
     /// Makes a message visible.
     pub(super) fn make_due(&mut self, sequence: u64, end: End) {
-        let place = match end {
-            End::Front => {
-                self.front -= 1;
-                self.front
-            }
-            End::Back => {
-                self.back += 1;
-                self.back
+        self.unlink(sequence);
+        let Some(entry) = self.entries.get(&sequence) else { return };
+        let place = match &mut self.order {
+            Order::Lane(lane) => lane.put(sequence, end),
+            Order::Groups(groups) => {
+                groups.show(entry.group, sequence, end);
+                0
             }
         };
-        self.unlink(sequence);
         self.put(sequence, State::Due(place));
     }
 
@@ -236,7 +303,7 @@ impl Index {
         if let Some(entry) = self.entries.get_mut(&sequence) {
             self.record_bytes -= entry.record.as_ref().map_or(0, Bytes::len);
             self.record_bytes += record.as_ref().map_or(0, Bytes::len);
-            if matches!(entry.state, State::Due(_)) {
+            if entry.is_linked && matches!(entry.state, State::Due(_)) {
                 self.ready -= usize::from(entry.record.is_some());
                 self.ready += usize::from(record.is_some());
             }
@@ -247,6 +314,9 @@ impl Index {
     pub(super) fn remove(&mut self, sequence: u64) -> Option<Entry> {
         self.unlink(sequence);
         let entry = self.entries.remove(&sequence)?;
+        if let Order::Groups(groups) = &mut self.order {
+            groups.leave(entry.group);
+        }
         self.record_bytes -= entry.record.as_ref().map_or(0, Bytes::len);
         if !self.adopted.is_empty() {
             self.adopted.remove(&(entry.sent_at, sequence));
@@ -256,17 +326,24 @@ impl Index {
 
     /// The head of the lane of visible messages.
     pub(super) fn first_due(&self) -> Option<(u64, &Entry)> {
-        let (_, sequence) = self.due.first_key_value()?;
-        self.entries.get(sequence).map(|entry| (*sequence, entry))
+        let Order::Lane(lane) = &self.order else { return None };
+        let sequence = lane.first()?;
+        self.entries.get(&sequence).map(|entry| (sequence, entry))
     }
 
     /// Up to `max` visible messages near the head whose records are not at hand.
     pub(super) fn due_without_record(&self, max: usize) -> Vec<u64> {
-        if self.ready == self.due.len() {
+        let Order::Lane(lane) = &self.order else { return Vec::new() };
+        if self.ready == self.due {
             return Vec::new();
         }
-        let near = self.due.values().take(max).copied();
-        near.filter(|sequence| self.entries.get(sequence).is_some_and(|entry| entry.record.is_none()))
+        self.without_record(lane.iter().take(max))
+    }
+
+    /// Those of `sequences` whose records are not at hand.
+    pub(super) fn without_record(&self, sequences: impl Iterator<Item = u64>) -> Vec<u64> {
+        sequences
+            .filter(|sequence| self.entries.get(sequence).is_some_and(|entry| entry.record.is_none()))
             .collect()
     }
 
@@ -318,6 +395,7 @@ impl Index {
     fn put(&mut self, sequence: u64, state: State) {
         let Some(entry) = self.entries.get_mut(&sequence) else { return };
         entry.state = state;
+        entry.is_linked = true;
         match state {
             State::Delayed(until) => {
                 self.delayed += 1;
@@ -327,17 +405,20 @@ impl Index {
                 self.in_flight += 1;
                 self.deadlines.insert((until, sequence));
             }
-            State::Due(place) => {
-                self.due.insert(place, sequence);
+            State::Due(_) => {
+                self.due += 1;
                 self.ready += usize::from(entry.record.is_some());
             }
             State::Apart => self.apart += 1,
+        }
+        if let (Order::Groups(groups), State::InFlight(_) | State::Apart) = (&mut self.order, state) {
+            groups.hold(entry.group, sequence);
         }
     }
 
     /// Takes a message out of what its state put it into. Harmless for one that was just inserted.
     fn unlink(&mut self, sequence: u64) {
-        let Some(entry) = self.entries.get(&sequence) else { return };
+        let Some(entry) = self.entries.get(&sequence).filter(|entry| entry.is_linked) else { return };
         match entry.state {
             State::Delayed(until) => {
                 self.delayed -= usize::from(self.deadlines.remove(&(until, sequence)));
@@ -345,13 +426,19 @@ impl Index {
             State::InFlight(until) => {
                 self.in_flight -= usize::from(self.deadlines.remove(&(until, sequence)));
             }
-            State::Due(place) => {
-                if self.due.get(&place) == Some(&sequence) {
-                    self.due.remove(&place);
-                    self.ready -= usize::from(entry.record.is_some());
-                }
+            State::Due(_) => {
+                self.due -= 1;
+                self.ready -= usize::from(entry.record.is_some());
             }
             State::Apart => self.apart -= 1,
+        }
+        match (&mut self.order, entry.state) {
+            (Order::Lane(lane), State::Due(place)) => _ = lane.remove(place, sequence),
+            (Order::Groups(groups), State::Due(_)) => groups.hide(entry.group, sequence),
+            (Order::Groups(groups), State::InFlight(_) | State::Apart) => {
+                groups.release(entry.group, sequence);
+            }
+            _ => {}
         }
     }
 }

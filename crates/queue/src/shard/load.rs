@@ -7,7 +7,8 @@ use crate::message::HandleParts;
 use crate::store::MessageRow;
 
 use super::Shard;
-use super::index::{End, Entry};
+use super::index::Entry;
+use super::lane::End;
 
 /// Records fetched at once for messages that are visible again.
 const RECORDS: usize = 64;
@@ -51,11 +52,13 @@ impl Shard {
     /// A read that is wanted now, if there is one; it counts as under way from now on.
     pub(crate) fn take_load(&mut self) -> Option<Load> {
         let id = self.loads.next_id();
-        if let Some(range) = self.backlog.wants_page(id, self.committed_end) {
+        if self.wants_page()
+            && let Some(range) = self.backlog.begin_page(id, self.committed_end)
+        {
             return Some(Load::Page { id, range });
         }
         if self.loads.records.is_none() && !self.waiters.is_empty() {
-            let sequences = self.index.due_without_record(RECORDS);
+            let sequences = self.wanted_records();
             if !sequences.is_empty() {
                 self.loads.records = Some(id);
                 return Some(Load::Records { id, sequences });
@@ -71,8 +74,22 @@ impl Shard {
 
     /// Whether [`Shard::take_load`] would, for someone who waits, read messages that a receive can take.
     pub(super) fn could_load(&self) -> bool {
-        let again = self.loads.records.is_none() && !self.index.due_without_record(RECORDS).is_empty();
-        again || self.backlog.is_low()
+        let again = self.loads.records.is_none() && !self.wanted_records().is_empty();
+        again || self.wants_page()
+    }
+
+    /// Whether the next page of the backlog should be read.
+    fn wants_page(&self) -> bool {
+        if self.kind.is_fifo() { self.window_is_low() } else { self.backlog.is_low() }
+    }
+
+    /// Messages that are next, and whose records are not at hand.
+    fn wanted_records(&self) -> Vec<u64> {
+        if self.kind.is_fifo() {
+            self.index.without_record(self.next_in_order(RECORDS).into_iter())
+        } else {
+            self.index.due_without_record(RECORDS)
+        }
     }
 
     /// Takes the result of a read. Returns by how much the count of stored messages had been wrong, which is a
@@ -84,6 +101,9 @@ impl Shard {
                 let index = &self.index;
                 let known = |sequence| index.contains(sequence);
                 let report = self.backlog.take_page(id, loaded.rows, loaded.exhausted, known);
+                if self.kind.is_fifo() {
+                    self.fill_window();
+                }
                 // A page may show messages that are too old.
                 self.advance(self.now);
                 report.miscounted
@@ -123,6 +143,8 @@ impl Shard {
             .map(|handle| handle.sequence)
             .filter(|sequence| !self.index.contains(*sequence) && self.backlog.may_hold(*sequence))
             .filter(|sequence| *sequence < self.committed_end)
+            // A FIFO queue hands out nothing before the commit.
+            .filter(|_| !self.kind.is_fifo())
             .collect();
         wanted.into_iter().collect()
     }
@@ -132,11 +154,8 @@ impl Shard {
         for row in rows {
             if !self.index.contains(row.sequence) && self.backlog.may_hold(row.sequence) {
                 self.backlog.leave_tail(row.sequence);
-                self.index.insert_due(
-                    row.sequence,
-                    Entry::unreceived(row.sent_at, Some(row.record)),
-                    End::Front,
-                );
+                let entry = self.index.entry(Entry::unreceived(row.sent_at), &row.record, true);
+                self.index.insert_due(row.sequence, entry, End::Front);
             }
         }
     }

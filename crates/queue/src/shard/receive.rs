@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use lambfold_types::Timestamp;
 
 use crate::error::Error;
 use crate::message::ReceiveParams;
 
-use super::index::{End, Entry};
+use super::index::Entry;
+use super::lane::End;
 use super::{Shard, Taken, Waiter, Waiters};
 
 /// What came of a receive.
@@ -31,12 +33,18 @@ impl Shard {
     /// memory is waited for, too, even by a receive that does not wait otherwise.
     pub(crate) fn receive(&mut self, number: u64, params: ReceiveParams) -> Result<Decision, Error> {
         let wait = params.wait_time.unwrap_or(self.settings.receive_message_wait_time);
-        if wait.is_zero() && self.index.in_flight() >= self.limits.in_flight {
+        if wait.is_zero() && self.index.in_flight() >= self.limits.in_flight && !self.kind.is_fifo() {
             return Err(Error::OverLimit);
+        }
+        if let Some(taken) =
+            params.attempt_id.as_deref().and_then(|id| self.repeat(id, params.visibility_timeout))
+        {
+            return Ok(Decision::Taken(taken));
         }
         let more_by_load = self.is_short_of(params.max_messages) && (self.awaits_load() || self.could_load());
         if self.waiters.is_empty() && !more_by_load {
-            let taken = self.take(params.max_messages, params.visibility_timeout);
+            let taken =
+                self.take(params.max_messages, params.visibility_timeout, params.attempt_id.as_deref());
             // While dead letters are on their way, what is left here for want of a place there is waited for.
             if !taken.is_empty() || wait.is_zero() && self.index.apart() == 0 {
                 return Ok(Decision::Taken(taken));
@@ -48,6 +56,7 @@ impl Shard {
         let waiter = Waiter {
             max_messages: params.max_messages,
             visibility_timeout: params.visibility_timeout,
+            attempt_id: params.attempt_id,
             deadline: self.now + wait,
         };
         self.waiters.push(number, waiter);
@@ -63,6 +72,7 @@ impl Shard {
                 self.waiters.remove(number);
                 continue;
             }
+            let waiter = waiter.clone();
             self.set_dead_apart();
             if !self.can_take() {
                 break;
@@ -70,7 +80,8 @@ impl Shard {
             if self.awaits_load() && self.is_short_of(waiter.max_messages) {
                 break;
             }
-            let taken = self.take(waiter.max_messages, waiter.visibility_timeout);
+            let taken =
+                self.take(waiter.max_messages, waiter.visibility_timeout, waiter.attempt_id.as_deref());
             if taken.is_empty() {
                 break;
             }
@@ -126,6 +137,9 @@ impl Shard {
 
     /// Whether a receive of `max` would get fewer than are visible, because the rest is not in memory.
     fn is_short_of(&self, max: usize) -> bool {
+        if self.kind.is_fifo() {
+            return self.order_is_short_of(max);
+        }
         let backlog = if self.index_is_full() { (0, 0) } else { (self.backlog.ready(), self.backlog.len()) };
         let ready = self.index.ready() + backlog.0;
         let visible = self.index.due() as u64 + backlog.1;
@@ -141,7 +155,7 @@ impl Shard {
     }
 
     fn can_take(&self) -> bool {
-        self.candidate().is_some()
+        if self.kind.is_fifo() { !self.next_in_order(1).is_empty() } else { self.candidate().is_some() }
     }
 
     /// The message that is next: from the lanes in turn, as far as their heads are in memory. When the index is full
@@ -159,41 +173,16 @@ impl Shard {
         if self.index_next { again.or(fresh) } else { fresh.or(again) }
     }
 
-    fn take(&mut self, max: usize, visibility_timeout: Option<Duration>) -> Vec<Taken> {
-        let timeout = visibility_timeout.unwrap_or(self.settings.visibility_timeout);
+    fn take(&mut self, max: usize, timeout: Option<Duration>, attempt_id: Option<&str>) -> Vec<Taken> {
+        let timeout = timeout.unwrap_or(self.settings.visibility_timeout);
         let max = max.min(self.limits.in_flight.saturating_sub(self.index.in_flight()));
         let visible_at = self.now + timeout;
-        let mut taken = Vec::new();
-        while taken.len() < max {
-            self.set_dead_apart();
-            let Some(lane) = self.candidate() else { break };
-            self.touched += 1;
-            // In flight for now even with a timeout of zero, so that one receive gets a message only once.
-            let (sequence, record) = match lane {
-                Lane::Index(sequence) => {
-                    let record = self.index.get(sequence).and_then(|entry| entry.record().cloned());
-                    self.index.make_in_flight(sequence, visible_at);
-                    (sequence, record.expect("a candidate has a record"))
-                }
-                Lane::Backlog(sequence) => {
-                    let fresh = self.backlog.remove(sequence).expect("a candidate is there");
-                    self.index.insert_in_flight(sequence, Entry::unreceived(fresh.sent_at, None), visible_at);
-                    (sequence, fresh.record)
-                }
-            };
-            self.index_next = matches!(lane, Lane::Backlog(_));
-            let now = self.now;
-            self.index.edit(sequence, |entry| entry.count_receive(now));
-            let entry = self.index.get(sequence).expect("it was just put there");
-            taken.push(Taken {
-                sequence,
-                record,
-                sent_at: entry.sent_at,
-                receive_count: entry.receive_count,
-                first_received_at: entry.first_received_at,
-                visible_at,
-            });
-        }
+        // In flight for now even with a timeout of zero, so that one receive gets a message only once.
+        let taken = if self.kind.is_fifo() {
+            self.take_in_order(max, visible_at)
+        } else {
+            self.take_from_lanes(max, visible_at)
+        };
         for message in &taken {
             if timeout.is_zero() {
                 self.index.make_due(message.sequence, End::Back);
@@ -203,6 +192,49 @@ impl Shard {
             }
             self.write_delivery(message.sequence);
         }
+        if let Some(id) = attempt_id.filter(|_| !taken.is_empty()) {
+            self.attempts.put(id.to_owned(), taken.clone(), self.now);
+        }
         taken
+    }
+
+    fn take_from_lanes(&mut self, max: usize, visible_at: Timestamp) -> Vec<Taken> {
+        let mut taken = Vec::new();
+        while taken.len() < max {
+            self.set_dead_apart();
+            let Some(lane) = self.candidate() else { break };
+            let (sequence, record) = match lane {
+                Lane::Index(sequence) => {
+                    let record = self.index.get(sequence).and_then(|entry| entry.record().cloned());
+                    self.index.make_in_flight(sequence, visible_at);
+                    (sequence, record.expect("a candidate has a record"))
+                }
+                Lane::Backlog(sequence) => {
+                    let fresh = self.backlog.remove(sequence).expect("a candidate is there");
+                    let entry = Entry::unreceived(fresh.sent_at);
+                    self.index.insert_in_flight(sequence, entry, visible_at);
+                    (sequence, fresh.record)
+                }
+            };
+            self.index_next = matches!(lane, Lane::Backlog(_));
+            taken.push(self.count_receive(sequence, record, visible_at));
+        }
+        taken
+    }
+
+    /// A message that was just put in flight, as its receiver gets it.
+    pub(super) fn count_receive(&mut self, sequence: u64, record: Bytes, visible_at: Timestamp) -> Taken {
+        self.touched += 1;
+        let now = self.now;
+        self.index.edit(sequence, |entry| entry.count_receive(now));
+        let entry = self.index.get(sequence).expect("it was just put there");
+        Taken {
+            sequence,
+            record,
+            sent_at: entry.sent_at,
+            receive_count: entry.receive_count,
+            first_received_at: entry.first_received_at,
+            visible_at,
+        }
     }
 }

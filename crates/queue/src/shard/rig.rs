@@ -5,21 +5,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lambfold_types::{Scope, Timestamp};
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::message::{HandleParts, ReceiveParams};
+use crate::message::{group_prefix, with_group};
 use crate::queue::{QueueKind, QueueProperties, QueueSettings};
 use crate::store::{
-    DirectoryChange, FencedWrite, MemoryStore, QueueRow, QueueStore, ShardHead, ShardKey, ShardWrite,
+    DirectoryChange, FencedWrite, MemoryStore, MessageRow, QueueRow, QueueStore, ShardKey, ShardWrite,
 };
 
-use super::{Decision, Limits, Load, Loaded, Outgoing, Shard, Taken};
+use super::{Contents, Decision, Limits, Load, Loaded, Outgoing, Shard, Stored, Taken};
 
 pub(super) struct Rig {
     pub(super) shard: Shard,
     pub(super) now: Timestamp,
     store: MemoryStore,
     key: ShardKey,
+    kind: QueueKind,
     epoch: u64,
     limits: Limits,
     settings: QueueSettings,
@@ -40,6 +43,16 @@ impl Rig {
         cache_bytes: usize,
         page_messages: usize,
     ) -> Self {
+        Self::of_kind(QueueKind::Standard, limits, settings, cache_bytes, page_messages)
+    }
+
+    pub(super) fn of_kind(
+        kind: QueueKind,
+        limits: Limits,
+        settings: QueueSettings,
+        cache_bytes: usize,
+        page_messages: usize,
+    ) -> Self {
         let store = MemoryStore::new();
         let key = ShardKey { incarnation: 1, shard: 0 };
         let now = Timestamp::from_millis(1_000_000);
@@ -47,20 +60,22 @@ impl Rig {
             scope: Scope::default(),
             name: "jobs".parse().unwrap(),
             incarnation: 1,
-            kind: QueueKind::Standard,
+            kind,
             created_at: now,
             modified_at: now,
             properties: QueueProperties::default(),
         };
         store.change_directory(&DirectoryChange::Create(row)).unwrap();
-        let head = store.take_shard(key).unwrap();
-        let shard = Shard::restore(key, head, Vec::new(), limits, settings.clone(), now);
+        let contents = contents(&store, key);
+        let epoch = contents.head.epoch;
+        let shard = Shard::restore(key, kind, contents, limits, settings.clone(), now);
         let mut rig = Self {
             shard,
             now,
             store,
             key,
-            epoch: head.epoch,
+            kind,
+            epoch,
             limits,
             settings,
             cache_bytes,
@@ -80,10 +95,10 @@ impl Rig {
 
     /// Starts anew from what is committed; all else is lost.
     pub(super) fn crash(&mut self) {
-        let head: ShardHead = self.store.take_shard(self.key).unwrap();
-        let deliveries = self.store.load_deliveries(self.key, head.purged_before, usize::MAX).unwrap();
-        self.epoch = head.epoch;
-        self.shard = Shard::restore(self.key, head, deliveries, self.limits, self.settings.clone(), self.now);
+        let contents = contents(&self.store, self.key);
+        self.epoch = contents.head.epoch;
+        let settings = self.settings.clone();
+        self.shard = Shard::restore(self.key, self.kind, contents, self.limits, settings, self.now);
         self.shard.set_cache_bytes(self.cache_bytes);
         self.submitted.clear();
         self.loads.clear();
@@ -168,9 +183,26 @@ impl Rig {
     }
 
     pub(super) fn send(&mut self, bodies: &[&str], delay: Option<Duration>) -> Vec<u64> {
-        let record = |body: &&str| Outgoing { record: Bytes::copy_from_slice(body.as_bytes()), delay };
+        let outgoing = |body: &&str| Outgoing {
+            record: Bytes::copy_from_slice(body.as_bytes()),
+            delay,
+            message_id: Uuid::nil(),
+            deduplication: None,
+        };
         self.shard.advance(self.now);
-        self.shard.send(bodies.iter().map(record).collect()).unwrap().0
+        self.shard.send(bodies.iter().map(outgoing).collect()).unwrap().sequences
+    }
+
+    /// Sends to a FIFO queue: group and deduplication id of each message, whose `MessageId` is `first_id` and on.
+    pub(super) fn send_in_order(&mut self, messages: &[(&str, u128)], first_id: u128) -> Stored {
+        let outgoing = |(id, (group, deduplication)): (u128, &(&str, u128))| Outgoing {
+            record: with_group(&Bytes::from_static(b"body"), group),
+            delay: None,
+            message_id: Uuid::from_u128(id),
+            deduplication: Some(*deduplication),
+        };
+        self.shard.advance(self.now);
+        self.shard.send((first_id..).zip(messages).map(outgoing).collect()).unwrap()
     }
 
     pub(super) fn send_committed(&mut self, bodies: &[&str]) -> Vec<u64> {
@@ -182,8 +214,14 @@ impl Rig {
     /// A short poll, for which reads are performed if it waits for them.
     pub(super) fn receive(&mut self, max: usize, visibility: Option<Duration>) -> Result<Vec<Taken>, Error> {
         self.shard.advance(self.now);
+        self.receive_as(params(max, visibility, Duration::ZERO))
+    }
+
+    /// The same with all that can be asked for.
+    pub(super) fn receive_as(&mut self, params: ReceiveParams) -> Result<Vec<Taken>, Error> {
+        self.shard.advance(self.now);
         let number = self.number();
-        match self.shard.receive(number, params(max, visibility, Duration::ZERO))? {
+        match self.shard.receive(number, params)? {
             Decision::Taken(taken) => Ok(taken),
             Decision::Waits => loop {
                 self.start_loads();
@@ -233,5 +271,16 @@ impl Rig {
 }
 
 fn params(max_messages: usize, visibility_timeout: Option<Duration>, wait: Duration) -> ReceiveParams {
-    ReceiveParams { max_messages, visibility_timeout, wait_time: Some(wait) }
+    ReceiveParams { max_messages, visibility_timeout, wait_time: Some(wait), attempt_id: None }
+}
+
+/// Takes the shard and reads what its owner has to know.
+fn contents(store: &MemoryStore, key: ShardKey) -> Contents {
+    let head = store.take_shard(key).unwrap();
+    let deliveries = store.load_deliveries(key, head.purged_before, usize::MAX).unwrap();
+    let sequences: Vec<u64> = deliveries.iter().map(|row| row.sequence).collect();
+    let messages = store.load_messages(key, &sequences, usize::MAX).unwrap();
+    let messages = messages.into_iter().map(|row| MessageRow { record: group_prefix(&row.record), ..row });
+    let deduplications = store.load_deduplications(key, head.purged_before, usize::MAX).unwrap();
+    Contents { head, deliveries, messages: messages.collect(), deduplications }
 }

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use lambfold_types::Timestamp;
 
 use crate::error::Error;
-use crate::store::NewMessageRow;
+use crate::store::{DeduplicationRow, NewMessageRow};
 
-use super::index::{End, Entry};
-use super::{Outgoing, Shard};
+use super::index::Entry;
+use super::lane::End;
+use super::{Outgoing, Shard, Stored};
 
 /// A message whose commit is not known yet.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub(super) struct Uncommitted {
     pub(super) sent_at: Timestamp,
     pub(super) delayed_until: Option<Timestamp>,
     pub(super) received: Option<Received>,
+    pub(super) deduplication: Option<u128>,
     pub(super) record: Bytes,
 }
 
@@ -28,19 +30,30 @@ pub(super) struct Received {
 }
 
 impl Shard {
-    /// Stores messages, in order; returns their sequences and the time at which they count as sent. They take their
-    /// places when [`Shard::committed`] says so.
-    pub(crate) fn send(&mut self, messages: Vec<Outgoing>) -> Result<(Vec<u64>, Timestamp), Error> {
+    /// Stores messages, in order, but for those that a FIFO queue has had lately. They take their places when
+    /// [`Shard::committed`] says so.
+    pub(crate) fn send(&mut self, messages: Vec<Outgoing>) -> Result<Stored, Error> {
         let delay = |message: &Outgoing| message.delay.unwrap_or(self.settings.delay);
         let delayed = messages.iter().filter(|message| !delay(message).is_zero()).count();
         // Only half of the index: it must never be full of messages that are not visible.
         if delayed > 0 && self.index.len() + delayed > self.limits.indexed / 2 {
             return Err(Error::Overloaded);
         }
-        let mut sequences = Vec::with_capacity(messages.len());
-        for message in messages {
+        let mut stored = Stored { sent_at: self.now, ..Stored::default() };
+        for (place, message) in messages.into_iter().enumerate() {
+            if let Some(original) = message.deduplication.and_then(|id| self.deduplication.find(id)) {
+                stored.sequences.push(original.sequence);
+                stored.originals.insert(place, original.message_id);
+                continue;
+            }
             let sequence = self.next_sequence;
             self.next_sequence += 1;
+            if let Some(id) = message.deduplication {
+                let row =
+                    DeduplicationRow { sequence, sent_at: self.now, id, message_id: message.message_id };
+                self.deduplication.add(&row);
+                self.write.deduplications.push(row);
+            }
             let delay = message.delay.unwrap_or(self.settings.delay);
             let delayed_until = (!delay.is_zero()).then(|| self.now + delay);
             let record = message.record;
@@ -51,31 +64,32 @@ impl Shard {
                 sent_at: self.now,
                 delayed_until,
                 received: None,
+                deduplication: message.deduplication,
                 record,
             });
-            sequences.push(sequence);
+            stored.sequences.push(sequence);
         }
-        Ok((sequences, self.now))
+        Ok(stored)
     }
 
     /// All messages below `end` are durable: they take their places.
     pub(crate) fn committed(&mut self, end: u64) {
         while let Some(message) = self.pop_uncommitted(end) {
-            let Uncommitted { sequence, sent_at, delayed_until, received, record } = message;
+            let Uncommitted { sequence, sent_at, delayed_until, received, record, .. } = message;
             if sequence < self.purged_before {
                 continue;
             }
             let room = self.has_room(record.len());
             if let Some(received) = received {
-                let entry = Entry::adopted(sent_at, received, room.then_some(record));
+                let entry = self.index.entry(Entry::adopted(sent_at, received), &record, room);
                 self.index.insert_adopted(sequence, entry);
                 continue;
             }
             let Some(until) = delayed_until else {
-                self.backlog.push(sequence, sent_at, record, room);
+                self.join_backlog(sequence, sent_at, record, room);
                 continue;
             };
-            let entry = Entry::unreceived(sent_at, room.then_some(record));
+            let entry = self.index.entry(Entry::unreceived(sent_at), &record, room);
             if until > self.now {
                 self.index.insert_delayed(sequence, entry, until);
             } else {
@@ -87,8 +101,36 @@ impl Shard {
 
     /// The messages below `end` that are not durable yet never will be: the store had no room for them.
     pub(crate) fn refused(&mut self, end: u64) {
-        while self.pop_uncommitted(end).is_some() {}
+        while let Some(message) = self.pop_uncommitted(end) {
+            if let Some(id) = message.deduplication {
+                self.deduplication.forget(id, message.sequence);
+                self.refused.insert(message.sequence);
+            }
+        }
         self.committed_end = self.committed_end.max(end);
+    }
+
+    /// Whether one of the messages that an answer tells of was refused: a duplicate may have been answered with an
+    /// original that was not durable yet.
+    pub(crate) fn has_refused(&self, sequences: &[u64]) -> bool {
+        !self.refused.is_empty() && sequences.iter().any(|sequence| self.refused.contains(sequence))
+    }
+
+    /// All that was decided is answered.
+    pub(crate) fn forget_refused(&mut self) {
+        self.refused.clear();
+    }
+
+    /// Puts a message behind all others. A FIFO queue knows each one near its head by its group.
+    fn join_backlog(&mut self, sequence: u64, sent_at: Timestamp, record: Bytes, room: bool) {
+        if !self.kind.is_fifo() {
+            self.backlog.push(sequence, sent_at, record, room);
+        } else if self.backlog.is_whole() && self.window_has_room() {
+            let entry = self.index.entry(Entry::unreceived(sent_at), &record, room);
+            self.index.insert_due(sequence, entry, End::Back);
+        } else {
+            self.backlog.push(sequence, sent_at, record, false);
+        }
     }
 
     fn pop_uncommitted(&mut self, end: u64) -> Option<Uncommitted> {

@@ -288,7 +288,12 @@ fn the_index_is_bounded() {
     assert!(rig.shard.index.len() <= limits.indexed, "redeliveries only: {}", rig.shard.index.len());
     assert_eq!(rig.receive(10, Some(NO_WAIT)).unwrap().len(), 10);
     rig.shard.advance(rig.now);
-    let delayed = super::Outgoing { record: "x".into(), delay: Some(secs(1)) };
+    let delayed = super::Outgoing {
+        record: "x".into(),
+        delay: Some(secs(1)),
+        message_id: uuid::Uuid::nil(),
+        deduplication: None,
+    };
     assert!(matches!(rig.shard.send(vec![delayed]), Err(Error::Overloaded)));
 }
 
@@ -297,7 +302,12 @@ fn too_many_waiters_are_refused() {
     let mut rig = Rig::new(Limits { waiters: 2, ..LIMITS }, QueueSettings::default(), 1 << 20, 512);
     rig.poll(1, secs(20)).unwrap_err();
     rig.poll(1, secs(20)).unwrap_err();
-    let params = crate::ReceiveParams { max_messages: 1, visibility_timeout: None, wait_time: Some(secs(1)) };
+    let params = crate::ReceiveParams {
+        max_messages: 1,
+        visibility_timeout: None,
+        wait_time: Some(secs(1)),
+        attempt_id: None,
+    };
     assert!(matches!(rig.shard.receive(99, params), Err(Error::Overloaded)));
 }
 

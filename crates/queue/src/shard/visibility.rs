@@ -6,7 +6,8 @@ use crate::error::{ChangeVisibilityError, HandleError};
 use crate::message::HandleParts;
 
 use super::Shard;
-use super::index::{End, Entry, State};
+use super::index::{Entry, State};
+use super::lane::End;
 
 /// For how long a message may stay invisible since it was received, changes included.
 const TOTAL_SECS: u64 = 43_200;
@@ -21,6 +22,9 @@ impl Shard {
         if self.index.get(sequence).is_some_and(Entry::is_apart) {
             // It counts as moved already: there is nothing here to delete.
             return Ok(());
+        }
+        if self.has_expired(handle) {
+            return Err(HandleError::Expired);
         }
         if self.index.contains(sequence) {
             self.forget_indexed(sequence);
@@ -44,9 +48,11 @@ impl Shard {
         }
         let sequence = handle.sequence;
         if let Some(fresh) = self.backlog.remove(sequence) {
-            self.index.insert_due(sequence, Entry::unreceived(fresh.sent_at, Some(fresh.record)), End::Front);
+            let entry = self.index.entry(Entry::unreceived(fresh.sent_at), &fresh.record, true);
+            self.index.insert_due(sequence, entry, End::Front);
         }
-        let available = self.index.get(sequence).filter(|entry| !entry.is_apart());
+        let available =
+            self.index.get(sequence).filter(|entry| !entry.is_apart() && !self.has_expired(handle));
         let entry = available.ok_or(ChangeVisibilityError::NotAvailable)?;
         if entry.receive_count == 0 {
             // The handle proves a receive that a crash cut off.
@@ -68,6 +74,15 @@ impl Shard {
         }
         self.write_delivery(sequence);
         Ok(())
+    }
+
+    /// Whether a handle of a FIFO queue is good no longer, though its message is there: the visibility timeout is over,
+    /// or somebody else has received the message since (facts, SQS §6.4).
+    fn has_expired(&self, handle: HandleParts) -> bool {
+        let entry = self.index.get(handle.sequence).filter(|_| self.kind.is_fifo());
+        entry.is_some_and(|entry| {
+            !matches!(entry.state(), State::InFlight(_)) || entry.receive_count != handle.receive_number
+        })
     }
 
     fn is_ours(&self, handle: HandleParts) -> bool {

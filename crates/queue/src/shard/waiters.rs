@@ -6,10 +6,11 @@ use std::time::Duration;
 use lambfold_types::Timestamp;
 
 /// A receive that waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Waiter {
     pub(crate) max_messages: usize,
     pub(crate) visibility_timeout: Option<Duration>,
+    pub(crate) attempt_id: Option<String>,
     /// When it is answered with nothing.
     pub(crate) deadline: Timestamp,
 }
@@ -35,8 +36,8 @@ impl Waiters {
         self.waiting.insert(number, waiter);
     }
 
-    pub(crate) fn first(&self) -> Option<(u64, Waiter)> {
-        self.waiting.first_key_value().map(|(number, waiter)| (*number, *waiter))
+    pub(crate) fn first(&self) -> Option<(u64, &Waiter)> {
+        self.waiting.first_key_value().map(|(number, waiter)| (*number, waiter))
     }
 
     pub(crate) fn remove(&mut self, number: u64) -> Option<Waiter> {

@@ -7,7 +7,7 @@ use lambfold_api::Fault;
 
 use super::redrive::{REDRIVE_ALLOW_POLICY, REDRIVE_POLICY};
 use super::{faults, redrive};
-use crate::{QueueInfo, QueueProperties};
+use crate::{DeduplicationScope, QueueInfo, QueueKind, QueueProperties};
 
 /// AWS's default and greatest message size: 1 MiB.
 pub(super) const MOST_MESSAGE_BYTES: usize = 1_048_576;
@@ -18,8 +18,19 @@ pub(super) const POLICY: &str = "Policy";
 const KMS_KEY: &str = "KmsMasterKeyId";
 const KMS_REUSE: &str = "KmsDataKeyReusePeriodSeconds";
 const MANAGED_SSE: &str = "SqsManagedSseEnabled";
+const FIFO: &str = "FifoQueue";
+const CONTENT_BASED: &str = "ContentBasedDeduplication";
+const SCOPE: &str = "DeduplicationScope";
+const THROUGHPUT_LIMIT: &str = "FifoThroughputLimit";
+/// Each with its default.
+const OF_FIFO: [(&str, &str); 4] =
+    [(FIFO, "true"), (CONTENT_BASED, "false"), (SCOPE, SCOPE_QUEUE), (THROUGHPUT_LIMIT, PER_QUEUE)];
+const SCOPE_QUEUE: &str = "queue";
+const SCOPE_GROUP: &str = "messageGroup";
+const PER_QUEUE: &str = "perQueue";
+const PER_GROUP: &str = "perMessageGroupId";
 
-/// A settable attribute of standard queues.
+/// A settable attribute.
 #[derive(Clone, Copy)]
 enum Setting {
     Delay,
@@ -33,10 +44,14 @@ enum Setting {
     ManagedSse,
     RedrivePolicy,
     RedriveAllowPolicy,
+    FifoQueue,
+    ContentBasedDeduplication,
+    DeduplicationScope,
+    FifoThroughputLimit,
 }
 
 impl Setting {
-    fn of(name: &str) -> Result<Self, Fault> {
+    fn of(kind: QueueKind, name: &str) -> Result<Self, Fault> {
         Ok(match name {
             "DelaySeconds" => Self::Delay,
             MAXIMUM_MESSAGE_SIZE => Self::MaximumMessageSize,
@@ -47,7 +62,11 @@ impl Setting {
             KMS_KEY => Self::KmsKey,
             KMS_REUSE => Self::KmsReuse,
             MANAGED_SSE => Self::ManagedSse,
-            "DeduplicationScope" | "FifoThroughputLimit" => {
+            FIFO if kind.is_fifo() => Self::FifoQueue,
+            CONTENT_BASED if kind.is_fifo() => Self::ContentBasedDeduplication,
+            SCOPE if kind.is_fifo() => Self::DeduplicationScope,
+            THROUGHPUT_LIMIT if kind.is_fifo() => Self::FifoThroughputLimit,
+            SCOPE | THROUGHPUT_LIMIT => {
                 return Err(faults::attribute_name(format!(
                     "You can specify the {name} only when FifoQueue is set to true."
                 )));
@@ -59,9 +78,14 @@ impl Setting {
     }
 }
 
-/// Puts `given` into `properties`, all or nothing.
-pub(super) fn apply(properties: &mut QueueProperties, given: &BTreeMap<String, String>) -> Result<(), Fault> {
-    let given = given.iter().map(|(name, value)| Ok((Setting::of(name)?, name.as_str(), value.as_str())));
+/// Puts `given` into `properties` of a queue of that kind, all or nothing.
+pub(super) fn apply(
+    kind: QueueKind,
+    properties: &mut QueueProperties,
+    given: &BTreeMap<String, String>,
+) -> Result<(), Fault> {
+    let given =
+        given.iter().map(|(name, value)| Ok((Setting::of(kind, name)?, name.as_str(), value.as_str())));
     let given: Vec<_> = given.collect::<Result<_, Fault>>()?;
     let sets = |wanted: &str| given.iter().find(|(_, name, _)| *name == wanted).map(|(.., value)| *value);
     let managed = sets(MANAGED_SSE).is_some_and(|value| value.eq_ignore_ascii_case("true"));
@@ -74,6 +98,13 @@ pub(super) fn apply(properties: &mut QueueProperties, given: &BTreeMap<String, S
     for (setting, name, value) in given {
         set(&mut changed, setting, name, value)?;
     }
+    let kept = |name: &str| changed.attributes.get(name).map(String::as_str);
+    if kept(THROUGHPUT_LIMIT) == Some(PER_GROUP) && kept(SCOPE) != Some(SCOPE_GROUP) {
+        return Err(faults::attribute_value_for(
+            THROUGHPUT_LIMIT,
+            "It can be perMessageGroupId only when DeduplicationScope is messageGroup.",
+        ));
+    }
     *properties = changed;
     Ok(())
 }
@@ -84,6 +115,14 @@ fn set(properties: &mut QueueProperties, setting: Setting, name: &str, value: &s
         number.ok_or_else(|| faults::attribute_value(name))
     };
     let seconds = |min, max| number(min, max).map(Duration::from_secs);
+    let boolean = || -> Result<bool, Fault> {
+        value.to_ascii_lowercase().parse().map_err(|_| faults::attribute_value(name))
+    };
+    let one_of = |kept: &mut BTreeMap<String, String>, words: &[&str]| {
+        let word = words.iter().find(|word| **word == value).ok_or_else(|| faults::attribute_value(name))?;
+        kept.insert(name.to_owned(), (*word).to_owned());
+        Ok(())
+    };
     let kept = &mut properties.attributes;
     match setting {
         Setting::Delay => properties.settings.delay = seconds(0, 900)?,
@@ -128,9 +167,16 @@ fn set(properties: &mut QueueProperties, setting: Setting, name: &str, value: &s
                 period => _ = kept.insert(name.to_owned(), period.to_string()),
             }
         }
+        Setting::FifoQueue => {
+            if !boolean()? {
+                return Err(faults::attribute_value_for(name, "Modifying queue type is not supported."));
+            }
+        }
+        Setting::ContentBasedDeduplication => _ = kept.insert(name.to_owned(), boolean()?.to_string()),
+        Setting::DeduplicationScope => one_of(kept, &[SCOPE_QUEUE, SCOPE_GROUP])?,
+        Setting::FifoThroughputLimit => one_of(kept, &[PER_QUEUE, PER_GROUP])?,
         Setting::ManagedSse => {
-            let enabled: bool =
-                value.to_ascii_lowercase().parse().map_err(|_| faults::attribute_value(name))?;
+            let enabled = boolean()?;
             if enabled {
                 kept.remove(KMS_KEY);
             }
@@ -140,14 +186,31 @@ fn set(properties: &mut QueueProperties, setting: Setting, name: &str, value: &s
     Ok(())
 }
 
+/// What a new queue with these attributes is.
+pub(super) fn kind(given: &BTreeMap<String, String>) -> QueueKind {
+    if !given.get(FIFO).is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return QueueKind::Standard;
+    }
+    QueueKind::Fifo(match given.get(SCOPE).map(String::as_str) {
+        Some(SCOPE_GROUP) => DeduplicationScope::MessageGroup,
+        _ => DeduplicationScope::Queue,
+    })
+}
+
+/// Whether the messages of a FIFO queue need no deduplication id.
+pub(super) fn content_based_deduplication(properties: &QueueProperties) -> bool {
+    properties.attributes.get(CONTENT_BASED).is_some_and(|value| value == "true")
+}
+
 /// The first attribute, by name, that `given` asks for and `current` has otherwise. Named defaults count as present.
 pub(super) fn conflict(
+    kind: QueueKind,
     current: &QueueProperties,
     given: &BTreeMap<String, String>,
 ) -> Result<Option<String>, Fault> {
     let mut wanted = QueueProperties::default();
-    apply(&mut wanted, given)?;
-    let (wanted, current) = (settable(&wanted), settable(current));
+    apply(kind, &mut wanted, given)?;
+    let (wanted, current) = (settable(kind, &wanted), settable(kind, current));
     Ok(given.keys().find(|name| wanted.get(name.as_str()) != current.get(name.as_str())).cloned())
 }
 
@@ -159,11 +222,12 @@ pub(super) fn maximum_message_size(properties: &QueueProperties) -> usize {
 
 /// What GetQueueAttributes answers for `names`.
 pub(super) fn render(
+    kind: QueueKind,
     info: &QueueInfo,
     arn: &str,
     names: &[String],
 ) -> Result<BTreeMap<String, String>, Fault> {
-    let mut all = settable(&info.properties);
+    let mut all = settable(kind, &info.properties);
     let mut put = |name: &'static str, value: String| all.insert(name, value);
     put("QueueArn", arn.to_owned());
     put("CreatedTimestamp", info.created_at.secs().to_string());
@@ -192,13 +256,13 @@ const READABLE_WHEN_UNSET: [&str; 9] = [
     REDRIVE_ALLOW_POLICY,
     KMS_KEY,
     KMS_REUSE,
-    "FifoQueue",
-    "ContentBasedDeduplication",
-    "DeduplicationScope",
-    "FifoThroughputLimit",
+    FIFO,
+    CONTENT_BASED,
+    SCOPE,
+    THROUGHPUT_LIMIT,
 ];
 
-fn settable(properties: &QueueProperties) -> BTreeMap<&str, String> {
+fn settable(kind: QueueKind, properties: &QueueProperties) -> BTreeMap<&str, String> {
     let settings = &properties.settings;
     let seconds = |duration: Duration| duration.as_secs().to_string();
     let mut all = BTreeMap::from([
@@ -209,6 +273,9 @@ fn settable(properties: &QueueProperties) -> BTreeMap<&str, String> {
         (MAXIMUM_MESSAGE_SIZE, MOST_MESSAGE_BYTES.to_string()),
         (MANAGED_SSE, "true".to_owned()),
     ]);
+    if kind.is_fifo() {
+        all.extend(OF_FIFO.map(|(name, value)| (name, value.to_owned())));
+    }
     all.extend(properties.attributes.iter().map(|(name, value)| (name.as_str(), value.clone())));
     all
 }
@@ -223,7 +290,7 @@ mod tests {
 
     fn refusal(pairs: &[(&str, &str)]) -> String {
         let mut properties = QueueProperties::default();
-        let fault = apply(&mut properties, &map(pairs)).unwrap_err();
+        let fault = apply(QueueKind::Standard, &mut properties, &map(pairs)).unwrap_err();
         assert_eq!(properties, QueueProperties::default(), "a refusal changes nothing");
         format!("{}: {}", fault.code(), fault.message())
     }
@@ -282,25 +349,44 @@ mod tests {
     fn encryption_attributes_depend_on_each_other() {
         let mut properties = QueueProperties::default();
         apply(
+            QueueKind::Standard,
             &mut properties,
             &map(&[("KmsMasterKeyId", "alias/k"), ("KmsDataKeyReusePeriodSeconds", "600")]),
         )
         .unwrap();
-        assert_eq!(settable(&properties)[MANAGED_SSE], "false");
-        apply(&mut properties, &map(&[("KmsMasterKeyId", ""), ("KmsDataKeyReusePeriodSeconds", "300")]))
-            .unwrap();
-        assert_eq!(settable(&properties)[MANAGED_SSE], "false", "removing the key does not turn it on again");
-        assert!(!settable(&properties).contains_key(KMS_REUSE));
-        apply(&mut properties, &map(&[("SqsManagedSseEnabled", "True")])).unwrap();
-        assert_eq!(settable(&properties)[MANAGED_SSE], "true");
+        assert_eq!(settable(QueueKind::Standard, &properties)[MANAGED_SSE], "false");
+        apply(
+            QueueKind::Standard,
+            &mut properties,
+            &map(&[("KmsMasterKeyId", ""), ("KmsDataKeyReusePeriodSeconds", "300")]),
+        )
+        .unwrap();
+        assert_eq!(
+            settable(QueueKind::Standard, &properties)[MANAGED_SSE],
+            "false",
+            "removing the key does not turn it on again"
+        );
+        assert!(!settable(QueueKind::Standard, &properties).contains_key(KMS_REUSE));
+        apply(QueueKind::Standard, &mut properties, &map(&[("SqsManagedSseEnabled", "True")])).unwrap();
+        assert_eq!(settable(QueueKind::Standard, &properties)[MANAGED_SSE], "true");
     }
 
     #[test]
     fn only_named_attributes_conflict() {
         let mut current = QueueProperties::default();
-        apply(&mut current, &map(&[("DelaySeconds", "5")])).unwrap();
-        assert_eq!(conflict(&current, &map(&[])), Ok(None));
-        assert_eq!(conflict(&current, &map(&[("DelaySeconds", "5"), ("VisibilityTimeout", "30")])), Ok(None));
-        assert_eq!(conflict(&current, &map(&[("DelaySeconds", "0")])), Ok(Some("DelaySeconds".to_owned())));
+        apply(QueueKind::Standard, &mut current, &map(&[("DelaySeconds", "5")])).unwrap();
+        assert_eq!(conflict(QueueKind::Standard, &current, &map(&[])), Ok(None));
+        assert_eq!(
+            conflict(
+                QueueKind::Standard,
+                &current,
+                &map(&[("DelaySeconds", "5"), ("VisibilityTimeout", "30")])
+            ),
+            Ok(None)
+        );
+        assert_eq!(
+            conflict(QueueKind::Standard, &current, &map(&[("DelaySeconds", "0")])),
+            Ok(Some("DelaySeconds".to_owned()))
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lambfold_api::Fault;
 use lambfold_api::sqs::ErrorCode;
 
-use crate::Error;
+use crate::{Error, HandleError};
 
 /// What the engine refused, in AWS's words.
 pub(super) fn of_engine(error: &Error, queue_name: &str) -> Fault {
@@ -82,15 +82,17 @@ pub(super) fn attribute_value(name: &str) -> Fault {
     Fault::new(ErrorCode::InvalidAttributeValue, format!("Invalid value for the parameter {name}."))
 }
 
+/// The same with a reason.
+pub(super) fn attribute_value_for(name: &str, reason: &str) -> Fault {
+    let text = format!("Invalid value for the parameter {name}. Reason: {reason}");
+    Fault::new(ErrorCode::InvalidAttributeValue, text)
+}
+
 pub(super) fn name_exists(attribute: &str) -> Fault {
     Fault::new(
         ErrorCode::QueueNameExists,
         format!("A queue already exists with the same name and a different value for attribute {attribute}"),
     )
-}
-
-pub(super) fn unsupported(text: impl Into<String>) -> Fault {
-    Fault::new(ErrorCode::UnsupportedOperation, text)
 }
 
 pub(super) fn invalid_characters() -> Fault {
@@ -106,6 +108,14 @@ pub(super) fn handle_malformed(handle: &str) -> Fault {
         ErrorCode::ReceiptHandleIsInvalid,
         format!("The input receipt handle \"{handle}\" is not a valid receipt handle."),
     )
+}
+
+/// What a handle was refused for when it was used to delete.
+pub(super) fn handle(error: HandleError, handle: &str) -> Fault {
+    match error {
+        HandleError::OtherQueue => handle_of_other_queue(handle),
+        HandleError::Expired => invalid_value(handle, "ReceiptHandle", "The receipt handle has expired."),
+    }
 }
 
 pub(super) fn handle_of_other_queue(handle: &str) -> Fault {

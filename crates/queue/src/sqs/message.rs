@@ -7,9 +7,11 @@ use bytes::Bytes;
 use lambfold_api::sqs::{MessageAttributeValue, MessageSystemAttributeValue};
 use lambfold_api::{CallContext, Fault};
 
+use sha2::{Digest, Sha256};
+
 use super::digest::{self, Attribute, Value};
-use super::faults;
-use crate::{AttributeValue, MessageAttribute, NewMessage, SystemAttributes};
+use super::{attributes, faults};
+use crate::{AttributeValue, MessageAttribute, NewMessage, Queue, SystemAttributes};
 
 /// The system attribute that a sender may set.
 pub(super) const TRACE_HEADER: &str = "AWSTraceHeader";
@@ -39,10 +41,63 @@ pub(super) enum Form {
     Entry,
 }
 
-/// Checks a draft for a standard queue whose `MaximumMessageSize` is `limit`, inclusive.
-pub(super) fn check(ctx: &CallContext, draft: Draft, limit: usize, form: Form) -> Result<Checked, Fault> {
+/// What a queue asks of its messages.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// `MaximumMessageSize`, inclusive.
+    limit: usize,
+    is_fifo: bool,
+    content_based_deduplication: bool,
+}
+
+impl Terms {
+    pub(super) fn of(queue: &Queue) -> Self {
+        let properties = queue.properties();
+        Self {
+            limit: attributes::maximum_message_size(&properties),
+            is_fifo: queue.kind().is_fifo(),
+            content_based_deduplication: attributes::content_based_deduplication(&properties),
+        }
+    }
+
+    /// Refuses what lacks the ids that a FIFO queue needs. A batch is refused whole, with another code.
+    pub(super) fn check_ids(
+        &self,
+        group_id: Option<&String>,
+        deduplication_id: Option<&String>,
+        form: Form,
+    ) -> Result<(), Fault> {
+        if !self.is_fifo {
+            return Ok(());
+        }
+        if group_id.is_none() {
+            let fault = faults::missing("MessageGroupId");
+            return Err(match form {
+                Form::Single => fault,
+                Form::Entry => faults::invalid_parameter(fault.message()),
+            });
+        }
+        if deduplication_id.is_none() && !self.content_based_deduplication {
+            return Err(faults::invalid_parameter(
+                "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// `SequenceNumber` of a FIFO queue's message: twenty digits (facts, SQS §6.2).
+pub(super) fn sequence_number(sequence: u64) -> String {
+    const FIRST: u64 = 10_000_000_000_000_000_000;
+    (FIRST + sequence).to_string()
+}
+
+/// Checks a draft for a queue of these terms.
+pub(super) fn check(ctx: &CallContext, draft: Draft, terms: &Terms, form: Form) -> Result<Checked, Fault> {
+    let limit = terms.limit;
+    terms.check_ids(draft.group_id.as_ref(), draft.deduplication_id.as_ref(), form)?;
     let body = draft.body.filter(|body| !body.is_empty()).ok_or_else(|| faults::missing("MessageBody"))?;
-    let attributes = attributes(draft.attributes)?;
+    let attributes = message_attributes(draft.attributes)?;
     let size = body.len() + attributes.iter().map(|(name, attribute)| attribute.size(name)).sum::<usize>();
     if size > limit {
         let what = match form {
@@ -56,16 +111,22 @@ pub(super) fn check(ctx: &CallContext, draft: Draft, limit: usize, form: Form) -
     if !legal(&body) {
         return Err(faults::invalid_characters());
     }
-    let delay = draft.delay_seconds.map(delay).transpose()?;
-    if let Some(id) = &draft.deduplication_id {
+    let mut delay = draft.delay_seconds.map(delay).transpose()?;
+    if terms.is_fifo {
+        if let Some(delay) = delay.filter(|delay| !delay.is_zero()) {
+            let reason = "The request include parameter that is not valid for this queue type.";
+            return Err(faults::invalid_value(&delay.as_secs().to_string(), "DelaySeconds", reason));
+        }
+        // Zero is taken, and the queue's delay applies all the same.
+        delay = None;
+        check_id("MessageDeduplicationId", draft.deduplication_id.as_ref())?;
+    } else if let Some(id) = &draft.deduplication_id {
         let reason = "The request includes a parameter that is not valid for this queue type.";
         return Err(faults::invalid_value(id, "MessageDeduplicationId", reason));
     }
-    if let Some(id) = draft.group_id.as_ref().filter(|id| !is_id(id)) {
-        let reason =
-            "MessageGroupId can only include alphanumeric and punctuation characters. 1 to 128 in length.";
-        return Err(faults::invalid_value(id, "MessageGroupId", reason));
-    }
+    check_id("MessageGroupId", draft.group_id.as_ref())?;
+    let content_based = || terms.is_fifo.then(|| hex::encode(Sha256::digest(body.as_bytes())));
+    let deduplication_id = draft.deduplication_id.or_else(content_based);
     let (sent_trace_header, md5_of_system_attributes) = system_attributes(&draft.system_attributes)?;
     let trace = ctx.trace.filter(|trace| trace.sampled);
     Ok(Checked {
@@ -80,6 +141,8 @@ pub(super) fn check(ctx: &CallContext, draft: Draft, limit: usize, form: Form) -
                 aws_trace_header: sent_trace_header
                     .or_else(|| trace.map(lambfold_api::TraceContext::to_amzn)),
                 message_group_id: draft.group_id,
+                message_deduplication_id: deduplication_id,
+                first_sent_at: None,
                 dead_letter_queue_source_arn: None,
                 trace_parent: trace.map(lambfold_api::TraceContext::to_traceparent),
             },
@@ -111,7 +174,7 @@ fn delay(seconds: i32) -> Result<Duration, Fault> {
     }
 }
 
-fn attributes(
+fn message_attributes(
     given: BTreeMap<String, MessageAttributeValue>,
 ) -> Result<BTreeMap<String, MessageAttribute>, Fault> {
     if given.len() > MOST_ATTRIBUTES {
@@ -250,8 +313,20 @@ fn legal(text: &str) -> bool {
         )
 }
 
-/// Group and deduplication ids: 1 to 128 visible ASCII characters.
-fn is_id(text: &str) -> bool {
+fn check_id(parameter: &str, id: Option<&String>) -> Result<(), Fault> {
+    match id.filter(|id| !is_id(id)) {
+        None => Ok(()),
+        Some(id) => {
+            let reason = format!(
+                "{parameter} can only include alphanumeric and punctuation characters. 1 to 128 in length."
+            );
+            Err(faults::invalid_value(id, parameter, &reason))
+        }
+    }
+}
+
+/// Group, deduplication and attempt ids: 1 to 128 visible ASCII characters.
+pub(super) fn is_id(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
@@ -288,7 +363,8 @@ mod tests {
 
     fn refusal(draft: Draft) -> String {
         let ctx = CallContext::internal(Scope::default(), Uuid::nil());
-        match check(&ctx, draft, 1024, Form::Single) {
+        let terms = Terms { limit: 1024, is_fifo: false, content_based_deduplication: false };
+        match check(&ctx, draft, &terms, Form::Single) {
             Ok(_) => "accepted".to_owned(),
             Err(fault) => format!("{}: {}", fault.query_code(), fault.message()),
         }

@@ -3,13 +3,14 @@
 
 use bytes::Bytes;
 use lambfold_types::{AccountId, Region, Scope, Timestamp};
+use uuid::Uuid;
 
 use crate::mac::MacKey;
 use crate::queue::{QueueKind, QueueProperties};
 
 use super::{
-    DeliveryRow, DirectoryChange, FencedWrite, NewMessageRow, QueueRow, QueueStore, ShardKey, ShardWrite,
-    StoreError,
+    DeduplicationRow, DeliveryRow, DirectoryChange, FencedWrite, NewMessageRow, QueueRow, QueueStore,
+    ShardKey, ShardWrite, StoreError,
 };
 
 /// Runs all cases, each on a store of its own.
@@ -24,6 +25,7 @@ pub fn run<S: QueueStore>(mut fresh: impl FnMut() -> S) {
     a_deleted_queue_is_gone(&fresh());
     large_batches_are_whole(&fresh());
     messages_move_between_shards_at_once(&fresh());
+    deduplications_outlive_messages(&fresh());
 }
 
 /// The same rows are there after `reopen` closed and opened the store.
@@ -145,6 +147,33 @@ fn deliveries_replace_each_other(store: &impl QueueStore) {
     assert_eq!(sequences(store, mine), [2]);
     let head = store.take_shard(mine).expect("take");
     assert_eq!((head.live, head.next_sequence, head.clock), (1, 4, at(3_000)));
+}
+
+fn deduplications_outlive_messages(store: &impl QueueStore) {
+    let (mine, other) = (create(store, 1, "mine"), create(store, 2, "other"));
+    let epochs = [mine, other].map(|shard| store.take_shard(shard).expect("take").epoch);
+    let row = |sequence: u64| DeduplicationRow {
+        sequence,
+        sent_at: at(1_000),
+        id: u128::MAX - u128::from(sequence),
+        message_id: Uuid::from_u128(sequence.into()),
+    };
+    let load = |shard, from, limit| store.load_deduplications(shard, from, limit).expect("load");
+    for (shard, epoch) in [mine, other].into_iter().zip(epochs) {
+        let write = ShardWrite { deduplications: (1..=5).map(row).collect(), ..write_of(1..=5) };
+        apply(store, shard, epoch, write).expect("apply");
+    }
+    apply(store, mine, epochs[0], ShardWrite { deletes: vec![1, 2, 3], ..write_of(6..=6) }).expect("apply");
+    assert_eq!(load(mine, 0, 100), (1..=5).map(row).collect::<Vec<_>>());
+    assert_eq!(load(mine, 2, 2), [row(2), row(3)]);
+    let forget = ShardWrite { deduplicated_before: Some(4), ..write_of(7..=7) };
+    apply(store, mine, epochs[0], forget).expect("apply");
+    assert_eq!(load(mine, 0, 100), [row(4), row(5)]);
+    let purge = ShardWrite { purge: Some((8, at(2_000))), next_sequence: 8, ..ShardWrite::default() };
+    apply(store, mine, epochs[0], purge).expect("apply");
+    while store.collect(100, at(0)).expect("collect") {}
+    assert_eq!(load(mine, 0, 100), []);
+    assert_eq!(load(other, 0, 100).len(), 5);
 }
 
 fn a_stale_owner_is_fenced(store: &impl QueueStore) {

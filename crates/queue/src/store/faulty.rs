@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use lambfold_types::Timestamp;
 
 use super::{
-    DeliveryRow, Directory, DirectoryChange, FencedWrite, MessageRow, QueueStore, Result, ShardHead,
-    ShardKey, StoreError,
+    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, FencedWrite, MessageRow, QueueStore, Result,
+    ShardHead, ShardKey, StoreError,
 };
 
 /// How a commit is to fail.
@@ -88,6 +88,10 @@ impl<S: QueueStore> QueueStore for FaultyStore<S> {
 
     fn load_deliveries(&self, shard: ShardKey, from: u64, limit: usize) -> Result<Vec<DeliveryRow>> {
         self.inner.load_deliveries(shard, from, limit)
+    }
+
+    fn load_deduplications(&self, shard: ShardKey, from: u64, limit: usize) -> Result<Vec<DeduplicationRow>> {
+        self.inner.load_deduplications(shard, from, limit)
     }
 
     fn load_page(

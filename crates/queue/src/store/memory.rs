@@ -10,8 +10,8 @@ use lambfold_types::Timestamp;
 use crate::mac::MacKey;
 
 use super::{
-    DeletedQueue, DeliveryRow, Directory, DirectoryChange, FencedWrite, MessageRow, QueueRow, QueueStore,
-    Result, ShardHead, ShardKey, ShardWrite, StoreError,
+    DeduplicationRow, DeletedQueue, DeliveryRow, Directory, DirectoryChange, FencedWrite, MessageRow,
+    QueueRow, QueueStore, Result, ShardHead, ShardKey, ShardWrite, StoreError,
 };
 
 /// See the module.
@@ -34,6 +34,7 @@ struct Shard {
     head: ShardHead,
     messages: BTreeMap<u64, MessageRow>,
     deliveries: BTreeMap<u64, DeliveryRow>,
+    deduplications: BTreeMap<u64, DeduplicationRow>,
 }
 
 impl MemoryStore {
@@ -70,7 +71,7 @@ impl Shard {
             live: 0,
             clock: Timestamp::default(),
         };
-        Self { head, messages: BTreeMap::new(), deliveries: BTreeMap::new() }
+        Self { head, messages: BTreeMap::new(), deliveries: BTreeMap::new(), deduplications: BTreeMap::new() }
     }
 
     fn apply(&mut self, write: &ShardWrite) {
@@ -85,6 +86,10 @@ impl Shard {
         for sequence in &write.deletes {
             self.messages.remove(sequence);
             self.deliveries.remove(sequence);
+        }
+        self.deduplications.extend(write.deduplications.iter().map(|row| (row.sequence, *row)));
+        if let Some(before) = write.deduplicated_before {
+            self.deduplications = self.deduplications.split_off(&before);
         }
         self.head.live = write.live_change(self.head.purged_before).apply(self.head.live);
         if let Some((before, at)) = write.purge {
@@ -176,6 +181,11 @@ impl QueueStore for MemoryStore {
         Ok(self.state().shard(shard)?.deliveries.range(from..).take(limit).map(|(_, row)| *row).collect())
     }
 
+    fn load_deduplications(&self, shard: ShardKey, from: u64, limit: usize) -> Result<Vec<DeduplicationRow>> {
+        let state = self.state();
+        Ok(state.shard(shard)?.deduplications.range(from..).take(limit).map(|(_, row)| *row).collect())
+    }
+
     fn load_page(
         &self,
         shard: ShardKey,
@@ -228,6 +238,7 @@ impl QueueStore for MemoryStore {
             // Delivery rows outlive their messages nowhere but in a purge that is being collected.
             if left > 0 {
                 shard.deliveries = shard.deliveries.split_off(&gone);
+                shard.deduplications = shard.deduplications.split_off(&gone);
             }
         }
         if left == 0 {

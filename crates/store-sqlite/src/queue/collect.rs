@@ -57,7 +57,7 @@ fn collect(
 ) -> rusqlite::Result<(bool, bool)> {
     let mut left = limit;
     while let Some(shard) = next(transaction)? {
-        for table in ["deliveries", "messages"] {
+        for table in ["deliveries", "deduplications", "messages"] {
             left -= remove(transaction, table, slot_start(shard.slot), shard.end, left)?;
         }
         if left == 0 {

@@ -3,7 +3,7 @@
 use lambfold_queue::store::{
     DeletedQueue, Directory, DirectoryChange, QueueRow, Result, ShardKey, StoreError,
 };
-use lambfold_queue::{MacKey, QueueKind};
+use lambfold_queue::{DeduplicationScope, MacKey, QueueKind};
 use lambfold_types::{QueueName, Scope, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior};
 
@@ -12,6 +12,8 @@ use super::properties;
 use super::rows::{SLOT_END, inconsistent, int, uint};
 
 const STANDARD: i64 = 0;
+const FIFO: i64 = 1;
+const FIFO_BY_GROUP: i64 = 2;
 
 pub(super) fn load(connection: &Connection) -> Result<Directory> {
     let mut directory = Directory {
@@ -83,8 +85,8 @@ fn create(transaction: &Transaction<'_>, row: &QueueRow) -> Result<i64> {
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL, ?8)";
     let kind = match row.kind {
         QueueKind::Standard => STANDARD,
-        // The store must not write what it could not read again.
-        other => return Err(inconsistent("queues", format!("{other:?} queues have no place yet"))),
+        QueueKind::Fifo(DeduplicationScope::Queue) => FIFO,
+        QueueKind::Fifo(DeduplicationScope::MessageGroup) => FIFO_BY_GROUP,
     };
     let params = (
         int(row.incarnation),
@@ -164,6 +166,8 @@ impl StoredQueue {
         let name: QueueName = self.name.parse().map_err(|_| wrong(format!("{:?} is no name", self.name)))?;
         let kind = match self.kind {
             STANDARD => QueueKind::Standard,
+            FIFO => QueueKind::Fifo(DeduplicationScope::Queue),
+            FIFO_BY_GROUP => QueueKind::Fifo(DeduplicationScope::MessageGroup),
             other => return Err(wrong(format!("kind {other} is unknown"))),
         };
         let properties = properties::decode(&self.properties).map_err(wrong)?;

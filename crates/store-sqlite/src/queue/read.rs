@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use bytes::Bytes;
-use lambfold_queue::store::{DeliveryRow, MessageRow, Result, ShardHead, ShardKey, StoreError};
+use lambfold_queue::store::{
+    DeduplicationRow, DeliveryRow, MessageRow, Result, ShardHead, ShardKey, StoreError,
+};
 use lambfold_types::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
+use uuid::Uuid;
 
 use super::driver;
 use super::rows::{inconsistent, int, key, sequence, uint};
@@ -60,6 +63,27 @@ pub(super) fn deliveries(
             receive_count: row.get(3)?,
             first_received_at: time(4)?,
             last_received_at: time(5)?,
+        })
+    });
+    rows.map_err(driver)?.collect::<rusqlite::Result<_>>().map_err(driver)
+}
+
+pub(super) fn deduplications(
+    connection: &Connection,
+    slot: i64,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<DeduplicationRow>> {
+    let sql = "SELECT key, sent_at, id, message_id FROM deduplications \
+               WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3";
+    let mut statement = connection.prepare_cached(sql).map_err(driver)?;
+    let params = (key(slot, from), key(slot, u64::MAX), int(limit as u64));
+    let rows = statement.query_map(params, |row| {
+        Ok(DeduplicationRow {
+            sequence: sequence(row.get(0)?),
+            sent_at: row.get(1).map(Timestamp::from_millis)?,
+            id: u128::from_be_bytes(row.get(2)?),
+            message_id: Uuid::from_bytes(row.get(3)?),
         })
     });
     rows.map_err(driver)?.collect::<rusqlite::Result<_>>().map_err(driver)

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use lambfold_queue::store::{DeliveryRow, FencedWrite, NewMessageRow, Result, StoreError};
+use lambfold_queue::store::{DeduplicationRow, DeliveryRow, FencedWrite, NewMessageRow, Result, StoreError};
 use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior};
 
 use super::driver;
-use super::rows::{int, key};
+use super::rows::{int, key, slot_start};
 
 /// Rows per statement, largest first. Few sizes, so that all statements stay prepared.
 const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
@@ -14,6 +14,8 @@ const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
 const INSERT: &str = "INSERT INTO messages (key, sent_at, record) VALUES ";
 const DELIVER: &str = "INSERT OR REPLACE INTO deliveries \
     (key, sent_at, visible_at, receive_count, first_received_at, last_received_at) VALUES ";
+const DEDUPLICATE: &str = "INSERT INTO deduplications (key, sent_at, id, message_id) VALUES ";
+const FORGET: &str = "DELETE FROM deduplications WHERE key >= ?1 AND key < ?2";
 const ADVANCE: &str = "UPDATE shards SET next_sequence = max(next_sequence, ?3), clock = ?4, \
     live = max(live + ?5 - CASE WHEN ?7 < purged_before THEN 0 ELSE ?6 END, 0) WHERE slot = ?1 AND epoch = ?2";
 const PURGE: &str = "UPDATE shards SET next_sequence = max(next_sequence, ?3), clock = ?4, \
@@ -24,6 +26,7 @@ const PURGE: &str = "UPDATE shards SET next_sequence = max(next_sequence, ?3), c
 pub(super) struct Statements {
     insert: [String; SIZES.len()],
     deliver: [String; SIZES.len()],
+    deduplicate: [String; SIZES.len()],
     delete_messages: [String; SIZES.len()],
     delete_deliveries: [String; SIZES.len()],
 }
@@ -36,6 +39,7 @@ impl Statements {
         };
         Self {
             insert: rows(INSERT, "(?,?,?)"),
+            deduplicate: rows(DEDUPLICATE, "(?,?,?,?)"),
             deliver: rows(DELIVER, "(?,?,?,?,?,?)"),
             delete_messages: keys("messages"),
             delete_deliveries: keys("deliveries"),
@@ -123,6 +127,22 @@ impl Statements {
             bind(&row.first_received_at.millis())?;
             bind(&row.last_received_at.millis())
         })?;
+        let deduplications: Vec<(i64, &DeduplicationRow)> = writes()
+            .flat_map(|(write, slot)| {
+                write.deduplications.iter().map(move |row| (key(slot, row.sequence), row))
+            })
+            .collect();
+        write(transaction, &self.deduplicate, &deduplications, |bind, (key, row)| {
+            bind(key)?;
+            bind(&row.sent_at.millis())?;
+            bind(&&row.id.to_be_bytes()[..])?;
+            bind(&&row.message_id.as_bytes()[..])
+        })?;
+        for (write, slot) in writes() {
+            if let Some(before) = write.deduplicated_before {
+                transaction.prepare_cached(FORGET)?.execute((slot_start(slot), key(slot, before)))?;
+            }
+        }
         // In the order of the tree.
         deletes.sort_unstable();
         write(transaction, &self.delete_messages, &deletes, |bind, key| bind(key))?;

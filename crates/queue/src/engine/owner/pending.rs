@@ -2,9 +2,10 @@
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::engine::link::{Command, Reply, Stored};
+use crate::engine::link::{Command, Handover, Reply};
 use crate::engine::writer::Applied;
 use crate::error::{ChangeVisibilityError, Error, HandleError};
+use crate::shard::Stored;
 
 /// A call whose decision is taken and not yet durable. Whoever asked may have gone; the answer is dropped then.
 pub(super) enum Pending {
@@ -12,6 +13,11 @@ pub(super) enum Pending {
         reply: Reply<Stored>,
         stored: Stored,
         _permit: OwnedSemaphorePermit,
+    },
+    /// Of a FIFO queue, where nobody else may get the messages even after a crash.
+    Receive {
+        reply: Reply<Handover>,
+        handover: Handover,
     },
     Delete {
         reply: Reply<Vec<Result<(), HandleError>>>,
@@ -30,6 +36,11 @@ pub(super) enum Pending {
 }
 
 impl Pending {
+    /// Whether it tells of messages of which `any` is true.
+    pub(super) fn rests_on_any(&self, any: impl FnOnce(&[u64]) -> bool) -> bool {
+        matches!(self, Self::Send { stored, .. } if any(&stored.sequences))
+    }
+
     /// The commit is done.
     pub(super) fn succeed(self, applied: Applied) {
         match self {
@@ -39,6 +50,8 @@ impl Pending {
                     Applied::WithoutInserts => Err(Error::StorageFull),
                 }));
             }
+            // A receiver that has gone meanwhile gives its messages back by the drop of the handover.
+            Self::Receive { reply, handover } => drop(reply.send(Ok(handover))),
             Self::Delete { reply, results } => drop(reply.send(Ok(results))),
             Self::Change { reply, results } => drop(reply.send(Ok(results))),
             Self::Adopt { reply } => {
@@ -55,6 +68,7 @@ impl Pending {
     pub(super) fn fail(self, error: &Error) {
         match self {
             Self::Send { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Receive { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Delete { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Change { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Adopt { reply } | Self::Purge { reply } => drop(reply.send(Err(error.clone()))),

@@ -6,7 +6,7 @@ use lambfold_types::{Arn, QueueName, Scope, Sealer};
 use tokio_util::task::TaskTracker;
 
 use crate::engine::link::Names;
-use crate::message::set_dead_letter_source;
+use crate::message::{group_of, set_dead_letter_source, with_group, without_group};
 use crate::queue::Queue;
 use crate::shard::DeadLetter;
 
@@ -30,13 +30,18 @@ impl Place {
     /// The letter as it arrives: with this queue as its source. One that cannot be read travels as it is.
     pub(super) fn readdress(&self, letter: DeadLetter) -> DeadLetter {
         let source = Arn::queue(&self.scope, self.name.as_str()).to_string();
-        let record = match self.sealer.open(letter.record.clone()) {
-            Ok(plain) => set_dead_letter_source(plain, &source).map(|record| self.sealer.seal(&record)),
+        // A FIFO queue counts retention from the arrival, so that the time of the first send has to be kept apart.
+        let sent_at = self.name.is_fifo().then_some(letter.sent_at);
+        let record = match self.sealer.open(without_group(&letter.record)) {
+            Ok(plain) => {
+                set_dead_letter_source(plain, &source, sent_at).map(|record| self.sealer.seal(&record))
+            }
             Err(_) => None,
         };
-        match record {
-            Some(record) => DeadLetter { record, ..letter },
-            None => letter,
+        match (record, std::str::from_utf8(group_of(&letter.record)).unwrap_or_default()) {
+            (Some(record), "") => DeadLetter { record, ..letter },
+            (Some(record), group) => DeadLetter { record: with_group(&record, group), ..letter },
+            (None, _) => letter,
         }
     }
 }

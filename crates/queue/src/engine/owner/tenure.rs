@@ -7,7 +7,7 @@ use std::time::Duration;
 use lambfold_types::{SleepFuture, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::link::{Command, Handover, Stored};
+use crate::engine::link::{Command, Handover, Reply};
 use crate::engine::writer::{Applied, Request, Submission};
 use crate::error::Error;
 use crate::shard::{Decision, Load, Loaded, Shard, Taken, Waiters};
@@ -201,8 +201,14 @@ impl Tenure {
         self.submit(owner).await?;
         if self.shard.has_dead_letters() && self.shard.pending_rows() == 0 {
             self.move_dead_letters(owner, waiting);
+            // What nobody could move was handed out again.
+            self.submit(owner).await?;
         }
-        owner.statistics.note(self.shard.counts(), self.shard.oldest_sent_at());
+        if self.pending.is_empty() && self.submitted.is_empty() {
+            self.shard.forget_refused();
+        }
+        let (counts, oldest) = (self.shard.counts(), self.shard.oldest_sent_at());
+        owner.statistics.note(counts, self.shard.locked_groups(), oldest);
         self.set_timer(owner);
         Ok(())
     }
@@ -224,11 +230,22 @@ impl Tenure {
         }
     }
 
-    fn hand_over(&self, number: u64, taken: Vec<Taken>, waiting: &mut Waiting) {
+    fn hand_over(&mut self, number: u64, taken: Vec<Taken>, waiting: &mut Waiting) {
+        match waiting.receivers.remove(&number) {
+            Some(receiver) => self.answer_receive(receiver, taken),
+            None => drop(Handover::new(self.epoch, taken, self.back.clone())),
+        }
+    }
+
+    /// Answers a receive, at once or after the commit.
+    fn answer_receive(&mut self, reply: Reply<Handover>, taken: Vec<Taken>) {
+        let waits = self.shard.hands_out_after_commit() && !taken.is_empty();
         let handover = Handover::new(self.epoch, taken, self.back.clone());
-        if let Some(receiver) = waiting.receivers.remove(&number) {
-            // A receiver that has gone meanwhile gives its messages back by the drop of the handover.
-            drop(receiver.send(Ok(handover)));
+        let receive = Pending::Receive { reply, handover };
+        if waits {
+            self.pending.push(receive);
+        } else {
+            receive.succeed(Applied::Whole);
         }
     }
 
@@ -236,10 +253,7 @@ impl Tenure {
     async fn decide(&mut self, command: Command, owner: &mut Owner, waiting: &mut Waiting) -> bool {
         match command {
             Command::Send { messages, permit, reply } => match self.shard.send(messages) {
-                Ok((sequences, sent_at)) => {
-                    let stored = Stored { sequences, sent_at };
-                    self.pending.push(Pending::Send { reply, stored, _permit: permit });
-                }
+                Ok(stored) => self.pending.push(Pending::Send { reply, stored, _permit: permit }),
                 Err(error) => drop(reply.send(Err(error))),
             },
             Command::Receive { mut params, reply } => {
@@ -254,10 +268,7 @@ impl Tenure {
                 waiting.last_number += 1;
                 let number = waiting.last_number;
                 match self.shard.receive(number, params) {
-                    Ok(Decision::Taken(taken)) => {
-                        let handover = Handover::new(self.epoch, taken, self.back.clone());
-                        drop(reply.send(Ok(handover)));
-                    }
+                    Ok(Decision::Taken(taken)) => self.answer_receive(reply, taken),
                     Ok(Decision::Waits) => {
                         waiting.receivers.insert(number, reply);
                     }
@@ -354,7 +365,11 @@ impl Tenure {
                     Applied::WithoutInserts => self.shard.refused(submitted.end),
                 }
                 for pending in submitted.pending {
-                    pending.succeed(applied);
+                    if pending.rests_on_any(|sequences| self.shard.has_refused(sequences)) {
+                        pending.fail(&Error::StorageFull);
+                    } else {
+                        pending.succeed(applied);
+                    }
                 }
             }
             Event::Loaded(result) => {

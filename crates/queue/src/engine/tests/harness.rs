@@ -115,7 +115,7 @@ impl Engine {
 }
 
 pub(super) fn params(max_messages: usize, wait: u64) -> ReceiveParams {
-    ReceiveParams { max_messages, visibility_timeout: None, wait_time: Some(secs(wait)) }
+    ReceiveParams { max_messages, visibility_timeout: None, wait_time: Some(secs(wait)), attempt_id: None }
 }
 
 pub(super) fn messages(bodies: &[&str]) -> Vec<NewMessage> {

@@ -89,7 +89,7 @@ async fn the_queues_own_wait_counts_when_none_is_given() {
     });
     update.await.unwrap().unwrap();
     let (handle, target) = (engine.handle.clone(), queue.clone());
-    let asks = ReceiveParams { max_messages: 1, visibility_timeout: None, wait_time: None };
+    let asks = ReceiveParams { max_messages: 1, visibility_timeout: None, wait_time: None, attempt_id: None };
     let poll = tokio::spawn(async move { handle.receive(&target, asks).await });
     engine.calm().await;
     engine.pass(Duration::from_millis(2_999)).await;

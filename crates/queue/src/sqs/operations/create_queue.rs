@@ -14,23 +14,20 @@ pub(in crate::sqs) async fn create_queue(
     input: CreateQueueRequest,
 ) -> Result<CreateQueueResult, Fault> {
     let text = input.queue_name.unwrap_or_default();
-    let fifo = input.attributes.get("FifoQueue").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    let refused = || faults::queue_name(fifo);
+    let kind = attributes::kind(&input.attributes);
+    let refused = || faults::queue_name(kind.is_fifo());
     let name: QueueName = text.parse().map_err(|_| refused())?;
-    if name.is_fifo() != fifo {
+    if name.is_fifo() != kind.is_fifo() {
         return Err(refused());
     }
-    if fifo {
-        return Err(faults::unsupported("Lambfold does not support FIFO queues yet; see docs/gaps.md."));
-    }
     let mut properties = QueueProperties { tags: input.tags, ..QueueProperties::default() };
-    attributes::apply(&mut properties, &input.attributes)?;
+    attributes::apply(kind, &mut properties, &input.attributes)?;
     redrive::check_target(&service.engine, &ctx.scope, &name, &input.attributes)?;
     super::tags::check(&properties.tags)?;
-    let new = NewQueue { properties, ..NewQueue::default() };
+    let new = NewQueue { kind, properties };
     let outcome = service.engine.create_queue(ctx.scope.clone(), name.clone(), new).await;
     if let CreateOutcome::Exists(queue) = outcome.map_err(|error| faults::of_engine(&error, &text))?
-        && let Some(attribute) = attributes::conflict(&queue.properties(), &input.attributes)?
+        && let Some(attribute) = attributes::conflict(queue.kind(), &queue.properties(), &input.attributes)?
     {
         return Err(faults::name_exists(&attribute));
     }

@@ -20,7 +20,8 @@ pub(in crate::sqs) async fn delete_message(
     let outcome = service.engine.delete(&queue, vec![handle]).await.map_err(fault(&queue))?;
     match outcome.first() {
         Some(Ok(())) => Ok(DeleteMessageResponse {}),
-        _ => Err(faults::handle_of_other_queue(&text)),
+        Some(Err(error)) => Err(faults::handle(*error, &text)),
+        None => Err(Fault::internal()),
     }
 }
 
@@ -53,7 +54,7 @@ pub(in crate::sqs) async fn delete_message_batch(
     for ((id, text), outcome) in entries.into_iter().zip(outcomes) {
         match outcome {
             Ok(()) => result.successful.push(DeleteMessageBatchResultEntry { id }),
-            Err(_) => result.failed.push(batch::failed(id, &faults::handle_of_other_queue(&text))),
+            Err(error) => result.failed.push(batch::failed(id, &faults::handle(error, &text))),
         }
     }
     Ok(result)

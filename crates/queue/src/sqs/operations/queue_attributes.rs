@@ -18,7 +18,9 @@ pub(in crate::sqs) async fn get_queue_attributes(
     let queue = service.queue(ctx, input.queue_url.as_deref())?;
     let info = service.engine.queue_info(&queue).await.map_err(fault(&queue))?;
     let arn = Arn::queue(queue.scope(), queue.name().as_str()).to_string();
-    Ok(GetQueueAttributesResult { attributes: attributes::render(&info, &arn, &input.attribute_names)? })
+    Ok(GetQueueAttributesResult {
+        attributes: attributes::render(queue.kind(), &info, &arn, &input.attribute_names)?,
+    })
 }
 
 pub(in crate::sqs) async fn set_queue_attributes(
@@ -31,7 +33,8 @@ pub(in crate::sqs) async fn set_queue_attributes(
         return Err(faults::missing("Attribute.Name"));
     }
     redrive::check_target(&service.engine, queue.scope(), queue.name(), &input.attributes)?;
-    let change = move |properties: &mut _| attributes::apply(properties, &input.attributes);
+    let kind = queue.kind();
+    let change = move |properties: &mut _| attributes::apply(kind, properties, &input.attributes);
     service.engine.update_queue(&queue, change).await.map_err(fault(&queue))??;
     Ok(SetQueueAttributesResponse {})
 }

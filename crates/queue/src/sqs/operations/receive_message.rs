@@ -9,7 +9,7 @@ use lambfold_api::{CallContext, Fault};
 use crate::sqs::message::TRACE_HEADER;
 use crate::sqs::service::{SqsService, fault};
 use crate::sqs::{faults, message, receipt_handle};
-use crate::{AttributeValue, Error, MessageAttribute, ReceiveParams, Received};
+use crate::{AttributeValue, Error, MessageAttribute, Queue, ReceiveParams, Received};
 
 pub(in crate::sqs) async fn receive_message(
     service: &SqsService,
@@ -17,19 +17,20 @@ pub(in crate::sqs) async fn receive_message(
     input: ReceiveMessageRequest,
 ) -> Result<ReceiveMessageResult, Fault> {
     let queue = service.queue(ctx, input.queue_url.as_deref())?;
-    let params = params(&input)?;
+    let params = params(&queue, &input)?;
     let waits =
         params.wait_time.unwrap_or(queue.properties().settings.receive_message_wait_time) > Duration::ZERO;
+    let is_fifo = queue.kind().is_fifo();
     let received = match service.engine.receive(&queue, params).await {
         Err(Error::OverLimit) if waits => Vec::new(),
         outcome => outcome.map_err(fault(&queue))?,
     };
     let wanted = Wanted::of(&input);
-    let messages = received.into_iter().map(|received| render(service, received, &wanted)).collect();
+    let messages = received.into_iter().map(|received| render(service, is_fifo, received, &wanted)).collect();
     Ok(ReceiveMessageResult { messages })
 }
 
-fn params(input: &ReceiveMessageRequest) -> Result<ReceiveParams, Fault> {
+fn params(queue: &Queue, input: &ReceiveMessageRequest) -> Result<ReceiveParams, Fault> {
     let ranged = |value: i32, parameter: &str, max: u64, reason: &str| {
         let seconds = u64::try_from(value).ok().filter(|seconds| *seconds <= max);
         seconds
@@ -47,7 +48,18 @@ fn params(input: &ReceiveMessageRequest) -> Result<ReceiveParams, Fault> {
     let wait = |value| ranged(value, "WaitTimeSeconds", 20, "Must be >= 0 and <= 20, if provided.");
     let visible =
         |value| ranged(value, "VisibilityTimeout", 43_200, "Must be >= 0 and <= 43200, if provided.");
+    let attempt_id = input.receive_request_attempt_id.clone();
+    if let Some(id) = attempt_id.as_ref().filter(|id| !message::is_id(id)) {
+        let reason = "ReceiveRequestAttemptId can only include alphanumeric and punctuation characters. 1 to 128 in \
+                      length.";
+        return Err(faults::invalid_value(id, "ReceiveRequestAttemptId", reason));
+    }
+    if let Some(id) = attempt_id.as_ref().filter(|_| !queue.kind().is_fifo()) {
+        let reason = "The request includes a parameter that is not valid for this queue type.";
+        return Err(faults::invalid_value(id, "ReceiveRequestAttemptId", reason));
+    }
     Ok(ReceiveParams {
+        attempt_id,
         max_messages,
         wait_time: input.wait_time_seconds.map(wait).transpose()?,
         visibility_timeout: input.visibility_timeout.map(visible).transpose()?,
@@ -82,9 +94,9 @@ impl<'a> Wanted<'a> {
     }
 }
 
-fn render(service: &SqsService, received: Received, wanted: &Wanted<'_>) -> Message {
+fn render(service: &SqsService, is_fifo: bool, received: Received, wanted: &Wanted<'_>) -> Message {
     let handle = receipt_handle::encode(service.engine.mac_keys(), &received.handle);
-    let attributes = system_attributes(&received, wanted);
+    let attributes = system_attributes(is_fifo, &received, wanted);
     let chosen: BTreeMap<String, MessageAttribute> =
         received.attributes.into_iter().filter(|(name, _)| wanted.message(name)).collect();
     Message {
@@ -100,7 +112,7 @@ fn render(service: &SqsService, received: Received, wanted: &Wanted<'_>) -> Mess
     }
 }
 
-fn system_attributes(received: &Received, wanted: &Wanted<'_>) -> BTreeMap<String, String> {
+fn system_attributes(is_fifo: bool, received: &Received, wanted: &Wanted<'_>) -> BTreeMap<String, String> {
     if wanted.system.is_empty() {
         return BTreeMap::new();
     }
@@ -112,6 +124,8 @@ fn system_attributes(received: &Received, wanted: &Wanted<'_>) -> BTreeMap<Strin
         ("ApproximateFirstReceiveTimestamp", Some(received.first_received_at.millis().to_string())),
         (TRACE_HEADER, system.aws_trace_header.clone()),
         ("MessageGroupId", system.message_group_id.clone()),
+        ("MessageDeduplicationId", system.message_deduplication_id.clone()),
+        ("SequenceNumber", is_fifo.then(|| message::sequence_number(received.handle.sequence))),
         ("DeadLetterQueueSourceArn", system.dead_letter_queue_source_arn.clone()),
     ]
     .into_iter()

@@ -7,9 +7,9 @@ use lambfold_api::sqs::{
 use lambfold_api::{CallContext, Fault};
 
 use crate::Sent;
-use crate::sqs::attributes::{MOST_MESSAGE_BYTES, maximum_message_size};
+use crate::sqs::attributes::MOST_MESSAGE_BYTES;
 use crate::sqs::batch;
-use crate::sqs::message::{Checked, Draft, Form, check};
+use crate::sqs::message::{Checked, Draft, Form, Terms, check, sequence_number};
 use crate::sqs::service::{SqsService, fault};
 
 pub(in crate::sqs) async fn send_message(
@@ -26,7 +26,7 @@ pub(in crate::sqs) async fn send_message(
         deduplication_id: input.message_deduplication_id,
         group_id: input.message_group_id,
     };
-    let checked = check(ctx, draft, maximum_message_size(&queue.properties()), Form::Single)?;
+    let checked = check(ctx, draft, &Terms::of(&queue), Form::Single)?;
     let md5_of_body = checked.message.md5_of_body;
     let sent = service.engine.send(&queue, vec![checked.message]).await.map_err(fault(&queue))?;
     let sent = sent.first().ok_or_else(Fault::internal)?;
@@ -35,7 +35,7 @@ pub(in crate::sqs) async fn send_message(
         md5_of_message_body: Some(hex::encode(md5_of_body)),
         md5_of_message_attributes: checked.md5_of_attributes,
         md5_of_message_system_attributes: checked.md5_of_system_attributes,
-        sequence_number: None,
+        sequence_number: queue.kind().is_fifo().then(|| sequence_number(sent.sequence)),
     })
 }
 
@@ -46,21 +46,7 @@ pub(in crate::sqs) async fn send_message_batch(
 ) -> Result<SendMessageBatchResult, Fault> {
     let queue = service.queue(ctx, input.queue_url.as_deref())?;
     batch::check_ids("SendMessageBatchRequestEntry", input.entries.iter().map(|entry| entry.id.as_deref()))?;
-    let limit = maximum_message_size(&queue.properties());
-    let mut result = SendMessageBatchResult::default();
-    let (mut messages, mut answers, mut total) = (Vec::new(), Vec::new(), 0);
-    for entry in input.entries {
-        total += raw_size(&entry);
-        let (id, draft) = split(entry);
-        match check(ctx, draft, limit, Form::Entry) {
-            Ok(checked) => {
-                let Checked { message, md5_of_attributes, md5_of_system_attributes } = checked;
-                answers.push((id, message.md5_of_body, md5_of_attributes, md5_of_system_attributes));
-                messages.push(message);
-            }
-            Err(fault) => result.failed.push(batch::failed(id, &fault)),
-        }
-    }
+    let total: usize = input.entries.iter().map(raw_size).sum();
     if total > MOST_MESSAGE_BYTES {
         return Err(Fault::new(
             ErrorCode::BatchRequestTooLong,
@@ -69,20 +55,38 @@ pub(in crate::sqs) async fn send_message_batch(
             ),
         ));
     }
+    let terms = Terms::of(&queue);
+    for entry in &input.entries {
+        let (group, deduplication) = (&entry.message_group_id, &entry.message_deduplication_id);
+        terms.check_ids(group.as_ref(), deduplication.as_ref(), Form::Entry)?;
+    }
+    let mut result = SendMessageBatchResult::default();
+    let (mut messages, mut answers) = (Vec::new(), Vec::new());
+    for entry in input.entries {
+        let (id, draft) = split(entry);
+        match check(ctx, draft, &terms, Form::Entry) {
+            Ok(checked) => {
+                let Checked { message, md5_of_attributes, md5_of_system_attributes } = checked;
+                answers.push((id, message.md5_of_body, md5_of_attributes, md5_of_system_attributes));
+                messages.push(message);
+            }
+            Err(fault) => result.failed.push(batch::failed(id, &fault)),
+        }
+    }
     if messages.is_empty() {
         return Ok(result);
     }
     let sent = service.engine.send(&queue, messages).await.map_err(fault(&queue))?;
-    let answer = |(Sent { message_id, .. }, (id, body, attributes, system)): (Sent, (_, [u8; 16], _, _))| {
-        SendMessageBatchResultEntry {
+    let is_fifo = queue.kind().is_fifo();
+    let answer =
+        |(sent, (id, body, attributes, system)): (Sent, (_, [u8; 16], _, _))| SendMessageBatchResultEntry {
             id,
-            message_id: Some(message_id.to_string()),
+            message_id: Some(sent.message_id.to_string()),
             md5_of_message_body: Some(hex::encode(body)),
             md5_of_message_attributes: attributes,
             md5_of_message_system_attributes: system,
-            sequence_number: None,
-        }
-    };
+            sequence_number: is_fifo.then(|| sequence_number(sent.sequence)),
+        };
     result.successful = sent.into_iter().zip(answers).map(answer).collect();
     Ok(result)
 }
