@@ -122,7 +122,10 @@ def functions(lam):
     yield make
     for name in made:
         for mapping in lam.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]:
-            lam.delete_event_source_mapping(UUID=mapping["UUID"])
+            try:
+                lam.delete_event_source_mapping(UUID=mapping["UUID"])
+            except lam.exceptions.ResourceNotFoundException:
+                pass  # It was being deleted already.
         lam.delete_function(FunctionName=name)
 
 

@@ -4,6 +4,7 @@
 mod cache;
 mod directory;
 mod link;
+mod moves;
 mod owner;
 mod reader;
 mod service;
@@ -14,4 +15,5 @@ mod writer;
 mod tests;
 
 pub(crate) use link::{Command, DirectoryCommand, DirectoryLink, Handover, Names, OwnerLink};
+pub(crate) use moves::Moves;
 pub use service::QueueService;

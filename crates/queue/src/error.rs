@@ -16,6 +16,9 @@ pub enum Error {
     /// The queue was purged too short a time ago ([`crate::Options::purge_cooldown`]).
     #[error("the queue was purged recently")]
     PurgeInProgress,
+    /// A task that moves messages out of the queue runs already.
+    #[error("messages of this queue are being moved already")]
+    MoveInProgress,
     /// As many messages are in flight as the queue may have; only for receives that do not wait.
     #[error("too many messages are in flight")]
     OverLimit,

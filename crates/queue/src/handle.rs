@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use lambfold_types::{Entropy, QueueName, Scope, Sealer, uuid_v4};
 use tokio::sync::{Semaphore, oneshot};
+use uuid::Uuid;
 
-use crate::engine::{Command, DirectoryCommand, DirectoryLink, Handover};
+use crate::engine::{Command, DirectoryCommand, DirectoryLink, Handover, Moves};
 use crate::error::{ChangeVisibilityError, Error, HandleError};
 use crate::mac::MacKeys;
 use crate::message::{
@@ -15,6 +16,7 @@ use crate::message::{
     without_group,
 };
 use crate::metrics::QueueStatistics;
+use crate::move_task::MoveTask;
 use crate::queue::{CreateOutcome, NewQueue, Queue, QueueInfo, QueueProperties};
 use crate::shard::Outgoing;
 use crate::store::StoreError;
@@ -28,6 +30,7 @@ pub struct QueueHandle {
 
 struct Shared {
     directory: DirectoryLink,
+    moves: Moves,
     sealer: Arc<dyn Sealer>,
     entropy: Arc<dyn Entropy>,
     mac_keys: MacKeys,
@@ -38,6 +41,7 @@ struct Shared {
 impl QueueHandle {
     pub(crate) fn new(
         directory: DirectoryLink,
+        moves: Moves,
         sealer: Arc<dyn Sealer>,
         entropy: Arc<dyn Entropy>,
         mac_keys: MacKeys,
@@ -45,7 +49,7 @@ impl QueueHandle {
     ) -> Self {
         let permits = uncommitted_bytes.min(Semaphore::MAX_PERMITS);
         let uncommitted = Arc::new(Semaphore::new(permits));
-        Self { shared: Arc::new(Shared { directory, sealer, entropy, mac_keys, uncommitted }) }
+        Self { shared: Arc::new(Shared { directory, moves, sealer, entropy, mac_keys, uncommitted }) }
     }
 
     /// The keys for receipt handles.
@@ -196,6 +200,27 @@ impl QueueHandle {
     /// Removes all messages, whatever their state.
     pub async fn purge(&self, queue: &Queue) -> Result<(), Error> {
         self.ask(queue, |reply| Command::Purge { reply }).await?
+    }
+
+    /// Starts to move the visible messages of `source` to `destination`, or back to where each came from;
+    /// [`Error::MoveInProgress`] if that is being done already.
+    pub async fn start_move(
+        &self,
+        source: &Queue,
+        destination: Option<QueueName>,
+        per_second: Option<u32>,
+    ) -> Result<MoveTask, Error> {
+        self.shared.moves.start(self, source, destination, per_second).await
+    }
+
+    /// The tasks that move messages of `source`, and the last ones that did, the newest first. Does not wait.
+    pub fn moves(&self, source: &Queue) -> Vec<MoveTask> {
+        self.shared.moves.list(source)
+    }
+
+    /// Ends a task that runs; returns how many messages it has moved, or `None` if there is no such task.
+    pub async fn cancel_move(&self, source: &Queue, id: Uuid) -> Result<Option<u64>, Error> {
+        self.shared.moves.cancel(source, id).await
     }
 
     fn open(&self, queue: &Queue, handover: Handover) -> Result<Vec<Received>, Error> {

@@ -12,6 +12,7 @@ mod handle;
 mod mac;
 mod message;
 mod metrics;
+mod move_task;
 mod options;
 mod queue;
 mod shard;
@@ -27,6 +28,7 @@ pub use message::{
     SystemAttributes,
 };
 pub use metrics::QueueMetrics;
+pub use move_task::{MoveStatus, MoveTask};
 pub use options::Options;
 pub use queue::{
     CreateOutcome, DeduplicationScope, NewQueue, Queue, QueueCounts, QueueInfo, QueueKind, QueueProperties,

@@ -24,6 +24,7 @@ use lambfold_types::{QueueName, Scope, Timestamp};
 use uuid::Uuid;
 
 use crate::mac::MacKey;
+use crate::move_task::MoveTask;
 use crate::queue::{QueueKind, QueueProperties};
 
 /// Names a shard: an incarnation of a queue and the number of the shard within it.
@@ -80,6 +81,8 @@ pub struct Directory {
     pub deleted: Vec<DeletedQueue>,
     /// The keys of receipt handles.
     pub mac_keys: Vec<MacKey>,
+    /// Tasks that move messages.
+    pub move_tasks: Vec<MoveTask>,
     /// Above every incarnation that ever was.
     pub next_incarnation: u64,
 }
@@ -107,6 +110,10 @@ pub enum DirectoryChange {
     },
     /// Adds a key for receipt handles.
     AddMacKey(MacKey),
+    /// Adds or replaces a move task.
+    PutMoveTask(MoveTask),
+    /// Forgets a move task.
+    ForgetMoveTask(Uuid),
 }
 
 /// What an owner finds when it takes a shard.

@@ -7,6 +7,7 @@
 mod checkpoint;
 mod collect;
 mod directory;
+mod move_tasks;
 mod properties;
 mod read;
 mod rows;
@@ -40,6 +41,7 @@ use self::write::Statements;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/queue/0001_queues.sql"),
     include_str!("../../../migrations/sqlite/queue/0002_fifo.sql"),
+    include_str!("../../../migrations/sqlite/queue/0003_move_tasks.sql"),
 ];
 
 /// Pages of WAL (4 KiB each) after which a commit makes a checkpoint itself: 64 MiB. The checkpointer comes first
@@ -177,7 +179,10 @@ impl QueueStore for SqliteQueueStore {
                 slots.retain(|key, _| key.incarnation != *incarnation);
                 self.garbage().suspect();
             }
-            DirectoryChange::SetProperties { .. } | DirectoryChange::AddMacKey(_) => {}
+            DirectoryChange::SetProperties { .. }
+            | DirectoryChange::AddMacKey(_)
+            | DirectoryChange::PutMoveTask(_)
+            | DirectoryChange::ForgetMoveTask(_) => {}
         }
         Ok(())
     }

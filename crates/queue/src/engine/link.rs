@@ -42,6 +42,14 @@ pub(crate) enum Command {
         departure: FencedWrite,
         reply: Reply<()>,
     },
+    /// Messages in flight, as they shall arrive in another shard, with the handles of the receives; answers how many of
+    /// them could be moved.
+    Evacuate {
+        letters: Vec<DeadLetter>,
+        handles: Vec<HandleParts>,
+        target: Queue,
+        reply: Reply<u64>,
+    },
     Purge {
         reply: Reply<()>,
     },

@@ -17,6 +17,7 @@ use crate::store::{DirectoryChange, QueueStore, Result, StoreError};
 use super::cache::CacheTotal;
 use super::directory::{Directory, Surroundings};
 use super::link::{DirectoryLink, Names};
+use super::moves::Moves;
 use super::reader::{self, ReaderLink, ReaderQueue};
 use super::upkeep;
 use super::writer::{self, Request, WriterLink, WriterQueue};
@@ -29,6 +30,7 @@ pub struct QueueService {
     store: Arc<dyn QueueStore>,
     handle: QueueHandle,
     directory: Directory,
+    moves: Moves,
     surroundings: Surroundings,
     writes: WriterQueue,
     reads: ReaderQueue,
@@ -76,14 +78,23 @@ impl QueueService {
         *surroundings.names.write().unwrap_or_else(PoisonError::into_inner) = names;
         let (commands, directory_commands) = mpsc::channel(DIRECTORY_QUEUE);
         let link = DirectoryLink::new(commands, Arc::clone(&surroundings.names));
-        let handle = QueueHandle::new(link, sealer, entropy, mac_keys, options.uncommitted_bytes);
+        let moves = Moves::new(
+            stored.move_tasks,
+            surroundings.writer.clone(),
+            Arc::clone(&surroundings.clock),
+            Arc::clone(&entropy),
+            Arc::clone(&sealer),
+            surroundings.stop.clone(),
+        );
+        let bound = options.uncommitted_bytes;
+        let handle = QueueHandle::new(link, moves.clone(), sealer, entropy, mac_keys, bound);
         let directory = Directory {
             surroundings: surroundings.clone(),
             deleted: stored.deleted.into_iter().map(|q| ((q.scope, q.name), q.deleted_at)).collect(),
             next_incarnation: stored.next_incarnation,
             commands: directory_commands,
         };
-        Ok(Self { store, handle, directory, surroundings, writes, reads })
+        Ok(Self { store, handle, directory, moves, surroundings, writes, reads })
     }
 
     /// The way in; cheap to clone.
@@ -106,19 +117,21 @@ impl QueueService {
     }
 
     async fn work(self, shutdown: CancellationToken) {
-        let Self { store, handle, directory, surroundings, writes, reads } = self;
-        drop(handle);
+        let Self { store, handle, directory, moves, surroundings, writes, reads } = self;
         let Surroundings { options, clock, writer, reader, owners, stop, .. } = surroundings;
         // Also if this future is dropped: the owners must not outlive it.
         let _stop = stop.clone().drop_guard();
         let writing = Worker::start("queue-writer", &store, writes, writer::serve_blocking, writer::serve);
         let reading = Worker::start("queue-reader", &store, reads, reader::serve_blocking, reader::serve);
+        moves.resume(&handle);
+        drop(handle);
         let upkeep = upkeep::run(writer.clone(), clock, options, shutdown.clone());
         let stopping = async {
             shutdown.cancelled().await;
             stop.cancel();
         };
         tokio::join!(upkeep, directory.run(), stopping);
+        moves.stopped().await;
         owners.close();
         owners.wait().await;
         // Callers may hold queues, and with them ways to writer and reader, for as long as they like.

@@ -4,6 +4,7 @@ mod dead_letters;
 mod failures;
 mod fifo;
 mod harness;
+mod moves;
 mod polling;
 mod restart;
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use lambfold_types::Timestamp;
 
 use crate::error::Error;
+use crate::message::HandleParts;
 use crate::store::{DeliveryRow, NewMessageRow, ShardWrite};
 
 use super::Shard;
@@ -109,6 +110,26 @@ impl Shard {
         let until = self.now + RETRY;
         for letter in letters.iter().filter(|letter| self.is_apart(letter)).collect::<Vec<_>>() {
             self.index.make_in_flight(letter.sequence, until);
+        }
+    }
+
+    /// Sets messages in flight apart, to be moved, which the receives of `handles` got; returns those that they still
+    /// have. What they are to become is said by `letters`, in the same order.
+    pub(crate) fn evacuate(&mut self, letters: Vec<DeadLetter>, handles: &[HandleParts]) -> Vec<DeadLetter> {
+        let mut apart = Vec::with_capacity(letters.len());
+        for (letter, handle) in letters.into_iter().zip(handles) {
+            if self.has_in_flight(*handle) {
+                self.index.set_apart(letter.sequence);
+                apart.push(letter);
+            }
+        }
+        apart
+    }
+
+    /// Messages that were set apart stay, and are visible again.
+    pub(crate) fn stay(&mut self, letters: &[DeadLetter]) {
+        for letter in letters.iter().rev().filter(|letter| self.is_apart(letter)).collect::<Vec<_>>() {
+            self.index.make_due(letter.sequence, End::Front);
         }
     }
 

@@ -76,13 +76,18 @@ impl Shard {
         Ok(())
     }
 
+    /// Whether the receive of the handle has its message still.
+    pub(super) fn has_in_flight(&self, handle: HandleParts) -> bool {
+        let entry = self.index.get(handle.sequence).filter(|_| self.is_ours(handle));
+        entry.is_some_and(|entry| {
+            matches!(entry.state(), State::InFlight(_)) && entry.receive_count == handle.receive_number
+        })
+    }
+
     /// Whether a handle of a FIFO queue is good no longer, though its message is there: the visibility timeout is over,
     /// or somebody else has received the message since (facts, SQS §6.4).
     fn has_expired(&self, handle: HandleParts) -> bool {
-        let entry = self.index.get(handle.sequence).filter(|_| self.kind.is_fifo());
-        entry.is_some_and(|entry| {
-            !matches!(entry.state(), State::InFlight(_)) || entry.receive_count != handle.receive_number
-        })
+        self.kind.is_fifo() && self.index.contains(handle.sequence) && !self.has_in_flight(handle)
     }
 
     fn is_ours(&self, handle: HandleParts) -> bool {

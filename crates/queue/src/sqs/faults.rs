@@ -20,6 +20,9 @@ pub(super) fn of_engine(error: &Error, queue_name: &str) -> Fault {
             ErrorCode::PurgeQueueInProgress,
             format!("Only one PurgeQueue operation on {queue_name} is allowed every 60 seconds."),
         ),
+        Error::MoveInProgress => invalid_parameter(
+            "There is already a task running. Only one active task is allowed for a source queue arn at a given time.",
+        ),
         Error::OverLimit => Fault::new(
             ErrorCode::OverLimit,
             "Too many messages in flight: delete some, or let their visibility timeout end.",
@@ -40,6 +43,10 @@ pub(super) fn of_engine(error: &Error, queue_name: &str) -> Fault {
 
 pub(super) fn no_such_queue() -> Fault {
     Fault::new(ErrorCode::QueueDoesNotExist, "The specified queue does not exist.")
+}
+
+pub(super) fn not_found(text: impl Into<String>) -> Fault {
+    Fault::new(ErrorCode::ResourceNotFoundException, text)
 }
 
 pub(super) fn invalid_value(value: &str, parameter: &str, reason: &str) -> Fault {

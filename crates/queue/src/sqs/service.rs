@@ -1,17 +1,18 @@
 //! The `Sqs` service on the engine's handle.
 
 use lambfold_api::sqs::{
-    AddPermissionRequest, AddPermissionResponse, ChangeMessageVisibilityBatchRequest,
-    ChangeMessageVisibilityBatchResult, ChangeMessageVisibilityRequest, ChangeMessageVisibilityResponse,
-    CreateQueueRequest, CreateQueueResult, DeleteMessageBatchRequest, DeleteMessageBatchResult,
-    DeleteMessageRequest, DeleteMessageResponse, DeleteQueueRequest, DeleteQueueResponse,
-    GetQueueAttributesRequest, GetQueueAttributesResult, GetQueueUrlRequest, GetQueueUrlResult,
-    ListDeadLetterSourceQueuesRequest, ListDeadLetterSourceQueuesResult, ListQueueTagsRequest,
-    ListQueueTagsResult, ListQueuesRequest, ListQueuesResult, PurgeQueueRequest, PurgeQueueResponse,
-    ReceiveMessageRequest, ReceiveMessageResult, RemovePermissionRequest, RemovePermissionResponse,
-    SendMessageBatchRequest, SendMessageBatchResult, SendMessageRequest, SendMessageResult,
-    SetQueueAttributesRequest, SetQueueAttributesResponse, Sqs, TagQueueRequest, TagQueueResponse,
-    UntagQueueRequest, UntagQueueResponse,
+    AddPermissionRequest, AddPermissionResponse, CancelMessageMoveTaskRequest, CancelMessageMoveTaskResult,
+    ChangeMessageVisibilityBatchRequest, ChangeMessageVisibilityBatchResult, ChangeMessageVisibilityRequest,
+    ChangeMessageVisibilityResponse, CreateQueueRequest, CreateQueueResult, DeleteMessageBatchRequest,
+    DeleteMessageBatchResult, DeleteMessageRequest, DeleteMessageResponse, DeleteQueueRequest,
+    DeleteQueueResponse, GetQueueAttributesRequest, GetQueueAttributesResult, GetQueueUrlRequest,
+    GetQueueUrlResult, ListDeadLetterSourceQueuesRequest, ListDeadLetterSourceQueuesResult,
+    ListMessageMoveTasksRequest, ListMessageMoveTasksResult, ListQueueTagsRequest, ListQueueTagsResult,
+    ListQueuesRequest, ListQueuesResult, PurgeQueueRequest, PurgeQueueResponse, ReceiveMessageRequest,
+    ReceiveMessageResult, RemovePermissionRequest, RemovePermissionResponse, SendMessageBatchRequest,
+    SendMessageBatchResult, SendMessageRequest, SendMessageResult, SetQueueAttributesRequest,
+    SetQueueAttributesResponse, Sqs, StartMessageMoveTaskRequest, StartMessageMoveTaskResult,
+    TagQueueRequest, TagQueueResponse, UntagQueueRequest, UntagQueueResponse,
 };
 use lambfold_api::{CallContext, Fault};
 use lambfold_telemetry::{span, trace_of};
@@ -82,6 +83,7 @@ macro_rules! operations {
 
 operations! {
     add_permission(AddPermissionRequest) -> AddPermissionResponse;
+    cancel_message_move_task(CancelMessageMoveTaskRequest) -> CancelMessageMoveTaskResult;
     change_message_visibility(ChangeMessageVisibilityRequest) -> ChangeMessageVisibilityResponse, "queue.change_visibility";
     change_message_visibility_batch(ChangeMessageVisibilityBatchRequest) -> ChangeMessageVisibilityBatchResult, "queue.change_visibility";
     create_queue(CreateQueueRequest) -> CreateQueueResult;
@@ -91,6 +93,7 @@ operations! {
     get_queue_attributes(GetQueueAttributesRequest) -> GetQueueAttributesResult;
     get_queue_url(GetQueueUrlRequest) -> GetQueueUrlResult;
     list_dead_letter_source_queues(ListDeadLetterSourceQueuesRequest) -> ListDeadLetterSourceQueuesResult;
+    list_message_move_tasks(ListMessageMoveTasksRequest) -> ListMessageMoveTasksResult;
     list_queue_tags(ListQueueTagsRequest) -> ListQueueTagsResult;
     list_queues(ListQueuesRequest) -> ListQueuesResult;
     purge_queue(PurgeQueueRequest) -> PurgeQueueResponse;
@@ -99,6 +102,7 @@ operations! {
     send_message(SendMessageRequest) -> SendMessageResult, "queue.send";
     send_message_batch(SendMessageBatchRequest) -> SendMessageBatchResult, "queue.send";
     set_queue_attributes(SetQueueAttributesRequest) -> SetQueueAttributesResponse;
+    start_message_move_task(StartMessageMoveTaskRequest) -> StartMessageMoveTaskResult;
     tag_queue(TagQueueRequest) -> TagQueueResponse;
     untag_queue(UntagQueueRequest) -> UntagQueueResponse;
 }

@@ -6,6 +6,7 @@ use lambfold_types::{AccountId, Region, Scope, Timestamp};
 use uuid::Uuid;
 
 use crate::mac::MacKey;
+use crate::move_task::{MoveStatus, MoveTask};
 use crate::queue::{QueueKind, QueueProperties};
 
 use super::{
@@ -26,6 +27,7 @@ pub fn run<S: QueueStore>(mut fresh: impl FnMut() -> S) {
     large_batches_are_whole(&fresh());
     messages_move_between_shards_at_once(&fresh());
     deduplications_outlive_messages(&fresh());
+    move_tasks_are_kept_until_they_are_forgotten(&fresh());
 }
 
 /// The same rows are there after `reopen` closed and opened the store.
@@ -174,6 +176,35 @@ fn deduplications_outlive_messages(store: &impl QueueStore) {
     while store.collect(100, at(0)).expect("collect") {}
     assert_eq!(load(mine, 0, 100), []);
     assert_eq!(load(other, 0, 100).len(), 5);
+}
+
+fn move_tasks_are_kept_until_they_are_forgotten(store: &impl QueueStore) {
+    let task = |id: u128| MoveTask {
+        id: Uuid::from_u128(id),
+        scope: Scope::default(),
+        source: parse("dead"),
+        destination: Some(parse("jobs")),
+        per_second: Some(7),
+        status: MoveStatus::Running,
+        failure_reason: None,
+        moved: 0,
+        to_move: 9,
+        started_at: at(5),
+    };
+    let change = |change| store.change_directory(&change).expect("change");
+    let stored = || store.load_directory().expect("directory").move_tasks;
+    change(DirectoryChange::PutMoveTask(task(1)));
+    change(DirectoryChange::PutMoveTask(MoveTask { destination: None, per_second: None, ..task(2) }));
+    let failed = MoveTask {
+        status: MoveStatus::Failed,
+        failure_reason: Some("no such queue".into()),
+        moved: 3,
+        ..task(1)
+    };
+    change(DirectoryChange::PutMoveTask(failed.clone()));
+    assert_eq!(stored(), [failed, MoveTask { destination: None, per_second: None, ..task(2) }]);
+    change(DirectoryChange::ForgetMoveTask(Uuid::from_u128(1)));
+    assert_eq!(stored().iter().map(|task| task.id.as_u128()).collect::<Vec<_>>(), [2]);
 }
 
 fn a_stale_owner_is_fenced(store: &impl QueueStore) {

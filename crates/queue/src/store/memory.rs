@@ -6,8 +6,10 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lambfold_types::Timestamp;
+use uuid::Uuid;
 
 use crate::mac::MacKey;
+use crate::move_task::MoveTask;
 
 use super::{
     DeduplicationRow, DeletedQueue, DeliveryRow, Directory, DirectoryChange, FencedWrite, MessageRow,
@@ -25,6 +27,7 @@ struct State {
     queues: BTreeMap<u64, QueueRow>,
     deleted: BTreeMap<u64, DeletedQueue>,
     mac_keys: Vec<MacKey>,
+    move_tasks: BTreeMap<Uuid, MoveTask>,
     next_incarnation: u64,
     shards: BTreeMap<ShardKey, Shard>,
 }
@@ -125,6 +128,7 @@ impl QueueStore for MemoryStore {
             queues: state.queues.values().cloned().collect(),
             deleted: state.deleted.values().cloned().collect(),
             mac_keys: state.mac_keys.clone(),
+            move_tasks: state.move_tasks.values().cloned().collect(),
             next_incarnation: state.next_incarnation.max(1),
         })
     }
@@ -150,6 +154,8 @@ impl QueueStore for MemoryStore {
                 }
             }
             DirectoryChange::AddMacKey(key) => state.mac_keys.push(key.clone()),
+            DirectoryChange::PutMoveTask(task) => _ = state.move_tasks.insert(task.id, task.clone()),
+            DirectoryChange::ForgetMoveTask(id) => _ = state.move_tasks.remove(id),
         }
         Ok(())
     }

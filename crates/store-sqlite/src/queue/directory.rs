@@ -8,8 +8,8 @@ use lambfold_types::{QueueName, Scope, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior};
 
 use super::driver;
-use super::properties;
 use super::rows::{SLOT_END, inconsistent, int, uint};
+use super::{move_tasks, properties};
 
 const STANDARD: i64 = 0;
 const FIFO: i64 = 1;
@@ -21,6 +21,7 @@ pub(super) fn load(connection: &Connection) -> Result<Directory> {
             .query_row("SELECT value FROM counters WHERE name = 'next_incarnation'", [], |row| row.get(0))
             .map(uint)
             .map_err(driver)?,
+        move_tasks: move_tasks::load(connection)?,
         ..Directory::default()
     };
     let sql = "SELECT incarnation, account, region, name, kind, created_at, modified_at, deleted_at, properties \
@@ -72,6 +73,14 @@ pub(super) fn change(connection: &mut Connection, change: &DirectoryChange) -> R
         DirectoryChange::AddMacKey(key) => {
             let sql = "INSERT INTO mac_keys (id, secret) VALUES (?1, ?2)";
             transaction.execute(sql, (key.id, &key.secret[..])).map_err(driver)?;
+            None
+        }
+        DirectoryChange::PutMoveTask(task) => {
+            move_tasks::put(&transaction, task).map_err(driver)?;
+            None
+        }
+        DirectoryChange::ForgetMoveTask(id) => {
+            move_tasks::forget(&transaction, *id).map_err(driver)?;
             None
         }
     };

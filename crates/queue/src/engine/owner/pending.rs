@@ -87,6 +87,7 @@ impl Command {
             Self::Adopt { reply, .. } | Self::Purge { reply } | Self::Settings { reply, .. } => {
                 drop(reply.send(Err(error.clone())));
             }
+            Self::Evacuate { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Counts { reply } => drop(reply.send(Err(error.clone()))),
             Self::Deleted => {}
         }

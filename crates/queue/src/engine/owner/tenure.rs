@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::engine::link::{Command, Handover, Reply};
 use crate::engine::writer::{Applied, Request, Submission};
 use crate::error::Error;
-use crate::shard::{Decision, Load, Loaded, Shard, Taken, Waiters};
+use crate::queue::Queue;
+use crate::shard::{DeadLetter, Decision, Load, Loaded, Shard, Taken, Waiters};
 use crate::store::{FencedWrite, QueueStore, StoreError};
 
 use super::pending::Pending;
@@ -60,8 +61,10 @@ pub(super) struct Tenure {
     departures: Vec<FencedWrite>,
     /// Commands that wait for the store to say which messages exist.
     parked: usize,
-    /// Moves to dead-letter queues that are under way.
+    /// Moves to other queues that are under way.
     moves: usize,
+    /// Messages set apart that were asked to be moved, once all that was decided about them is with the writer.
+    evacuations: Vec<Evacuation>,
     events: mpsc::UnboundedReceiver<Event>,
     notify: mpsc::UnboundedSender<Event>,
     back: mpsc::UnboundedSender<(u64, Vec<Taken>)>,
@@ -69,6 +72,13 @@ pub(super) struct Tenure {
     /// Until when mutations that nobody waits for may stay here.
     linger_until: Option<Timestamp>,
     stopping: bool,
+}
+
+/// Messages that shall be moved.
+struct Evacuation {
+    letters: Vec<DeadLetter>,
+    target: Queue,
+    reply: Reply<u64>,
 }
 
 /// A submission on its way.
@@ -96,6 +106,7 @@ impl Tenure {
             departures: Vec::new(),
             parked: 0,
             moves: 0,
+            evacuations: Vec::new(),
             events,
             notify,
             back,
@@ -118,6 +129,9 @@ impl Tenure {
             Ok(End::Stopped | End::Retake) => Error::Stopping,
             Err(error) => error.clone(),
         };
+        for evacuation in self.evacuations.drain(..) {
+            drop(evacuation.reply.send(Err(error.clone())));
+        }
         let submitted = self.submitted.drain(..).flat_map(|submitted| submitted.pending);
         for pending in submitted.chain(self.pending) {
             pending.fail(&error);
@@ -199,6 +213,9 @@ impl Tenure {
             waiting.receivers.retain(|_, receiver| !receiver.is_closed());
         }
         self.submit(owner).await?;
+        if self.shard.pending_rows() == 0 {
+            self.move_evacuees(owner);
+        }
         if self.shard.has_dead_letters() && self.shard.pending_rows() == 0 {
             self.move_dead_letters(owner, waiting);
             // What nobody could move was handed out again.
@@ -218,6 +235,7 @@ impl Tenure {
             && self.pending.is_empty()
             && self.parked == 0
             && self.moves == 0
+            && self.evacuations.is_empty()
             && self.shard.pending_rows() == 0
     }
 
@@ -296,6 +314,10 @@ impl Tenure {
                 }
                 Err(error) => drop(reply.send(Err(error))),
             },
+            Command::Evacuate { letters, handles, target, reply } => {
+                let letters = self.shard.evacuate(letters, &handles);
+                self.evacuations.push(Evacuation { letters, target, reply });
+            }
             Command::Purge { reply } => match self.shard.purge(owner.options.purge_cooldown) {
                 Ok(()) => self.pending.push(Pending::Purge { reply }),
                 Err(error) => drop(reply.send(Err(error))),
@@ -392,6 +414,25 @@ impl Tenure {
                     Err(error) => return Err(error),
                 }
             }
+            Event::Evacuated { letters, result, reply } => {
+                self.moves -= 1;
+                let outcome = match result {
+                    Ok(()) => {
+                        self.shard.moved(&letters);
+                        Ok(letters.len() as u64)
+                    }
+                    // It may have been done: the store knows.
+                    Err(error @ Error::Store(_)) => {
+                        drop(reply.send(Err(error.clone())));
+                        return Err(error);
+                    }
+                    Err(error) => {
+                        self.shard.stay(&letters);
+                        Err(error)
+                    }
+                };
+                drop(reply.send(outcome));
+            }
             Event::Found { command, result } => {
                 self.parked -= 1;
                 match result {
@@ -455,21 +496,9 @@ impl Tenure {
                 self.shard.keep(letters);
                 continue;
             };
-            let write = self.shard.departure(&letters);
-            let departure = FencedWrite { shard: self.shard.key(), epoch: self.epoch, write };
             let addressed = letters.iter().cloned().map(|letter| owner.place.readdress(letter)).collect();
-            let notify = self.notify.clone();
-            self.moves += 1;
-            owner.place.tasks.spawn(async move {
-                let (reply, done) = oneshot::channel();
-                let command = Command::Adopt { letters: addressed, departure, reply };
-                let result = match target.link().send_waiting(command).await {
-                    Ok(()) => done.await.unwrap_or_else(|_| Err(target.link().closed_reason())),
-                    Err(error) => Err(error),
-                };
-                // A tenure that has ended left them in the store, or they are gone from there.
-                drop(notify.send(Event::Moved { letters, result }));
-            });
+            let departure = self.departure(&letters);
+            self.hand_to(target, addressed, departure, owner, |result| Event::Moved { letters, result });
         }
         let receivers = &waiting.receivers;
         let gone = |number: u64| receivers.get(&number).is_none_or(oneshot::Sender::is_closed);
@@ -478,10 +507,54 @@ impl Tenure {
         }
     }
 
+    /// The same with messages that were asked to be moved.
+    fn move_evacuees(&mut self, owner: &Owner) {
+        for Evacuation { letters, target, reply } in std::mem::take(&mut self.evacuations) {
+            let departure = self.departure(&letters);
+            let arriving = letters.clone();
+            self.hand_to(target, arriving, departure, owner, |result| Event::Evacuated {
+                letters,
+                result,
+                reply,
+            });
+        }
+    }
+
+    /// What has to become durable here when `letters` arrive elsewhere.
+    fn departure(&self, letters: &[DeadLetter]) -> FencedWrite {
+        FencedWrite { shard: self.shard.key(), epoch: self.epoch, write: self.shard.departure(letters) }
+    }
+
+    /// Hands messages to the owner of another shard, and reports how that went.
+    fn hand_to(
+        &mut self,
+        target: Queue,
+        letters: Vec<DeadLetter>,
+        departure: FencedWrite,
+        owner: &Owner,
+        report: impl FnOnce(Result<(), Error>) -> Event + Send + 'static,
+    ) {
+        let notify = self.notify.clone();
+        self.moves += 1;
+        owner.place.tasks.spawn(async move {
+            let (reply, done) = oneshot::channel();
+            let command = Command::Adopt { letters, departure, reply };
+            let result = match target.link().send_waiting(command).await {
+                Ok(()) => done.await.unwrap_or_else(|_| Err(target.link().closed_reason())),
+                Err(error) => Err(error),
+            };
+            // A tenure that has ended left them in the store, or they are gone from there.
+            drop(notify.send(report(result)));
+        });
+    }
+
     /// Whether nobody waits for what was decided, and so it can wait for a while.
     fn lingers(&mut self, owner: &Owner) -> bool {
         let rows = self.shard.pending_rows();
-        let hurries = !self.pending.is_empty() || self.shard.has_dead_letters() || self.stopping;
+        let hurries = !self.pending.is_empty()
+            || self.shard.has_dead_letters()
+            || !self.evacuations.is_empty()
+            || self.stopping;
         if rows == 0 || rows > LINGERING_ROWS || hurries {
             return false;
         }

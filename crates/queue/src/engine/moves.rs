@@ -1,0 +1,327 @@
+//! Moving messages out of dead-letter queues (facts, SQS §8). A task receives messages from the source as anybody
+//! would, and has the source's owner hand them to that of the destination, where they arrive in the transaction in which
+//! they leave. What is known of a task is in the store; one that ran when the service stopped goes on at its start.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lambfold_types::{Arn, Clock, Entropy, QueueName, Sealer, uuid_v4};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::handle::QueueHandle;
+use crate::message::{NewMessage, ReceiveParams, Received, encode, with_group};
+use crate::move_task::{MoveStatus, MoveTask};
+use crate::queue::Queue;
+use crate::shard::DeadLetter;
+use crate::store::DirectoryChange;
+
+use super::link::Command;
+use super::writer::WriterLink;
+
+/// Messages that are moved together at most.
+const AT_ONCE: usize = 100;
+
+/// For how long the messages that are being moved stay invisible at the source if something comes between.
+const IN_FLIGHT: Duration = Duration::from_mins(1);
+
+/// How long a task waits before it tries again what the destination has no room for, or the store failed at.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Tasks that are remembered of each source: as many as AWS lists.
+const REMEMBERED: usize = 10;
+
+/// AWS's words for what can stop a task.
+const NO_SUCH_QUEUE: &str = "AWS.SimpleQueueService.NonExistentQueue";
+const NO_SOURCE: &str = "CouldNotDetermineMessageSource";
+
+/// The tasks, and what it takes to run them. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Moves {
+    tasks: Arc<Mutex<BTreeMap<Uuid, MoveTask>>>,
+    writer: WriterLink,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    sealer: Arc<dyn Sealer>,
+    running: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What came of a step.
+enum Step {
+    /// So many messages were moved.
+    Moved(u64),
+    /// Nothing is left.
+    Done,
+    Failed(&'static str),
+}
+
+impl Moves {
+    pub(crate) fn new(
+        stored: Vec<MoveTask>,
+        writer: WriterLink,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        sealer: Arc<dyn Sealer>,
+        stop: CancellationToken,
+    ) -> Self {
+        let tasks = Arc::new(Mutex::new(stored.into_iter().map(|task| (task.id, task)).collect()));
+        Self { tasks, writer, clock, entropy, sealer, running: TaskTracker::new(), stop }
+    }
+
+    /// Goes on with what had not ended when the service stopped.
+    pub(crate) fn resume(&self, handle: &QueueHandle) {
+        let active: Vec<Uuid> =
+            self.tasks().values().filter(|task| task.status.is_active()).map(|task| task.id).collect();
+        for id in active {
+            self.spawn(id, handle.clone());
+        }
+    }
+
+    /// Returns when all tasks have paused for the stop.
+    pub(crate) async fn stopped(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
+
+    /// The tasks of a source, the newest first.
+    pub(crate) fn list(&self, source: &Queue) -> Vec<MoveTask> {
+        let tasks = self.tasks();
+        let mut of_source: Vec<MoveTask> =
+            tasks.values().filter(|task| is_of(task, source)).cloned().collect();
+        of_source.sort_by_key(|task| std::cmp::Reverse((task.started_at, task.id)));
+        of_source
+    }
+
+    /// Starts a task; [`Error::MoveInProgress`] if one runs.
+    pub(crate) async fn start(
+        &self,
+        handle: &QueueHandle,
+        source: &Queue,
+        destination: Option<QueueName>,
+        per_second: Option<u32>,
+    ) -> Result<MoveTask, Error> {
+        let to_move = handle.queue_info(source).await?.counts.visible;
+        let task = MoveTask {
+            id: uuid_v4(&*self.entropy),
+            scope: source.scope().clone(),
+            source: source.name().clone(),
+            destination,
+            per_second,
+            status: MoveStatus::Running,
+            failure_reason: None,
+            moved: 0,
+            to_move,
+            started_at: self.clock.now(),
+        };
+        let outdated: Vec<Uuid> = {
+            let mut tasks = self.tasks();
+            if tasks.values().any(|task| task.status.is_active() && is_of(task, source)) {
+                return Err(Error::MoveInProgress);
+            }
+            tasks.insert(task.id, task.clone());
+            drop(tasks);
+            self.list(source).into_iter().skip(REMEMBERED).map(|task| task.id).collect()
+        };
+        if let Err(error) = self.write(DirectoryChange::PutMoveTask(task.clone())).await {
+            self.tasks().remove(&task.id);
+            return Err(error);
+        }
+        for id in outdated {
+            self.tasks().remove(&id);
+            self.write(DirectoryChange::ForgetMoveTask(id)).await?;
+        }
+        self.spawn(task.id, handle.clone());
+        Ok(task)
+    }
+
+    /// Has a task end after what it is at; returns how many messages it has moved. `None` if it does not run.
+    pub(crate) async fn cancel(&self, source: &Queue, id: Uuid) -> Result<Option<u64>, Error> {
+        let task = {
+            let mut tasks = self.tasks();
+            let task = tasks.get_mut(&id).filter(|task| is_of(task, source) && task.status.is_active());
+            let Some(task) = task else { return Ok(None) };
+            task.status = MoveStatus::Cancelling;
+            task.clone()
+        };
+        let moved = task.moved;
+        self.write(DirectoryChange::PutMoveTask(task)).await?;
+        Ok(Some(moved))
+    }
+
+    fn spawn(&self, id: Uuid, handle: QueueHandle) {
+        let this = self.clone();
+        self.running.spawn(async move { this.run(id, &handle).await });
+    }
+
+    async fn run(&self, id: Uuid, handle: &QueueHandle) {
+        loop {
+            let Some(task) = self.tasks().get(&id).cloned() else { return };
+            if task.status == MoveStatus::Cancelling {
+                return self.end(id, MoveStatus::Cancelled, None).await;
+            }
+            let began = self.clock.now();
+            let step = tokio::select! {
+                () = self.stop.cancelled() => return,
+                step = self.step(&task, handle) => step,
+            };
+            let pause = match step {
+                Ok(Step::Done) => return self.end(id, MoveStatus::Completed, None).await,
+                Ok(Step::Failed(reason)) => return self.end(id, MoveStatus::Failed, Some(reason)).await,
+                Ok(Step::Moved(count)) => {
+                    self.note(id, count).await;
+                    task.per_second.map(|rate| Duration::from_secs(count) / rate.max(1))
+                }
+                Err(Error::NoSuchQueue) => {
+                    return self.end(id, MoveStatus::Failed, Some(NO_SUCH_QUEUE)).await;
+                }
+                Err(Error::Stopping) if self.stop.is_cancelled() => return,
+                // The messages are visible again by then, or soon.
+                Err(error) => {
+                    tracing::warn!(task = %id, %error, "messages cannot be moved at the moment");
+                    Some(RETRY)
+                }
+            };
+            if let Some(pause) = pause {
+                tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    () = self.clock.sleep_until(began + pause) => {}
+                }
+            }
+        }
+    }
+
+    /// Moves some messages.
+    async fn step(&self, task: &MoveTask, handle: &QueueHandle) -> Result<Step, Error> {
+        let left = usize::try_from(task.to_move.saturating_sub(task.moved)).unwrap_or(usize::MAX);
+        let rate = task.per_second.map_or(AT_ONCE, |rate| rate as usize);
+        let max_messages = AT_ONCE.min(rate.max(1)).min(left);
+        if max_messages == 0 {
+            return Ok(Step::Done);
+        }
+        let source = handle.queue(&task.scope, &task.source)?;
+        let params = ReceiveParams {
+            max_messages,
+            visibility_timeout: Some(IN_FLIGHT),
+            wait_time: Some(Duration::ZERO),
+            attempt_id: None,
+        };
+        let received = handle.receive(&source, params).await?;
+        if received.is_empty() {
+            return Ok(Step::Done);
+        }
+        let mut by_destination: BTreeMap<QueueName, Vec<Received>> = BTreeMap::new();
+        let (mut moved, mut failed) = (0, None);
+        let mut stays = Vec::new();
+        for message in received {
+            if let Some(name) = task.destination.clone().or_else(|| origin(&message)) {
+                by_destination.entry(name).or_default().push(message);
+            } else {
+                failed = Some(NO_SOURCE);
+                stays.push(message.handle);
+            }
+        }
+        for (name, messages) in by_destination {
+            let Ok(target) = handle.queue(&task.scope, &name) else {
+                failed = Some(NO_SUCH_QUEUE);
+                stays.extend(messages.iter().map(|message| message.handle));
+                continue;
+            };
+            match self.hand_over(&source, target, messages).await {
+                Ok(count) => moved += count,
+                // The source has them again.
+                Err(Error::NoSuchQueue) => failed = Some(NO_SUCH_QUEUE),
+                Err(error) => return Err(error),
+            }
+        }
+        if !stays.is_empty() {
+            let back = stays.into_iter().map(|handle| (handle, Duration::ZERO)).collect();
+            handle.change_visibility(&source, back).await?;
+        }
+        match failed {
+            None => Ok(Step::Moved(moved)),
+            Some(reason) => {
+                self.note(task.id, moved).await;
+                Ok(Step::Failed(reason))
+            }
+        }
+    }
+
+    /// Has the owner of `source` give messages to that of `target`, as new ones; returns how many it gave.
+    async fn hand_over(&self, source: &Queue, target: Queue, messages: Vec<Received>) -> Result<u64, Error> {
+        let handles = messages.iter().map(|message| message.handle).collect();
+        let letters = messages.into_iter().map(|message| self.renew(message)).collect();
+        let (reply, done) = oneshot::channel();
+        source.link().send_waiting(Command::Evacuate { letters, handles, target, reply }).await?;
+        done.await.map_err(|_| source.link().closed_reason())?
+    }
+
+    /// The message as it is sent anew: with an id of its own, and never received (facts, SQS §8).
+    fn renew(&self, message: Received) -> DeadLetter {
+        let Received { handle, body, attributes, md5_of_body, mut system, .. } = message;
+        system.dead_letter_queue_source_arn = None;
+        system.first_sent_at = None;
+        let new = NewMessage { body, attributes, md5_of_body, system, delay: None };
+        let mut record = self.sealer.seal(&encode(uuid_v4(&*self.entropy), &new));
+        if let Some(group) = new.system.message_group_id.as_deref() {
+            record = with_group(&record, group);
+        }
+        DeadLetter {
+            sequence: handle.sequence,
+            record,
+            sent_at: self.clock.now(),
+            receive_count: 0,
+            first_received_at: lambfold_types::Timestamp::default(),
+            last_received_at: lambfold_types::Timestamp::default(),
+        }
+    }
+
+    /// Adds to what a task has moved.
+    async fn note(&self, id: Uuid, count: u64) {
+        self.change(id, |task| task.moved += count).await;
+    }
+
+    async fn end(&self, id: Uuid, status: MoveStatus, reason: Option<&str>) {
+        self.change(id, |task| {
+            task.status = status;
+            task.failure_reason = reason.map(str::to_owned);
+        })
+        .await;
+    }
+
+    async fn change(&self, id: Uuid, change: impl FnOnce(&mut MoveTask)) {
+        let task = {
+            let mut tasks = self.tasks();
+            let Some(task) = tasks.get_mut(&id) else { return };
+            change(task);
+            task.clone()
+        };
+        // What cannot be noted now is noted with the next change, or found out again after a restart.
+        if let Err(error) = self.write(DirectoryChange::PutMoveTask(task)).await {
+            tracing::warn!(task = %id, %error, "the progress of a move cannot be noted");
+        }
+    }
+
+    async fn write(&self, change: DirectoryChange) -> Result<(), Error> {
+        let done = self.writer.call(move |store| store.change_directory(&change)).await;
+        Ok(done.ok_or(Error::Stopping)??)
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, BTreeMap<Uuid, MoveTask>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_of(task: &MoveTask, source: &Queue) -> bool {
+    task.scope == *source.scope() && task.source == *source.name()
+}
+
+/// The queue that a dead letter came from.
+fn origin(message: &Received) -> Option<QueueName> {
+    let arn: Arn = message.system.dead_letter_queue_source_arn.as_deref()?.parse().ok()?;
+    arn.resource.parse().ok()
+}
