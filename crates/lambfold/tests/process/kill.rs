@@ -205,13 +205,13 @@ async fn drain(connection: &mut Connection, url: &str, ledger: &Shared) -> BTree
     }
 }
 
-fn random(below: u64) -> u64 {
+pub(crate) fn random(below: u64) -> u64 {
     let mut bytes = [0; 8];
     lambfold_clock::SystemEntropy.fill(&mut bytes);
     u64::from_le_bytes(bytes) % below
 }
 
 #[expect(clippy::disallowed_methods, reason = "the processes under test live in real time")]
-async fn pause(millis: u64) {
+pub(crate) async fn pause(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }

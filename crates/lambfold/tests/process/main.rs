@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod kill;
+mod kill_fifo;
 mod start_stop;
 mod support;

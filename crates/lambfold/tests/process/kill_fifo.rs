@@ -1,0 +1,147 @@
+//! `kill -9` at random moments under load of a FIFO queue: each message goes in once, and of each group they come out in
+//! their order (DESIGN §5, invariant 2).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use lambfold_client::Connection;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::kill::{pause, random};
+use crate::support::{Server, connection, free_addresses};
+
+/// Kills of a run, unless the environment asks for more.
+const KILLS: usize = 6;
+const GROUPS: usize = 4;
+
+/// What the clients know of a group for certain.
+#[derive(Default)]
+struct Group {
+    /// Messages that were sent and acknowledged: all numbers below it.
+    sent: u64,
+    /// The first number of which nobody has asked for the deletion.
+    next: u64,
+    /// The `MessageId` by number, and what was wrong.
+    ids: BTreeMap<u64, String>,
+    faults: Vec<String>,
+}
+
+type Shared = Arc<Mutex<Vec<Group>>>;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn order_and_exactly_once_survive_kills() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let addresses = free_addresses();
+    let groups: Shared = Arc::new(Mutex::new((0..GROUPS).map(|_| Group::default()).collect()));
+    let (stop, stopped) = watch::channel(false);
+
+    let mut server = Server::start(&data, &addresses);
+    let attributes = json!({ "FifoQueue": "true", "VisibilityTimeout": "2" });
+    let input = json!({ "QueueName": "survivors.fifo", "Attributes": attributes });
+    let answer = server.connection().sqs("CreateQueue", &input).await.unwrap();
+    let url = answer["QueueUrl"].as_str().unwrap().to_owned();
+    let mut clients = Vec::new();
+    for group in 0..GROUPS {
+        let (address, url) = (addresses.0.clone(), url.clone());
+        clients.push(tokio::spawn(send(group, address, url, groups.clone(), stopped.clone())));
+    }
+    for _ in 0..3 {
+        let (address, url, groups) = (addresses.0.clone(), url.clone(), groups.clone());
+        let stopped = stopped.clone();
+        clients.push(tokio::spawn(async move {
+            let mut connection = connection(&address);
+            while !*stopped.borrow() {
+                if receive_and_delete(&mut connection, &url, &groups).await.is_err() {
+                    pause(5).await;
+                }
+            }
+        }));
+    }
+    let kills = std::env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
+    for _ in 0..kills {
+        pause(200 + random(500)).await;
+        server.kill();
+        server = Server::start(&data, &addresses);
+    }
+    pause(300).await;
+    stop.send(true).unwrap();
+    for client in clients {
+        client.await.unwrap();
+    }
+    let all_are_out = || groups.lock().unwrap().iter().all(|group| group.next >= group.sent);
+    let mut connection = server.connection();
+    let mut empty = 0;
+    // What is still in flight becomes visible by and by: each receive waits for a second.
+    while !all_are_out() && empty < 10 {
+        let received = receive_and_delete(&mut connection, &url, &groups).await.unwrap();
+        empty = if received == 0 { empty + 1 } else { 0 };
+    }
+    let groups = groups.lock().unwrap();
+    for (number, group) in groups.iter().enumerate() {
+        assert!(group.faults.is_empty(), "group {number}: {:?}", group.faults);
+        assert!(group.next >= group.sent, "group {number}: {} is lost", group.next);
+        assert!(group.sent > 50, "group {number}: only {} messages went in", group.sent);
+    }
+    println!("{} sent in order, {kills} kills", groups.iter().map(|group| group.sent).sum::<u64>());
+    assert!(server.terminate(), "a graceful stop succeeds");
+}
+
+/// Sends numbers to a group, each until it is acknowledged, under its own deduplication id.
+async fn send(group: usize, address: String, url: String, groups: Shared, stopped: watch::Receiver<bool>) {
+    let mut connection = connection(&address);
+    let mut number = 0;
+    while !*stopped.borrow() {
+        let entries: Vec<Value> = (number..number + 1 + random(10))
+            .map(|n| {
+                json!({ "Id": n.to_string(), "MessageBody": format!("{group} {n}"),
+                        "MessageGroupId": group.to_string(), "MessageDeduplicationId": format!("{group}-{n}") })
+            })
+            .collect();
+        match connection.sqs("SendMessageBatch", &json!({ "QueueUrl": url, "Entries": entries })).await {
+            Ok(answer) => {
+                let sent = answer["Successful"].as_array().map_or(0, Vec::len);
+                assert_eq!(sent, entries.len(), "{answer}");
+                number += sent as u64;
+                groups.lock().unwrap()[group].sent = number;
+            }
+            Err(_) => pause(5).await,
+        }
+    }
+}
+
+async fn receive_and_delete(
+    connection: &mut Connection,
+    url: &str,
+    groups: &Shared,
+) -> Result<usize, lambfold_client::Error> {
+    let input = json!({ "QueueUrl": url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 1 });
+    let answer = connection.sqs("ReceiveMessage", &input).await?;
+    let messages = answer["Messages"].as_array().cloned().unwrap_or_default();
+    if messages.is_empty() {
+        return Ok(0);
+    }
+    {
+        let mut groups = groups.lock().unwrap();
+        for message in &messages {
+            let (group, number) = message["Body"].as_str().unwrap().split_once(' ').unwrap();
+            let (group, number) = (&mut groups[group.parse::<usize>().unwrap()], number.parse().unwrap());
+            if number > group.next {
+                group.faults.push(format!("{number} overtook {}", group.next));
+            }
+            group.next = group.next.max(number + 1);
+            let id = message["MessageId"].as_str().unwrap();
+            if group.ids.entry(number).or_insert_with(|| id.to_owned()) != id {
+                group.faults.push(format!("{number} went in twice"));
+            }
+        }
+    }
+    let entries: Vec<Value> = messages
+        .iter()
+        .enumerate()
+        .map(|(n, message)| json!({ "Id": n.to_string(), "ReceiptHandle": message["ReceiptHandle"] }))
+        .collect();
+    connection.sqs("DeleteMessageBatch", &json!({ "QueueUrl": url, "Entries": entries })).await?;
+    Ok(messages.len())
+}
