@@ -5,6 +5,7 @@
 //! figure can be told as a ratio to what the machine allows at that moment.
 
 pub mod cell;
+pub mod fifo;
 pub mod invoke;
 pub mod long_poll;
 pub mod queues;

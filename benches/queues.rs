@@ -145,29 +145,34 @@ async fn receive_loop(
             continue;
         };
         let messages = answer["Messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let outcome = match messages {
-            [] => continue,
-            [one] => {
-                let input = json!({ "QueueUrl": url, "ReceiptHandle": one["ReceiptHandle"] });
-                connection.sqs("DeleteMessage", &input).await.map(|_| 1)
-            }
-            many => {
-                let entries: Vec<_> = many
-                    .iter()
-                    .enumerate()
-                    .map(|(id, message)| json!({ "Id": id.to_string(), "ReceiptHandle": message["ReceiptHandle"] }))
-                    .collect();
-                let input = json!({ "QueueUrl": url, "Entries": entries });
-                let answer = connection.sqs("DeleteMessageBatch", &input).await;
-                answer.map(|answer| answer["Successful"].as_array().map_or(0, Vec::len) as u64)
-            }
-        };
-        match outcome {
+        match delete_all(&mut connection, &url, messages).await {
             Ok(count) => _ = deleted.fetch_add(count, Ordering::Relaxed),
             Err(_) => errors += 1,
         }
     }
     errors
+}
+
+/// Deletes what was received; returns how many deletes were acknowledged.
+pub(crate) async fn delete_all(
+    connection: &mut Connection,
+    url: &str,
+    messages: &[Value],
+) -> Result<u64, lambfold_client::Error> {
+    match messages {
+        [] => Ok(0),
+        [one] => {
+            let input = json!({ "QueueUrl": url, "ReceiptHandle": one["ReceiptHandle"] });
+            connection.sqs("DeleteMessage", &input).await.map(|_| 1)
+        }
+        many => {
+            let entry = |(id, message): (usize, &Value)| json!({ "Id": id.to_string(), "ReceiptHandle": message["ReceiptHandle"] });
+            let entries: Vec<_> = many.iter().enumerate().map(entry).collect();
+            let input = json!({ "QueueUrl": url, "Entries": entries });
+            let answer = connection.sqs("DeleteMessageBatch", &input).await;
+            answer.map(|answer| answer["Successful"].as_array().map_or(0, Vec::len) as u64)
+        }
+    }
 }
 
 async fn fill(target: &Target, url: &str, backlog: u64) -> anyhow::Result<()> {

@@ -29,7 +29,13 @@ impl Target {
 
     /// Makes a queue and returns its URL.
     pub async fn create_queue(&self, name: &str) -> anyhow::Result<String> {
-        let answer = self.connection().sqs("CreateQueue", &json!({ "QueueName": name })).await?;
+        self.create_queue_with(name, &json!({})).await
+    }
+
+    /// The same with attributes.
+    pub async fn create_queue_with(&self, name: &str, attributes: &Value) -> anyhow::Result<String> {
+        let input = json!({ "QueueName": name, "Attributes": attributes });
+        let answer = self.connection().sqs("CreateQueue", &input).await?;
         let url = answer["QueueUrl"].as_str();
         url.map(str::to_owned).ok_or_else(|| anyhow::anyhow!("CreateQueue answered without a QueueUrl"))
     }

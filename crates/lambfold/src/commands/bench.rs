@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use lambfold_benches::{Cell, Target, invoke, long_poll, median, queues, reference};
+use lambfold_benches::{Cell, Target, fifo, invoke, long_poll, median, queues, reference};
 use tokio::net::TcpListener;
 
 #[derive(Clone, Debug, Args)]
@@ -83,6 +83,11 @@ async fn measure(options: &BenchOptions) -> anyhow::Result<()> {
             let empty = async || queues::whole_life(&target, 16, batch, seconds, 0).await;
             let full = async || queues::whole_life(&target, 16, batch, seconds, options.backlog).await;
             pairs(options, empty, full, "of the empty queue").await?;
+        }
+    }
+    for batch in [1, 10] {
+        if wanted(&format!("fifo c16 g64 b{batch}")) {
+            repeat(options, async || fifo::whole_life(&target, 16, 64, batch, seconds).await).await?;
         }
     }
     if wanted("long poll") {
