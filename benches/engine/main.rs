@@ -36,7 +36,7 @@ async fn main() {
     let per_second = rate(16, 2.0, async || {
         handle.send(&queue, vec![message()]).await?;
         let params =
-            ReceiveParams { max_messages: 1, visibility_timeout: None, wait_time: Some(Duration::ZERO) };
+            ReceiveParams { max_messages: 1, wait_time: Some(Duration::ZERO), ..ReceiveParams::default() };
         let received = handle.receive(&queue, params).await?;
         let count = received.len();
         handle.delete(&queue, received.into_iter().map(|message| message.handle).collect()).await?;

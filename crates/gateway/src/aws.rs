@@ -141,7 +141,7 @@ impl Front {
         body::read(body, limit, self.options.body_timeout, &*self.clock, expects_continue).await
     }
 
-    fn context(&self, head: &Parts, body: &[u8], request_id: Uuid) -> Result<CallContext, Fault> {
+    pub(crate) fn context(&self, head: &Parts, body: &[u8], request_id: Uuid) -> Result<CallContext, Fault> {
         let signature = Signature::of(head)?;
         let caller = self.verifier.verify(signature.as_ref(), Covered::Http { head, body })?;
         Ok(CallContext {

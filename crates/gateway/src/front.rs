@@ -8,13 +8,14 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use lambfold_api::lambda::{Lambda, LambdaInvoke};
-use lambfold_api::sqs::Sqs;
+use lambfold_api::sqs::{Sqs, SqsPeek};
 use lambfold_aws_wire::Router;
 use lambfold_aws_wire::sigv4::Verifier;
 use lambfold_types::{Clock, Entropy, uuid_v4};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::messages;
 use crate::pages::Pages;
 use crate::{Metrics, Options};
 
@@ -22,6 +23,7 @@ use crate::{Metrics, Options};
 pub(crate) struct Front {
     pub(crate) router: Router,
     pub(crate) sqs: Arc<dyn Sqs>,
+    pub(crate) peek: Arc<dyn SqsPeek>,
     pub(crate) lambda: Arc<dyn Lambda>,
     pub(crate) invoke: Arc<dyn LambdaInvoke>,
     pub(crate) verifier: Arc<dyn Verifier>,
@@ -43,6 +45,9 @@ impl Front {
                 .answer(request.method(), request.uri().path(), &*self.entropy)
                 .await
                 .map(Full::new);
+        }
+        if messages::is_page(request.uri().path()) {
+            return self.messages(request.into_parts().0).await.map(Full::new);
         }
         let began = Instant::now();
         let _under_way = self.metrics.begin();

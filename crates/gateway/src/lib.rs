@@ -13,6 +13,7 @@ mod connection;
 mod front;
 mod identity;
 mod listener;
+mod messages;
 mod metrics;
 mod options;
 mod pages;

@@ -11,8 +11,9 @@ use lambfold_api::lambda::lambda_invoke_server::LambdaInvokeServer;
 use lambfold_api::lambda::lambda_server::LambdaServer;
 use lambfold_api::lambda::{Lambda, LambdaInvoke, LambdaInvokeRpc, LambdaRpc};
 use lambfold_api::rpc::{ContextSource, RpcServer};
+use lambfold_api::sqs::sqs_peek_server::SqsPeekServer;
 use lambfold_api::sqs::sqs_server::SqsServer;
-use lambfold_api::sqs::{Sqs, SqsRpc};
+use lambfold_api::sqs::{Sqs, SqsPeek, SqsPeekRpc, SqsRpc};
 use lambfold_api::{CallContext, FILE_DESCRIPTOR_SET, Fault, Operation};
 use lambfold_types::Clock;
 use tokio::net::TcpListener;
@@ -30,6 +31,7 @@ const HTTP2_PREFACE: usize = 24;
 /// The services that the public may call.
 pub(crate) struct Public {
     pub(crate) sqs: Arc<dyn Sqs>,
+    pub(crate) peek: Arc<dyn SqsPeek>,
     pub(crate) lambda: Arc<dyn Lambda>,
     pub(crate) invoke: Arc<dyn LambdaInvoke>,
 }
@@ -47,6 +49,7 @@ pub(crate) async fn serve(
     let rpc = RpcServer::new(Arc::new(context));
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<SqsServer<SqsRpc>>().await;
+    reporter.set_serving::<SqsPeekServer<SqsPeekRpc>>().await;
     reporter.set_serving::<LambdaServer<LambdaRpc>>().await;
     reporter.set_serving::<LambdaInvokeServer<LambdaInvokeRpc>>().await;
     // Reflection shows what is served here: not the services between our own roles.
@@ -55,6 +58,7 @@ pub(crate) async fn serve(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .with_service_name(SqsServer::<SqsRpc>::NAME)
+            .with_service_name(SqsPeekServer::<SqsPeekRpc>::NAME)
             .with_service_name(LambdaServer::<LambdaRpc>::NAME)
             .with_service_name(LambdaInvokeServer::<LambdaInvokeRpc>::NAME)
             .with_service_name("grpc.health.v1.Health")
@@ -65,6 +69,7 @@ pub(crate) async fn serve(
         .add_service(reflection().build_v1().expect("the build made the descriptors"))
         .add_service(reflection().build_v1alpha().expect("the build made the descriptors"));
     SqsRpc::add_to(&mut routes, public.sqs, rpc.clone());
+    SqsPeekRpc::add_to(&mut routes, public.peek, rpc.clone());
     LambdaRpc::add_to(&mut routes, public.lambda, rpc.clone());
     LambdaInvokeRpc::add_to(&mut routes, public.invoke, rpc);
     let server = Server::builder()

@@ -6,7 +6,7 @@ use lambfold_api::Endpoint;
 use lambfold_api::authorize::Authorizer;
 use lambfold_api::interceptor::PublicEdge;
 use lambfold_api::lambda::{Lambda, LambdaInvoke, LambdaInvokeVia, LambdaVia};
-use lambfold_api::sqs::{Sqs, SqsVia};
+use lambfold_api::sqs::{Sqs, SqsPeek, SqsPeekVia, SqsVia};
 use lambfold_api::telemetry::Traces;
 use lambfold_aws_wire::Router;
 use lambfold_aws_wire::sigv4::Verifier;
@@ -25,6 +25,8 @@ use crate::{Metrics, Options, connection};
 pub struct Services {
     /// SQS.
     pub sqs: Arc<dyn Sqs>,
+    /// Looking at messages.
+    pub peek: Arc<dyn SqsPeek>,
     /// Lambda but for invoke.
     pub lambda: Arc<dyn Lambda>,
     /// Lambda's invoke.
@@ -68,6 +70,7 @@ impl GatewayService {
         let front = Arc::new(Front {
             router: Router::new(),
             sqs: Arc::new(SqsVia::new(services.sqs.clone(), edge())),
+            peek: Arc::new(SqsPeekVia::new(services.peek.clone(), edge())),
             lambda: Arc::new(LambdaVia::new(services.lambda.clone(), edge())),
             invoke: Arc::new(LambdaInvokeVia::new(services.invoke.clone(), edge())),
             verifier: around.verifier.clone(),
@@ -111,6 +114,7 @@ impl GatewayService {
         let edge = || Observed::new(PublicEdge::new(around.authorizer.clone()), around.metrics.clone());
         let public = rpc::Public {
             sqs: Arc::new(SqsVia::new(services.sqs, edge())),
+            peek: Arc::new(SqsPeekVia::new(services.peek, edge())),
             lambda: Arc::new(LambdaVia::new(services.lambda, edge())),
             invoke: Arc::new(LambdaInvokeVia::new(services.invoke, edge())),
         };

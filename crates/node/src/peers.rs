@@ -7,7 +7,7 @@ use lambfold_api::lambda::{
     Lambda, LambdaInvoke, LambdaInvokeRemote, LambdaInvokeVia, LambdaRemote, LambdaVia,
 };
 use lambfold_api::rpc::RpcClient;
-use lambfold_api::sqs::{Sqs, SqsRemote, SqsVia};
+use lambfold_api::sqs::{Sqs, SqsPeek, SqsPeekRemote, SqsPeekVia, SqsRemote, SqsVia};
 use lambfold_api::telemetry::{Traces, TracesRemote};
 use lambfold_api::transport::{self, ClientTls, PeerAddress};
 use lambfold_api::worker::{Worker, WorkerRemote, WorkerVia};
@@ -56,6 +56,10 @@ impl PeerMap {
     service!(
         /// SQS.
         sqs, Sqs, SqsVia, SqsRemote, queue
+    );
+    service!(
+        /// Looking at messages.
+        peek, SqsPeek, SqsPeekVia, SqsPeekRemote, queue
     );
     service!(
         /// The control plane of Lambda.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use lambfold_api::control::Control;
 use lambfold_api::lambda::{Lambda, LambdaInvoke};
-use lambfold_api::sqs::Sqs;
+use lambfold_api::sqs::{Sqs, SqsPeek};
 use lambfold_api::worker::Worker;
 
 pub(crate) use gateway::start as gateway;
@@ -28,6 +28,7 @@ use crate::{Role, StartError};
 #[derive(Default)]
 pub(crate) struct Services {
     pub(crate) sqs: Option<Arc<dyn Sqs>>,
+    pub(crate) peek: Option<Arc<dyn SqsPeek>>,
     pub(crate) lambda: Option<Arc<dyn Lambda>>,
     pub(crate) control: Option<Arc<dyn Control>>,
     pub(crate) invoke: Option<Arc<dyn LambdaInvoke>>,

@@ -14,6 +14,6 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use link::{Command, DirectoryCommand, DirectoryLink, Handover, Names, OwnerLink};
+pub(crate) use link::{Command, DirectoryCommand, DirectoryLink, Handover, Names, OwnerLink, PeekedPage};
 pub(crate) use moves::Moves;
 pub use service::QueueService;

@@ -8,17 +8,17 @@ use lambfold_types::{Entropy, QueueName, Scope, Sealer, uuid_v4};
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
-use crate::engine::{Command, DirectoryCommand, DirectoryLink, Handover, Moves};
+use crate::engine::{Command, DirectoryCommand, DirectoryLink, Handover, Moves, PeekedPage};
 use crate::error::{ChangeVisibilityError, Error, HandleError};
 use crate::mac::MacKeys;
 use crate::message::{
-    HandleParts, NewMessage, ReceiveParams, Received, Sent, decode, deduplication_digest, encode, with_group,
-    without_group,
+    HandleParts, NewMessage, Peeked, ReceiveParams, Received, Sent, decode, deduplication_digest, encode,
+    with_group, without_group,
 };
 use crate::metrics::QueueStatistics;
 use crate::move_task::MoveTask;
 use crate::queue::{CreateOutcome, NewQueue, Queue, QueueInfo, QueueProperties};
-use crate::shard::Outgoing;
+use crate::shard::{Outgoing, Taken};
 use crate::store::StoreError;
 
 /// Typed access to queues and messages; cheap to clone. Every method either did the whole of what it says, durably,
@@ -224,34 +224,44 @@ impl QueueHandle {
     }
 
     fn open(&self, queue: &Queue, handover: Handover) -> Result<Vec<Received>, Error> {
-        let epoch = handover.epoch;
-        let mut received = Vec::with_capacity(handover.messages.len());
-        for taken in &handover.messages {
-            let opened =
-                self.shared.sealer.open(without_group(&taken.record)).map_err(|error| error.to_string());
-            let record = opened.and_then(|plain| decode(plain).map_err(|error| error.to_string()));
-            let record = record.map_err(|detail| StoreError::Inconsistent { table: "messages", detail })?;
-            received.push(Received {
-                message_id: record.message_id,
-                handle: HandleParts {
-                    incarnation: queue.incarnation(),
-                    shard: 0,
-                    epoch,
-                    sequence: taken.sequence,
-                    receive_number: taken.receive_count,
-                },
-                body: record.body,
-                attributes: record.attributes,
-                md5_of_body: record.md5_of_body,
-                sent_at: record.system.first_sent_at.unwrap_or(taken.sent_at),
-                system: record.system,
-                receive_count: taken.receive_count,
-                first_received_at: taken.first_received_at,
-                visible_at: taken.visible_at,
-            });
-        }
+        let open = |taken: &Taken| self.open_one(queue, handover.epoch, taken);
+        let received = handover.messages.iter().map(open).collect::<Result<_, _>>()?;
         handover.accept();
         Ok(received)
+    }
+
+    fn open_one(&self, queue: &Queue, epoch: u64, taken: &Taken) -> Result<Received, Error> {
+        let opened = self.shared.sealer.open(without_group(&taken.record)).map_err(|error| error.to_string());
+        let record = opened.and_then(|plain| decode(plain).map_err(|error| error.to_string()));
+        let record = record.map_err(|detail| StoreError::Inconsistent { table: "messages", detail })?;
+        Ok(Received {
+            message_id: record.message_id,
+            handle: HandleParts {
+                incarnation: queue.incarnation(),
+                shard: 0,
+                epoch,
+                sequence: taken.sequence,
+                receive_number: taken.receive_count,
+            },
+            body: record.body,
+            attributes: record.attributes,
+            md5_of_body: record.md5_of_body,
+            sent_at: record.system.first_sent_at.unwrap_or(taken.sent_at),
+            system: record.system,
+            receive_count: taken.receive_count,
+            first_received_at: taken.first_received_at,
+            visible_at: taken.visible_at,
+        })
+    }
+
+    /// Looks at up to `max` messages behind the sequence `after`, in the order they were sent, whatever their state.
+    /// Changes nothing.
+    pub async fn peek(&self, queue: &Queue, after: Option<u64>, max: usize) -> Result<Peeked, Error> {
+        let after = after.unwrap_or_default();
+        let page: PeekedPage = self.ask(queue, |reply| Command::Peek { after, max, reply }).await??;
+        let open = |(taken, state)| Ok((self.open_one(queue, 0, &taken)?, state));
+        let messages = page.messages.into_iter().map(open).collect::<Result<_, Error>>()?;
+        Ok(Peeked { messages, next: page.next })
     }
 
     /// Puts a command to the queue's owner and waits for its answer.

@@ -24,8 +24,8 @@ pub use error::{ChangeVisibilityError, Error, HandleError};
 pub use handle::QueueHandle;
 pub use mac::{MacKey, MacKeys};
 pub use message::{
-    AttributeValue, HandleParts, MessageAttribute, NewMessage, ReceiveParams, Received, Sent,
-    SystemAttributes,
+    AttributeValue, HandleParts, MessageAttribute, MessageState, NewMessage, Peeked, ReceiveParams, Received,
+    Sent, SystemAttributes,
 };
 pub use metrics::QueueMetrics;
 pub use move_task::{MoveStatus, MoveTask};

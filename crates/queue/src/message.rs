@@ -98,6 +98,28 @@ pub struct Sent {
     pub sent_at: Timestamp,
 }
 
+/// Where a message stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MessageState {
+    /// A receive could return it, unless others of its group come first.
+    Visible,
+    /// Not yet visible since it was sent.
+    Delayed,
+    /// With a receiver.
+    InFlight,
+    /// On its way to another queue.
+    Moving,
+}
+
+/// A page of messages that were looked at, by rising sequence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peeked {
+    /// The messages, whose handles are good for nothing.
+    pub messages: Vec<(Received, MessageState)>,
+    /// The sequence to go on behind; `None` at the end.
+    pub next: Option<u64>,
+}
+
 /// How to receive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReceiveParams {

@@ -22,6 +22,7 @@ mod groups;
 mod index;
 mod lane;
 mod load;
+mod peek;
 mod receive;
 mod send;
 mod visibility;

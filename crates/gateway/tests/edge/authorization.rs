@@ -204,3 +204,13 @@ async fn every_operation_is_asked_for_over_grpc() {
     }
     assert_eq!(paths.len(), all().count());
 }
+
+#[tokio::test]
+async fn looking_at_messages_is_asked_for() {
+    let (server, nobody) = locked().await;
+    let mut stream = TcpStream::connect(server.http).await.unwrap();
+    let head = "GET /_aws/sqs/messages?QueueUrl=http%3A%2F%2Fx%2F000000000000%2Fq HTTP/1.1";
+    assert_eq!(ask(&mut stream, head, b"").await.status, 403);
+    let queue = "arn:aws:sqs:us-east-1:000000000000:q".to_owned();
+    assert_eq!(nobody.take(), [("sqs:PeekMessages".to_owned(), queue)]);
+}

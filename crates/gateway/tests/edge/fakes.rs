@@ -87,6 +87,9 @@ impl FakeSqs {
 }
 
 fake! { Sqs for FakeSqs {
+    start_message_move_task(StartMessageMoveTaskRequest) -> StartMessageMoveTaskResult;
+    list_message_move_tasks(ListMessageMoveTasksRequest) -> ListMessageMoveTasksResult;
+    cancel_message_move_task(CancelMessageMoveTaskRequest) -> CancelMessageMoveTaskResult;
     add_permission(sqs::AddPermissionRequest) -> sqs::AddPermissionResponse;
     change_message_visibility(ChangeMessageVisibilityRequest) -> ChangeMessageVisibilityResponse;
     change_message_visibility_batch(ChangeMessageVisibilityBatchRequest) -> ChangeMessageVisibilityBatchResult;
@@ -175,5 +178,40 @@ impl Traces for FakeTraces {
         let span =
             Span { trace_id: input.trace_id, name: "queue.send".to_owned(), start_us: 7, ..Span::default() };
         Ok(GetTraceResponse { spans: vec![span] })
+    }
+}
+
+/// Three messages on two pages, the second and third of which are not visible.
+pub(crate) struct FakePeek;
+
+#[async_trait]
+impl SqsPeek for FakePeek {
+    async fn peek_messages(
+        &self,
+        ctx: &CallContext,
+        input: PeekMessagesRequest,
+    ) -> Result<PeekMessagesResult, Fault> {
+        let Some(url) = input.queue_url else {
+            return Err(Fault::new(
+                sqs::ErrorCode::MissingRequiredParameterException,
+                "QueueUrl is missing.",
+            ));
+        };
+        let peeked = |body: &str, state: &str| PeekedMessage {
+            message: Some(Message {
+                body: Some(format!("{body} of {url} in {}", ctx.scope.region)),
+                attributes: [("SentTimestamp".to_owned(), "7".to_owned())].into(),
+                ..Message::default()
+            }),
+            state: Some(state.to_owned()),
+            visible_at: None,
+        };
+        Ok(match input.next_token.as_deref() {
+            None => PeekMessagesResult {
+                messages: vec![peeked("one", "visible"), peeked("two", "in flight")],
+                next_token: Some("2".to_owned()),
+            },
+            Some(_) => PeekMessagesResult { messages: vec![peeked("three", "delayed")], next_token: None },
+        })
     }
 }

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::fakes::{FakeInvoke, FakeLambda, FakeSqs, FakeTraces};
+use crate::fakes::{FakeInvoke, FakeLambda, FakePeek, FakeSqs, FakeTraces};
 
 pub(crate) struct Server {
     pub(crate) http: SocketAddr,
@@ -45,6 +45,7 @@ pub(crate) async fn start_with(options: Options, authorizer: Arc<dyn Authorizer>
     let metrics = Metrics::register(&mut registry);
     let services = Services {
         sqs: sqs.clone(),
+        peek: Arc::new(FakePeek),
         lambda: Arc::new(FakeLambda),
         invoke: Arc::new(FakeInvoke),
         traces: Arc::new(FakeTraces),

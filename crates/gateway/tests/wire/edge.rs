@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lambfold_api::lambda::{LambdaInvokeVia, LambdaVia};
-use lambfold_api::sqs::SqsVia;
+use lambfold_api::sqs::{SqsPeekVia, SqsVia};
 use lambfold_aws_wire::sigv4::Unverified;
 use lambfold_clock::{ManualClock, SystemEntropy};
 use lambfold_gateway::{GatewayService, Metrics, Options, Services, Surroundings};
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
-use crate::fakes::{FakeInvoke, FakeLambda, FakeSqs, FakeTraces};
+use crate::fakes::{FakeInvoke, FakeLambda, FakePeek, FakeSqs, FakeTraces};
 use crate::log::{Log, Policy, Recorder, watch_panics};
 
 pub(crate) struct Edge {
@@ -42,6 +42,7 @@ impl Edge {
         let recorder = || Recorder(log.clone());
         let services = Services {
             sqs: Arc::new(SqsVia::new(Arc::new(FakeSqs::default()), recorder())),
+            peek: Arc::new(SqsPeekVia::new(Arc::new(FakePeek), recorder())),
             lambda: Arc::new(LambdaVia::new(Arc::new(FakeLambda), recorder())),
             invoke: Arc::new(LambdaInvokeVia::new(Arc::new(FakeInvoke), recorder())),
             traces: Arc::new(FakeTraces),

@@ -37,6 +37,7 @@ pub(crate) fn start(
     };
     let services = EdgeServices {
         sqs: around.peers.sqs(services.sqs.clone())?,
+        peek: around.peers.peek(services.peek.clone())?,
         lambda: around.peers.lambda(services.lambda.clone())?,
         invoke: around.peers.invoke(services.invoke.clone())?,
         traces,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lambfold_api::control::ControlRpc;
 use lambfold_api::lambda::{LambdaInvokeRpc, LambdaRpc};
 use lambfold_api::rpc::{PeerContext, RpcServer};
-use lambfold_api::sqs::SqsRpc;
+use lambfold_api::sqs::{SqsPeekRpc, SqsRpc};
 use lambfold_api::telemetry::{Traces, TracesRpc};
 use lambfold_api::transport::{PeerAddress, PeerListener};
 use lambfold_api::worker::WorkerRpc;
@@ -43,6 +43,9 @@ pub(crate) async fn start(
     TracesRpc::add_to(&mut routes, traces, rpc());
     if let Some(sqs) = &services.sqs {
         SqsRpc::add_to(&mut routes, sqs.clone(), rpc());
+    }
+    if let Some(peek) = &services.peek {
+        SqsPeekRpc::add_to(&mut routes, peek.clone(), rpc());
     }
     if let Some(lambda) = &services.lambda {
         LambdaRpc::add_to(&mut routes, lambda.clone(), rpc());

@@ -42,6 +42,8 @@ pub(super) async fn start(around: &mut Surroundings, services: &mut Services) ->
     let service = build.await.map_err(StartError::part("queue"))??;
     let metrics = Box::new(service.metrics());
     around.registry.sub_registry_with_prefix("sqs").register_collector(metrics);
-    services.sqs = Some(Arc::new(lambfold_queue::SqsService::new(service.handle())));
+    let sqs = Arc::new(lambfold_queue::SqsService::new(service.handle()));
+    services.peek = Some(sqs.clone());
+    services.sqs = Some(sqs);
     Ok(Part::start(Role::Queue, |stop| service.run(stop)))
 }

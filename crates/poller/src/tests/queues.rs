@@ -269,6 +269,30 @@ impl sqs::Sqs for Queues {
     }
 
     // What the poller must never ask for.
+    async fn start_message_move_task(
+        &self,
+        _: &CallContext,
+        _: sqs::StartMessageMoveTaskRequest,
+    ) -> Result<sqs::StartMessageMoveTaskResult, Fault> {
+        self.broken("a call that is not the poller's business")
+    }
+
+    async fn list_message_move_tasks(
+        &self,
+        _: &CallContext,
+        _: sqs::ListMessageMoveTasksRequest,
+    ) -> Result<sqs::ListMessageMoveTasksResult, Fault> {
+        self.broken("a call that is not the poller's business")
+    }
+
+    async fn cancel_message_move_task(
+        &self,
+        _: &CallContext,
+        _: sqs::CancelMessageMoveTaskRequest,
+    ) -> Result<sqs::CancelMessageMoveTaskResult, Fault> {
+        self.broken("a call that is not the poller's business")
+    }
+
     async fn add_permission(
         &self,
         _: &CallContext,

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::error::{ChangeVisibilityError, Error, HandleError};
-use crate::message::{HandleParts, ReceiveParams};
+use crate::message::{HandleParts, MessageState, ReceiveParams};
 use crate::queue::{CreateOutcome, NewQueue, Queue, QueueCounts, QueueProperties, QueueSettings};
 use crate::shard::{DeadLetter, Outgoing, Stored, Taken};
 use crate::store::FencedWrite;
@@ -53,6 +53,12 @@ pub(crate) enum Command {
     Purge {
         reply: Reply<()>,
     },
+    /// Messages behind a sequence, as they are, and the sequence to go on behind.
+    Peek {
+        after: u64,
+        max: usize,
+        reply: Reply<PeekedPage>,
+    },
     Counts {
         reply: Reply<QueueCounts>,
     },
@@ -61,6 +67,13 @@ pub(crate) enum Command {
         reply: Reply<()>,
     },
     Deleted,
+}
+
+/// Messages that were looked at.
+#[derive(Debug, Default)]
+pub(crate) struct PeekedPage {
+    pub(crate) messages: Vec<(Taken, MessageState)>,
+    pub(crate) next: Option<u64>,
 }
 
 /// Where an answer goes.

@@ -22,7 +22,7 @@ use crate::shard::{Contents, DeadLetter, Limits, Loaded, Shard, Taken};
 use crate::store::{DeduplicationRow, DeliveryRow, MessageRow, QueueStore, ShardHead, ShardKey, StoreError};
 
 use super::cache::CacheShare;
-use super::link::{Command, Handover, Reply};
+use super::link::{Command, Handover, PeekedPage, Reply};
 use super::reader::ReaderLink;
 use super::writer::{Applied, WriterLink};
 
@@ -45,6 +45,8 @@ pub(crate) enum Event {
     Moved { letters: Vec<DeadLetter>, result: Result<(), Error> },
     /// The same of messages that somebody asked to be moved.
     Evacuated { letters: Vec<DeadLetter>, result: Result<(), Error>, reply: Reply<u64> },
+    /// Messages were read, to be looked at; whether there are more.
+    Peeked { result: Result<(Vec<MessageRow>, bool), StoreError>, reply: Reply<PeekedPage> },
     /// The store said which messages exist that a parked command names.
     Found { command: Command, result: Result<Vec<MessageRow>, StoreError> },
 }

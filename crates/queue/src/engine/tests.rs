@@ -5,6 +5,7 @@ mod failures;
 mod fifo;
 mod harness;
 mod moves;
+mod peek;
 mod polling;
 mod restart;
 

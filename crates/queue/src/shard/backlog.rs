@@ -106,6 +106,11 @@ impl Backlog {
         self.tail.count > 0 && sequence >= self.tail.from && !self.tail.gone.contains(&sequence)
     }
 
+    /// Whether a message that is in the store is of the backlog, as far as that is known.
+    pub(super) fn holds(&self, sequence: u64) -> bool {
+        self.head.contains_key(&sequence) || self.may_hold(sequence)
+    }
+
     /// A message of the tail was found in the store, one by one, and is indexed now.
     pub(super) fn leave_tail(&mut self, sequence: u64) {
         debug_assert!(self.may_hold(sequence), "message {sequence} is not of the tail");

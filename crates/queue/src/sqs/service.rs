@@ -8,11 +8,12 @@ use lambfold_api::sqs::{
     DeleteQueueResponse, GetQueueAttributesRequest, GetQueueAttributesResult, GetQueueUrlRequest,
     GetQueueUrlResult, ListDeadLetterSourceQueuesRequest, ListDeadLetterSourceQueuesResult,
     ListMessageMoveTasksRequest, ListMessageMoveTasksResult, ListQueueTagsRequest, ListQueueTagsResult,
-    ListQueuesRequest, ListQueuesResult, PurgeQueueRequest, PurgeQueueResponse, ReceiveMessageRequest,
-    ReceiveMessageResult, RemovePermissionRequest, RemovePermissionResponse, SendMessageBatchRequest,
-    SendMessageBatchResult, SendMessageRequest, SendMessageResult, SetQueueAttributesRequest,
-    SetQueueAttributesResponse, Sqs, StartMessageMoveTaskRequest, StartMessageMoveTaskResult,
-    TagQueueRequest, TagQueueResponse, UntagQueueRequest, UntagQueueResponse,
+    ListQueuesRequest, ListQueuesResult, PeekMessagesRequest, PeekMessagesResult, PurgeQueueRequest,
+    PurgeQueueResponse, ReceiveMessageRequest, ReceiveMessageResult, RemovePermissionRequest,
+    RemovePermissionResponse, SendMessageBatchRequest, SendMessageBatchResult, SendMessageRequest,
+    SendMessageResult, SetQueueAttributesRequest, SetQueueAttributesResponse, Sqs, SqsPeek,
+    StartMessageMoveTaskRequest, StartMessageMoveTaskResult, TagQueueRequest, TagQueueResponse,
+    UntagQueueRequest, UntagQueueResponse,
 };
 use lambfold_api::{CallContext, Fault};
 use lambfold_telemetry::{span, trace_of};
@@ -79,6 +80,17 @@ macro_rules! operations {
         let ctx = $ctx.with_trace(trace_of(&span).or($ctx.trace));
         super::operations::$operation($self, &ctx, $input).instrument(span).await
     }};
+}
+
+#[async_trait::async_trait]
+impl SqsPeek for SqsService {
+    async fn peek_messages(
+        &self,
+        ctx: &CallContext,
+        input: PeekMessagesRequest,
+    ) -> Result<PeekMessagesResult, Fault> {
+        super::operations::peek_messages(self, ctx, input).await
+    }
 }
 
 operations! {

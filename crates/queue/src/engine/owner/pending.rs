@@ -88,6 +88,7 @@ impl Command {
                 drop(reply.send(Err(error.clone())));
             }
             Self::Evacuate { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Peek { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Counts { reply } => drop(reply.send(Err(error.clone()))),
             Self::Deleted => {}
         }

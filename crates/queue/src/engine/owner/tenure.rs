@@ -7,7 +7,7 @@ use std::time::Duration;
 use lambfold_types::{SleepFuture, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::link::{Command, Handover, Reply};
+use crate::engine::link::{Command, Handover, PeekedPage, Reply};
 use crate::engine::writer::{Applied, Request, Submission};
 use crate::error::Error;
 use crate::queue::Queue;
@@ -322,6 +322,7 @@ impl Tenure {
                 Ok(()) => self.pending.push(Pending::Purge { reply }),
                 Err(error) => drop(reply.send(Err(error))),
             },
+            Command::Peek { after, max, reply } => self.start_peek(after, max, reply, owner).await,
             Command::Counts { reply } => drop(reply.send(Ok(self.shard.counts()))),
             Command::Settings { settings, reply } => {
                 owner.settings = settings.clone();
@@ -332,6 +333,22 @@ impl Tenure {
             Command::Deleted => return true,
         }
         false
+    }
+
+    /// Reads messages from the store, to be looked at.
+    async fn start_peek(&mut self, after: u64, max: usize, reply: Reply<PeekedPage>, owner: &Owner) {
+        let (key, notify, readable) = (self.shard.key(), self.notify.clone(), self.shard.readable());
+        let range = readable.start.max(after.saturating_add(1))..readable.end;
+        if range.is_empty() {
+            drop(reply.send(Ok(PeekedPage::default())));
+            return;
+        }
+        self.parked += 1;
+        let read = move |store: &dyn QueueStore| {
+            let (rows, exhausted) = store.load_page(key, range, max, PAGE_BYTES)?;
+            Ok((rows, !exhausted))
+        };
+        owner.reader.start(read, move |result| drop(notify.send(Event::Peeked { result, reply }))).await;
     }
 
     /// Deletes or changes by handles of which the shard knows all that there is to know.
@@ -432,6 +449,13 @@ impl Tenure {
                     }
                 };
                 drop(reply.send(outcome));
+            }
+            Event::Peeked { result, reply } => {
+                self.parked -= 1;
+                drop(reply.send(result.map_err(Error::from).map(|(rows, more)| {
+                    let next = rows.last().map(|row| row.sequence).filter(|_| more);
+                    PeekedPage { messages: self.shard.peek(rows), next }
+                })));
             }
             Event::Found { command, result } => {
                 self.parked -= 1;

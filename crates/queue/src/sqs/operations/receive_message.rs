@@ -6,9 +6,9 @@ use std::time::Duration;
 use lambfold_api::sqs::{Message, MessageAttributeValue, ReceiveMessageRequest, ReceiveMessageResult};
 use lambfold_api::{CallContext, Fault};
 
-use crate::sqs::message::TRACE_HEADER;
+use crate::sqs::message::{self as rules, TRACE_HEADER};
 use crate::sqs::service::{SqsService, fault};
-use crate::sqs::{faults, message, receipt_handle};
+use crate::sqs::{faults, receipt_handle};
 use crate::{AttributeValue, Error, MessageAttribute, Queue, ReceiveParams, Received};
 
 pub(in crate::sqs) async fn receive_message(
@@ -49,7 +49,7 @@ fn params(queue: &Queue, input: &ReceiveMessageRequest) -> Result<ReceiveParams,
     let visible =
         |value| ranged(value, "VisibilityTimeout", 43_200, "Must be >= 0 and <= 43200, if provided.");
     let attempt_id = input.receive_request_attempt_id.clone();
-    if let Some(id) = attempt_id.as_ref().filter(|id| !message::is_id(id)) {
+    if let Some(id) = attempt_id.as_ref().filter(|id| !rules::is_id(id)) {
         let reason = "ReceiveRequestAttemptId can only include alphanumeric and punctuation characters. 1 to 128 in \
                       length.";
         return Err(faults::invalid_value(id, "ReceiveRequestAttemptId", reason));
@@ -67,16 +67,22 @@ fn params(queue: &Queue, input: &ReceiveMessageRequest) -> Result<ReceiveParams,
 }
 
 /// Which attributes the receiver asked for.
-struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     system: Vec<&'a str>,
-    message: &'a [String],
+    message: Vec<&'a str>,
 }
 
 impl<'a> Wanted<'a> {
     /// `AttributeNames` (old) and `MessageSystemAttributeNames` mean the same and are merged.
     fn of(input: &'a ReceiveMessageRequest) -> Self {
         let system = input.attribute_names.iter().chain(&input.message_system_attribute_names);
-        Self { system: system.map(String::as_str).collect(), message: &input.message_attribute_names }
+        let message = input.message_attribute_names.iter();
+        Self { system: system.map(String::as_str).collect(), message: message.map(String::as_str).collect() }
+    }
+
+    /// All of them.
+    pub(super) fn everything() -> Self {
+        Self { system: vec!["All"], message: vec!["All"] }
     }
 
     fn system(&self, name: &str) -> bool {
@@ -85,7 +91,7 @@ impl<'a> Wanted<'a> {
 
     /// Exact names, everything (`All`, `*`, `.*`), or a prefix before `.*`.
     fn message(&self, name: &str) -> bool {
-        self.message.iter().any(|wanted| match wanted.as_str() {
+        self.message.iter().any(|wanted| match *wanted {
             "All" | "*" | ".*" => true,
             wanted => {
                 wanted == name || wanted.strip_suffix(".*").is_some_and(|prefix| name.starts_with(prefix))
@@ -96,18 +102,23 @@ impl<'a> Wanted<'a> {
 
 fn render(service: &SqsService, is_fifo: bool, received: Received, wanted: &Wanted<'_>) -> Message {
     let handle = receipt_handle::encode(service.engine.mac_keys(), &received.handle);
+    Message { receipt_handle: Some(handle), ..message(is_fifo, received, wanted) }
+}
+
+/// A message without a receipt handle.
+pub(super) fn message(is_fifo: bool, received: Received, wanted: &Wanted<'_>) -> Message {
     let attributes = system_attributes(is_fifo, &received, wanted);
     let chosen: BTreeMap<String, MessageAttribute> =
         received.attributes.into_iter().filter(|(name, _)| wanted.message(name)).collect();
     Message {
         message_id: Some(received.message_id.to_string()),
-        receipt_handle: Some(handle),
+        receipt_handle: None,
         md5_of_body: Some(hex::encode(received.md5_of_body)),
         // The engine stores what was sent, and that was UTF-8.
         body: Some(String::from_utf8_lossy(&received.body).into_owned()),
         attributes,
         // Over what is returned, not over what was sent.
-        md5_of_message_attributes: message::digest(&chosen),
+        md5_of_message_attributes: rules::digest(&chosen),
         message_attributes: chosen.into_iter().map(|(name, attribute)| (name, value(attribute))).collect(),
     }
 }
@@ -125,7 +136,7 @@ fn system_attributes(is_fifo: bool, received: &Received, wanted: &Wanted<'_>) ->
         (TRACE_HEADER, system.aws_trace_header.clone()),
         ("MessageGroupId", system.message_group_id.clone()),
         ("MessageDeduplicationId", system.message_deduplication_id.clone()),
-        ("SequenceNumber", is_fifo.then(|| message::sequence_number(received.handle.sequence))),
+        ("SequenceNumber", is_fifo.then(|| rules::sequence_number(received.handle.sequence))),
         ("DeadLetterQueueSourceArn", system.dead_letter_queue_source_arn.clone()),
     ]
     .into_iter()
