@@ -135,7 +135,8 @@ impl QueueHandle {
             }
             let deduplication = deduplication_digest(kind, &message.system);
             ids.push(message_id);
-            outgoing.push(Outgoing { record, delay: message.delay, message_id, deduplication });
+            let tenant = message.system.message_group_id.filter(|_| !kind.is_fifo());
+            outgoing.push(Outgoing { record, delay: message.delay, tenant, message_id, deduplication });
         }
         let bytes = outgoing.iter().map(|message| message.record.len()).sum::<usize>();
         let permits = u32::try_from(bytes).map_err(|_| Error::Overloaded)?;

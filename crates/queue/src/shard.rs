@@ -25,6 +25,7 @@ mod load;
 mod peek;
 mod receive;
 mod send;
+mod tenants;
 mod visibility;
 mod waiters;
 
@@ -53,6 +54,7 @@ use self::index::{Entry, Index};
 use self::lane::End;
 use self::load::Loads;
 use self::send::Uncommitted;
+use self::tenants::Tenants;
 
 pub(crate) use self::dead_letters::DeadLetter;
 pub(crate) use self::load::{Load, Loaded};
@@ -76,6 +78,8 @@ pub(crate) struct Outgoing {
     pub(crate) record: Bytes,
     /// `None`: the queue's.
     pub(crate) delay: Option<Duration>,
+    /// `MessageGroupId` in a standard queue.
+    pub(crate) tenant: Option<String>,
     pub(crate) message_id: Uuid,
     /// A digest of the deduplication id; `None` in a standard queue.
     pub(crate) deduplication: Option<u128>,
@@ -144,6 +148,7 @@ pub(crate) struct Shard {
     dead_letters: VecDeque<DeadLetter>,
     deduplication: Deduplication,
     attempts: Attempts,
+    tenants: Tenants,
     /// Messages that were decided upon and that the store had no room for, until nobody can rely on them any more.
     refused: BTreeSet<u64>,
     /// Whether the next message is taken from the index rather than from the backlog, if both have one.
@@ -218,6 +223,7 @@ impl Shard {
             dead_letters: VecDeque::new(),
             deduplication,
             attempts: Attempts::default(),
+            tenants: Tenants::default(),
             refused: BTreeSet::new(),
             index_next: false,
             loads: Loads::default(),

@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod failures;
+mod fair;
 mod fifo;
 mod harness;
 mod moves;

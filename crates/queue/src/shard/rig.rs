@@ -186,6 +186,7 @@ impl Rig {
         let outgoing = |body: &&str| Outgoing {
             record: Bytes::copy_from_slice(body.as_bytes()),
             delay,
+            tenant: None,
             message_id: Uuid::nil(),
             deduplication: None,
         };
@@ -198,6 +199,7 @@ impl Rig {
         let outgoing = |(id, (group, deduplication)): (u128, &(&str, u128))| Outgoing {
             record: with_group(&Bytes::from_static(b"body"), group),
             delay: None,
+            tenant: None,
             message_id: Uuid::from_u128(id),
             deduplication: Some(*deduplication),
         };

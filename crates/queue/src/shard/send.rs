@@ -8,7 +8,7 @@ use crate::store::{DeduplicationRow, NewMessageRow};
 
 use super::index::Entry;
 use super::lane::End;
-use super::{Outgoing, Shard, Stored};
+use super::{Outgoing, Shard, Stored, tenants};
 
 /// A message whose commit is not known yet.
 #[derive(Debug)]
@@ -55,7 +55,12 @@ impl Shard {
                 self.write.deduplications.push(row);
             }
             let delay = message.delay.unwrap_or(self.settings.delay);
-            let delayed_until = (!delay.is_zero()).then(|| self.now + delay);
+            let delayed_until = if delay.is_zero() {
+                // Known one by one from now on, as what is delayed, and visible at once.
+                self.is_put_in_front(message.tenant.as_deref()).then_some(self.now)
+            } else {
+                Some(self.now + delay)
+            };
             let record = message.record;
             let row = NewMessageRow { sequence, sent_at: self.now, delayed_until, record: record.clone() };
             self.write.inserts.push(row);
@@ -70,6 +75,13 @@ impl Shard {
             stored.sequences.push(sequence);
         }
         Ok(stored)
+    }
+
+    /// Whether a message without delay is not to wait behind the backlog: one of a quiet group, if there is one.
+    fn is_put_in_front(&mut self, tenant: Option<&str>) -> bool {
+        let waiting = self.backlog.len() + self.uncommitted.len() as u64;
+        let has_room = self.index.len() < self.limits.indexed / 2;
+        tenant.is_some_and(|group| self.tenants.note(group)) && waiting >= tenants::BACKLOG && has_room
     }
 
     /// All messages below `end` are durable: they take their places.
