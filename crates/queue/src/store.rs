@@ -8,6 +8,8 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 #[cfg(any(test, feature = "testing"))]
+pub mod differential;
+#[cfg(any(test, feature = "testing"))]
 mod faulty;
 mod memory;
 

@@ -1,4 +1,4 @@
-use lambfold_queue::store::conformance;
+use lambfold_queue::store::{MemoryStore, conformance, differential};
 use tempfile::TempDir;
 
 use super::*;
@@ -18,6 +18,15 @@ fn conforms() {
         directories.push(directory);
         store
     });
+}
+
+#[test]
+fn answers_as_the_store_in_memory_does() {
+    let seeds = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(12);
+    for seed in 0..seeds {
+        let (store, _directory) = fresh();
+        differential::run(&store, &MemoryStore::new(), seed, 150);
+    }
 }
 
 #[test]

@@ -343,8 +343,6 @@ fn check_order(client: &Client, taken: &[Taken]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     /// Whatever happens: of each group the first messages that are left come first, none is with two receivers, none is
     /// lost, none that was deleted comes back.
     #[test]
