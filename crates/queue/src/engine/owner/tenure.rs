@@ -1,5 +1,7 @@
 //! One epoch of an owner: from taking the shard to losing it.
 
+mod moves;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::engine::link::{Command, Handover, PeekedPage, Reply};
 use crate::engine::writer::{Applied, Request, Submission};
 use crate::error::Error;
-use crate::queue::Queue;
-use crate::shard::{DeadLetter, Decision, Load, Loaded, Shard, Taken, Waiters};
+use crate::shard::{Decision, Load, Loaded, Shard, Taken, Waiters};
 use crate::store::{FencedWrite, QueueStore, StoreError};
 
+use self::moves::Evacuation;
 use super::pending::Pending;
 use super::{COMMANDS_AT_ONCE, End, Event, Owner, Receivers};
 
@@ -72,13 +74,6 @@ pub(super) struct Tenure {
     /// Until when mutations that nobody waits for may stay here.
     linger_until: Option<Timestamp>,
     stopping: bool,
-}
-
-/// Messages that shall be moved.
-struct Evacuation {
-    letters: Vec<DeadLetter>,
-    target: Queue,
-    reply: Reply<u64>,
 }
 
 /// A submission on its way.
@@ -418,38 +413,8 @@ impl Tenure {
                     tracing::error!(shard = %self.shard.key(), wrong, "the count of stored messages was wrong");
                 }
             }
-            Event::Moved { letters, result } => {
-                self.moves -= 1;
-                match result {
-                    Ok(()) => self.shard.moved(&letters),
-                    Err(Error::NoSuchQueue) => self.shard.keep(letters),
-                    // Nothing was done.
-                    Err(Error::Overloaded | Error::StorageFull | Error::Stopping) => {
-                        self.shard.move_later(&letters);
-                    }
-                    // It may have been done: the store knows.
-                    Err(error) => return Err(error),
-                }
-            }
-            Event::Evacuated { letters, result, reply } => {
-                self.moves -= 1;
-                let outcome = match result {
-                    Ok(()) => {
-                        self.shard.moved(&letters);
-                        Ok(letters.len() as u64)
-                    }
-                    // It may have been done: the store knows.
-                    Err(error @ Error::Store(_)) => {
-                        drop(reply.send(Err(error.clone())));
-                        return Err(error);
-                    }
-                    Err(error) => {
-                        self.shard.stay(&letters);
-                        Err(error)
-                    }
-                };
-                drop(reply.send(outcome));
-            }
+            Event::Moved { letters, result } => self.moved(letters, result)?,
+            Event::Evacuated { letters, result, reply } => self.evacuated(&letters, result, reply)?,
             Event::Peeked { result, reply } => {
                 self.parked -= 1;
                 drop(reply.send(result.map_err(Error::from).map(|(rows, more)| {
@@ -508,68 +473,6 @@ impl Tenure {
         let departures = std::mem::take(&mut self.departures);
         let submission = Submission { write, departures, calls, events: self.notify.clone() };
         if owner.writer.send(Request::Write(submission)).await { Ok(()) } else { Err(Error::Stopping) }
-    }
-
-    /// Hands dead letters to the owner of their queue, who makes their arrival durable together with their departure
-    /// from here. All that was decided about them before is with the writer already, and so is applied before.
-    fn move_dead_letters(&mut self, owner: &Owner, waiting: &mut Waiting) {
-        while self.shard.has_dead_letters() {
-            let letters = self.shard.take_dead_letters();
-            let redrive = owner.settings.redrive.as_ref();
-            let Some(target) = redrive.and_then(|it| owner.place.find(&it.dead_letter_queue)) else {
-                self.shard.keep(letters);
-                continue;
-            };
-            let addressed = letters.iter().cloned().map(|letter| owner.place.readdress(letter)).collect();
-            let departure = self.departure(&letters);
-            self.hand_to(target, addressed, departure, owner, |result| Event::Moved { letters, result });
-        }
-        let receivers = &waiting.receivers;
-        let gone = |number: u64| receivers.get(&number).is_none_or(oneshot::Sender::is_closed);
-        for (number, taken) in self.shard.dispatch(gone) {
-            self.hand_over(number, taken, waiting);
-        }
-    }
-
-    /// The same with messages that were asked to be moved.
-    fn move_evacuees(&mut self, owner: &Owner) {
-        for Evacuation { letters, target, reply } in std::mem::take(&mut self.evacuations) {
-            let departure = self.departure(&letters);
-            let arriving = letters.clone();
-            self.hand_to(target, arriving, departure, owner, |result| Event::Evacuated {
-                letters,
-                result,
-                reply,
-            });
-        }
-    }
-
-    /// What has to become durable here when `letters` arrive elsewhere.
-    fn departure(&self, letters: &[DeadLetter]) -> FencedWrite {
-        FencedWrite { shard: self.shard.key(), epoch: self.epoch, write: self.shard.departure(letters) }
-    }
-
-    /// Hands messages to the owner of another shard, and reports how that went.
-    fn hand_to(
-        &mut self,
-        target: Queue,
-        letters: Vec<DeadLetter>,
-        departure: FencedWrite,
-        owner: &Owner,
-        report: impl FnOnce(Result<(), Error>) -> Event + Send + 'static,
-    ) {
-        let notify = self.notify.clone();
-        self.moves += 1;
-        owner.place.tasks.spawn(async move {
-            let (reply, done) = oneshot::channel();
-            let command = Command::Adopt { letters, departure, reply };
-            let result = match target.link().send_waiting(command).await {
-                Ok(()) => done.await.unwrap_or_else(|_| Err(target.link().closed_reason())),
-                Err(error) => Err(error),
-            };
-            // A tenure that has ended left them in the store, or they are gone from there.
-            drop(notify.send(report(result)));
-        });
     }
 
     /// Whether nobody waits for what was decided, and so it can wait for a while.
