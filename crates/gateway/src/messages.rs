@@ -16,8 +16,9 @@ use crate::identity;
 
 const PAGE: &str = "/_aws/sqs/messages";
 const PER_PEEK: i32 = 100;
-/// Messages that are shown at most.
+/// Messages that are looked at, and bytes of bodies that are shown, at most.
 const MOST: usize = 10_000;
+const MOST_BYTES: usize = 64 << 20;
 
 /// What LocalStack puts where a receipt handle would be.
 const NO_HANDLE: &str = "SQS/BACKDOOR/ACCESS";
@@ -95,7 +96,8 @@ impl Front {
     }
 
     async fn peek_all(&self, ctx: &CallContext, wanted: &Wanted) -> Result<Vec<Message>, Fault> {
-        let mut messages = Vec::new();
+        let mut messages: Vec<Message> = Vec::new();
+        let (mut seen, mut bytes) = (0, 0);
         let mut next_token = None;
         loop {
             let input = PeekMessagesRequest {
@@ -104,6 +106,9 @@ impl Front {
                 next_token,
             };
             let page = self.peek.peek_messages(ctx, input).await?;
+            let bodies = page.messages.iter().filter_map(|it| it.message.as_ref()?.body.as_ref());
+            bytes += bodies.map(String::len).sum::<usize>();
+            seen += page.messages.len();
             let shown =
                 page.messages.into_iter().filter(|it| wanted.shows(it.state.as_deref().unwrap_or_default()));
             messages.extend(
@@ -112,7 +117,7 @@ impl Front {
                     .map(|message| Message { receipt_handle: Some(NO_HANDLE.to_owned()), ..message }),
             );
             next_token = page.next_token;
-            if next_token.is_none() || messages.len() >= MOST {
+            if next_token.is_none() || seen >= MOST || bytes >= MOST_BYTES {
                 return Ok(messages);
             }
         }

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::handle::QueueHandle;
 use crate::message::{NewMessage, ReceiveParams, Received, encode, with_group};
 use crate::move_task::{MoveStatus, MoveTask};
-use crate::queue::Queue;
+use crate::queue::{Queue, QueueKind};
 use crate::shard::DeadLetter;
 use crate::store::DirectoryChange;
 
@@ -125,18 +125,34 @@ impl Moves {
             }
             tasks.insert(task.id, task.clone());
             drop(tasks);
-            self.list(source).into_iter().skip(REMEMBERED).map(|task| task.id).collect()
+            self.outdated(handle, source)
         };
         if let Err(error) = self.write(DirectoryChange::PutMoveTask(task.clone())).await {
             self.tasks().remove(&task.id);
             return Err(error);
         }
+        self.spawn(task.id, handle.clone());
         for id in outdated {
             self.tasks().remove(&id);
-            self.write(DirectoryChange::ForgetMoveTask(id)).await?;
+            // One that stays in the store is found again, and forgotten later.
+            if let Err(error) = self.write(DirectoryChange::ForgetMoveTask(id)).await {
+                tracing::warn!(task = %id, %error, "a task that has ended cannot be forgotten");
+            }
         }
-        self.spawn(task.id, handle.clone());
         Ok(task)
+    }
+
+    /// Tasks that need not be remembered: of `source` all but the last ones, and those of queues that are gone.
+    fn outdated(&self, handle: &QueueHandle, source: &Queue) -> Vec<Uuid> {
+        let gone: Vec<Uuid> = {
+            let tasks = self.tasks();
+            let ended = tasks.values().filter(|task| !task.status.is_active());
+            ended
+                .filter(|task| handle.queue(&task.scope, &task.source).is_err())
+                .map(|task| task.id)
+                .collect()
+        };
+        self.list(source).into_iter().skip(REMEMBERED).map(|task| task.id).chain(gone).collect()
     }
 
     /// Has a task end after what it is at; returns how many messages it has moved. `None` if it does not run.
@@ -254,20 +270,21 @@ impl Moves {
     /// Has the owner of `source` give messages to that of `target`, as new ones; returns how many it gave.
     async fn hand_over(&self, source: &Queue, target: Queue, messages: Vec<Received>) -> Result<u64, Error> {
         let handles = messages.iter().map(|message| message.handle).collect();
-        let letters = messages.into_iter().map(|message| self.renew(message)).collect();
+        let kind = target.kind();
+        let letters = messages.into_iter().map(|message| self.renew(kind, message)).collect();
         let (reply, done) = oneshot::channel();
         source.link().send_waiting(Command::Evacuate { letters, handles, target, reply }).await?;
         done.await.map_err(|_| source.link().closed_reason())?
     }
 
     /// The message as it is sent anew: with an id of its own, and never received (facts, SQS §8).
-    fn renew(&self, message: Received) -> DeadLetter {
+    fn renew(&self, kind: QueueKind, message: Received) -> DeadLetter {
         let Received { handle, body, attributes, md5_of_body, mut system, .. } = message;
         system.dead_letter_queue_source_arn = None;
         system.first_sent_at = None;
         let new = NewMessage { body, attributes, md5_of_body, system, delay: None };
         let mut record = self.sealer.seal(&encode(uuid_v4(&*self.entropy), &new));
-        if let Some(group) = new.system.message_group_id.as_deref() {
+        if let Some(group) = new.system.message_group_id.as_deref().filter(|_| kind.is_fifo()) {
             record = with_group(&record, group);
         }
         DeadLetter {

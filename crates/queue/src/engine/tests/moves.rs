@@ -132,3 +132,22 @@ async fn a_store_that_fails_or_is_full_loses_nothing_and_doubles_nothing() {
         engine.stop().await;
     }
 }
+
+#[tokio::test]
+async fn tasks_of_queues_that_are_gone_are_forgotten() {
+    let engine = Engine::start().await;
+    let (jobs, dead) = with_dead_letters(&engine, &["a"]).await;
+    engine.handle.start_move(&dead, None, None).await.unwrap();
+    engine.calm().await;
+    assert_eq!(stored(&engine), 1);
+    engine.handle.delete_queue(&dead).await.unwrap();
+    engine.handle.start_move(&jobs, Some(name("dead")), None).await.unwrap();
+    engine.calm().await;
+    assert_eq!(stored(&engine), 1, "only the new one");
+    engine.stop().await;
+}
+
+fn stored(engine: &Engine) -> usize {
+    use crate::QueueStore;
+    engine.store.load_directory().unwrap().move_tasks.len()
+}
