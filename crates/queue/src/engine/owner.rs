@@ -140,6 +140,7 @@ impl Owner {
     /// Reads what has to be known of the shard from the start; `None` if the service has stopped.
     async fn read_contents(&self, head: ShardHead) -> Result<Option<Contents>, StoreError> {
         const PAGE: usize = 10_000;
+        const PAGE_BYTES: usize = 4 << 20;
         let (key, from, reader) = (self.key, head.purged_before, &self.reader);
         let deliveries = read_pages(
             from,
@@ -160,13 +161,20 @@ impl Owner {
         );
         let Some(deduplications) = deduplications.await? else { return Ok(None) };
         contents.deduplications = deduplications;
-        let sequences: Vec<u64> = contents.deliveries.iter().map(|row| row.sequence).collect();
-        for sequences in sequences.chunks(PAGE).map(<[u64]>::to_vec) {
-            let load = move |store: &dyn QueueStore| store.load_messages(key, &sequences, usize::MAX);
+        let mut rest: &[u64] = &contents.deliveries.iter().map(|row| row.sequence).collect::<Vec<_>>();
+        while !rest.is_empty() {
+            let asked = rest[..rest.len().min(PAGE)].to_vec();
+            let done = asked.len();
+            let load = move |store: &dyn QueueStore| store.load_messages(key, &asked, PAGE_BYTES);
             let Some(messages) = reader.read(load).await else { return Ok(None) };
+            let messages = messages?;
+            // As many as fit come at once; those behind the last that came are asked for again.
+            let last = messages.last().map(|row| row.sequence);
+            let place = last.and_then(|last| rest.iter().position(|sequence| *sequence == last));
+            rest = &rest[place.map_or(done, |place| place + 1)..];
             // Their groups are wanted, not their bodies.
             let head_only = |row: MessageRow| MessageRow { record: group_prefix(&row.record), ..row };
-            contents.messages.extend(messages?.into_iter().map(head_only));
+            contents.messages.extend(messages.into_iter().map(head_only));
         }
         Ok(Some(contents))
     }

@@ -119,3 +119,24 @@ async fn dead_letters_keep_group_order_and_first_sending() {
     }
     engine.stop().await;
 }
+
+#[tokio::test]
+async fn a_group_stays_locked_through_a_restart_behind_more_than_is_read_at_once() {
+    let engine = Engine::start().await;
+    let queue = fifo(&engine, "jobs.fifo", None).await;
+    // Ten messages in flight of a mebibyte each, of ten groups that have one more.
+    for n in 0..10 {
+        let large =
+            NewMessage { body: vec![b'x'; 1 << 20].into(), ..message(&n.to_string(), &format!("{n} a")) };
+        engine.handle.send(&queue, vec![large, message(&n.to_string(), &format!("{n} b"))]).await.unwrap();
+    }
+    for _ in 0..10 {
+        assert_eq!(engine.receive(&queue, 1).await.len(), 1);
+    }
+    let engine = engine.restart().await;
+    let queue = engine.handle.queue(&Scope::default(), &name("jobs.fifo")).unwrap();
+    assert!(engine.receive(&queue, 10).await.is_empty());
+    engine.pass(Duration::from_secs(30)).await;
+    assert_eq!(engine.receive(&queue, 10).await.len(), 10);
+    engine.stop().await;
+}
