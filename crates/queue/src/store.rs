@@ -12,10 +12,12 @@ pub mod differential;
 #[cfg(any(test, feature = "testing"))]
 mod faulty;
 mod memory;
+mod shared;
 
 #[cfg(any(test, feature = "testing"))]
 pub use faulty::{Fault, FaultyStore};
 pub use memory::MemoryStore;
+pub use shared::{DirectoryNews, SharedStore};
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -85,15 +87,13 @@ pub struct Directory {
     pub mac_keys: Vec<MacKey>,
     /// Tasks that move messages.
     pub move_tasks: Vec<MoveTask>,
-    /// Above every incarnation that ever was.
-    pub next_incarnation: u64,
+    /// What [`SharedStore::news`] goes on from; 0 in a store that has one user.
+    pub revision: u64,
 }
 
 /// A change of the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DirectoryChange {
-    /// Adds the queue and its shard 0.
-    Create(QueueRow),
     /// Replaces a queue's properties.
     SetProperties {
         /// The queue.
@@ -307,6 +307,20 @@ pub enum StoreError {
     /// Another process has the store open.
     #[error("{0} is in use by another process")]
     InUse(String),
+    /// The account has a queue of that name in that region: another node made it.
+    #[error("there is a queue of this name already")]
+    NameTaken,
+    /// Another node owns the shard, and its lease holds. Only of a store that nodes share.
+    #[error("shard {shard} is owned by the node at {address}")]
+    OwnedElsewhere {
+        /// The shard.
+        shard: ShardKey,
+        /// Where that node serves its peers.
+        address: String,
+    },
+    /// This node's lease has run out: it owns nothing until it joins again.
+    #[error("the lease of this node has run out")]
+    LeaseLost,
     /// What is stored contradicts itself.
     #[error("inconsistent data in {table}: {detail}")]
     Inconsistent {
@@ -324,8 +338,8 @@ pub enum StoreError {
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// A database that holds queues. Calls block; the engine makes them on threads of its own, or inline if the store
-/// says that they do not ([`QueueStore::blocks`]). `apply`, `change_directory`, `take_shard` and `collect` come from
-/// one thread, the loads from another, at the same time.
+/// says that they do not ([`QueueStore::blocks`]). `apply`, `create_queue`, `change_directory`, `take_shard` and `collect`
+/// come from one thread, the loads from another, at the same time.
 pub trait QueueStore: Send + Sync + 'static {
     /// Whether calls wait for a device. A simulation's store does not, and is then called inline, in a fixed order.
     fn blocks(&self) -> bool;
@@ -333,10 +347,15 @@ pub trait QueueStore: Send + Sync + 'static {
     /// Reads all that is not a message.
     fn load_directory(&self) -> Result<Directory>;
 
+    /// Stores a new queue with its shard 0, as `row` says but under an incarnation that no queue ever had, and returns
+    /// it so. [`StoreError::NameTaken`] if the scope has a queue of that name.
+    fn create_queue(&self, row: &QueueRow) -> Result<QueueRow>;
+
     /// Makes a change durable. [`StoreError::NoSuchShard`] if the queue does not exist (any more).
     fn change_directory(&self, change: &DirectoryChange) -> Result<()>;
 
-    /// Raises the shard's epoch, durably, and returns what its owner has to know.
+    /// Raises the shard's epoch, durably, and returns what its owner has to know. In a shared store this node becomes
+    /// the owner: [`StoreError::OwnedElsewhere`] while another one is and its lease holds.
     fn take_shard(&self, shard: ShardKey) -> Result<ShardHead>;
 
     /// Applies all of `batch` in one transaction, durably, or nothing of it. Every write must come from the current
@@ -368,4 +387,9 @@ pub trait QueueStore: Send + Sync + 'static {
 
     /// Nothing waits to be written: a moment for upkeep such as a checkpoint, which must not delay the next write.
     fn idle(&self);
+
+    /// What the store adds if several nodes share it.
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        None
+    }
 }

@@ -24,8 +24,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use lambfold_queue::QueueStore;
 use lambfold_queue::store::{
-    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, FencedWrite, MessageRow, Result, ShardHead,
-    ShardKey, StoreError,
+    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, FencedWrite, MessageRow, QueueRow, Result,
+    ShardHead, ShardKey, StoreError,
 };
 use lambfold_types::Timestamp;
 use rusqlite::Connection;
@@ -168,13 +168,17 @@ impl QueueStore for SqliteQueueStore {
         directory::load(&self.reader())
     }
 
+    fn create_queue(&self, row: &QueueRow) -> Result<QueueRow> {
+        let (row, slot) = directory::create(&mut self.writer(), row)?;
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        slots.insert(ShardKey { incarnation: row.incarnation, shard: 0 }, slot);
+        Ok(row)
+    }
+
     fn change_directory(&self, change: &DirectoryChange) -> Result<()> {
-        let slot = directory::change(&mut self.writer(), change)?;
+        directory::change(&mut self.writer(), change)?;
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         match change {
-            DirectoryChange::Create(row) => {
-                slots.extend(slot.map(|slot| (ShardKey { incarnation: row.incarnation, shard: 0 }, slot)));
-            }
             DirectoryChange::Delete { incarnation, .. } => {
                 slots.retain(|key, _| key.incarnation != *incarnation);
                 self.garbage().suspect();

@@ -79,7 +79,6 @@ pub(crate) struct Directory {
     pub(crate) surroundings: Surroundings,
     /// When a name was last given up, for as long as that matters.
     pub(crate) deleted: BTreeMap<(Scope, QueueName), Timestamp>,
-    pub(crate) next_incarnation: u64,
     pub(crate) commands: mpsc::Receiver<DirectoryCommand>,
 }
 
@@ -123,19 +122,17 @@ impl Directory {
                 return Err(Error::QueueDeletedRecently);
             }
         }
-        let incarnation = self.next_incarnation;
-        // Also if the write fails: its outcome may be unknown.
-        self.next_incarnation += 1;
         let row = QueueRow {
             scope: scope.clone(),
             name: name.clone(),
-            incarnation,
+            incarnation: 0,
             kind: new.kind,
             created_at: now,
             modified_at: now,
             properties: new.properties,
         };
-        self.write(DirectoryChange::Create(row.clone())).await?;
+        let created = self.surroundings.writer.call(move |store| store.create_queue(&row)).await;
+        let row = created.ok_or(Error::Stopping)??;
         let queue = self.surroundings.queue(row);
         let mut names = self.surroundings.names.write().unwrap_or_else(PoisonError::into_inner);
         names.entry(scope).or_default().insert(name, queue.clone());

@@ -91,7 +91,6 @@ impl QueueService {
         let directory = Directory {
             surroundings: surroundings.clone(),
             deleted: stored.deleted.into_iter().map(|q| ((q.scope, q.name), q.deleted_at)).collect(),
-            next_incarnation: stored.next_incarnation,
             commands: directory_commands,
         };
         Ok(Self { store, handle, directory, moves, surroundings, writes, reads })

@@ -11,9 +11,7 @@ use crate::error::Error;
 use crate::message::{HandleParts, ReceiveParams};
 use crate::message::{group_prefix, with_group};
 use crate::queue::{QueueKind, QueueProperties, QueueSettings};
-use crate::store::{
-    DirectoryChange, FencedWrite, MemoryStore, MessageRow, QueueRow, QueueStore, ShardKey, ShardWrite,
-};
+use crate::store::{FencedWrite, MemoryStore, MessageRow, QueueRow, QueueStore, ShardKey, ShardWrite};
 
 use super::{Contents, Decision, Limits, Load, Loaded, Outgoing, Shard, Stored, Taken};
 
@@ -65,7 +63,7 @@ impl Rig {
             modified_at: now,
             properties: QueueProperties::default(),
         };
-        store.change_directory(&DirectoryChange::Create(row)).unwrap();
+        store.create_queue(&row).unwrap();
         let contents = contents(&store, key);
         let epoch = contents.head.epoch;
         let shard = Shard::restore(key, kind, contents, limits, settings.clone(), now);

@@ -32,14 +32,16 @@ pub fn run<S: QueueStore>(mut fresh: impl FnMut() -> S) {
 
 /// The same rows are there after `reopen` closed and opened the store.
 pub fn reopen<S: QueueStore>(store: S, reopen: impl FnOnce(S) -> S) {
-    let (mine, other) = (create(&store, 1, "mine"), create(&store, 2, "other"));
+    let (mine, other) = (create(&store, "mine"), create(&store, "other"));
     let head = store.take_shard(mine).expect("take");
     let mut write = write_of(1..=5);
     write.inserts[1].delayed_until = Some(at(9_000));
     write.deliveries.push(delivery(3, 31_000, 1));
     write.deletes.push(4);
     apply(&store, mine, head.epoch, write).expect("apply");
-    store.change_directory(&DirectoryChange::Delete { incarnation: 2, deleted_at: at(5) }).expect("delete");
+    store
+        .change_directory(&DirectoryChange::Delete { incarnation: other.incarnation, deleted_at: at(5) })
+        .expect("delete");
     store.change_directory(&DirectoryChange::AddMacKey(MacKey { id: 7, secret: [3; 32] })).expect("key");
     let before = store.load_directory().expect("directory");
 
@@ -64,10 +66,11 @@ fn directory_keeps_queues_apart(store: &impl QueueStore) {
         [("000000000001", "us-east-1"), ("000000000001", "eu-west-1"), ("000000000002", "us-east-1")]
     {
         let scope = Scope { account: parse::<AccountId>(account), region: parse::<Region>(region) };
-        let incarnation = rows.len() as u64 + 1;
-        let row = QueueRow { scope, ..row(incarnation, "jobs") };
-        store.change_directory(&DirectoryChange::Create(row.clone())).expect("create");
-        rows.push(row);
+        let row = QueueRow { scope, ..row("jobs") };
+        let created = store.create_queue(&row).expect("create");
+        assert_eq!(created, QueueRow { incarnation: created.incarnation, ..row.clone() });
+        assert!(matches!(store.create_queue(&row), Err(StoreError::NameTaken)));
+        rows.push(created);
     }
     let mut properties = QueueProperties::default();
     properties.settings.delay = std::time::Duration::from_secs(7);
@@ -75,7 +78,8 @@ fn directory_keeps_queues_apart(store: &impl QueueStore) {
     properties.tags.insert("team".into(), String::new());
     rows[1].properties = properties.clone();
     rows[1].modified_at = at(77);
-    let change = DirectoryChange::SetProperties { incarnation: 2, properties, modified_at: at(77) };
+    let change =
+        DirectoryChange::SetProperties { incarnation: rows[1].incarnation, properties, modified_at: at(77) };
     store.change_directory(&change).expect("change");
     let mut found = store.load_directory().expect("directory").queues;
     found.sort_by_key(|row| row.incarnation);
@@ -83,24 +87,23 @@ fn directory_keeps_queues_apart(store: &impl QueueStore) {
 }
 
 fn incarnations_are_not_reused(store: &impl QueueStore) {
-    let old = create(store, 41, "again");
-    store.change_directory(&DirectoryChange::Delete { incarnation: 41, deleted_at: at(50) }).expect("delete");
-    let missing = store.change_directory(&DirectoryChange::Delete { incarnation: 41, deleted_at: at(51) });
+    let old = create(store, "again");
+    let incarnation = old.incarnation;
+    store.change_directory(&DirectoryChange::Delete { incarnation, deleted_at: at(50) }).expect("delete");
+    let missing = store.change_directory(&DirectoryChange::Delete { incarnation, deleted_at: at(51) });
     assert!(matches!(missing, Err(StoreError::NoSuchShard(key)) if key == old));
     let directory = store.load_directory().expect("directory");
-    assert_eq!(directory.next_incarnation, 42);
     assert_eq!(directory.deleted.len(), 1);
     assert_eq!(directory.deleted[0].deleted_at, at(50));
     while store.collect(100, at(0)).expect("collect") {}
     assert_eq!(store.load_directory().expect("directory").deleted.len(), 1, "not to be forgotten yet");
     while store.collect(100, at(1_000)).expect("collect") {}
-    let directory = store.load_directory().expect("directory");
-    assert_eq!((directory.next_incarnation, directory.deleted.len()), (42, 0));
-    create(store, 42, "again");
+    assert_eq!(store.load_directory().expect("directory").deleted.len(), 0);
+    assert!(create(store, "again").incarnation > old.incarnation);
 }
 
 fn messages_come_back_by_range(store: &impl QueueStore) {
-    let (mine, other) = (create(store, 1, "mine"), create(store, 2, "other"));
+    let (mine, other) = (create(store, "mine"), create(store, "other"));
     let head = store.take_shard(mine).expect("take");
     assert_eq!((head.live, head.next_sequence, head.purged_before, head.purged_at), (0, 1, 0, None));
     apply(store, mine, head.epoch, write_of(1..=20)).expect("apply");
@@ -125,7 +128,7 @@ fn messages_come_back_by_range(store: &impl QueueStore) {
 }
 
 fn deliveries_replace_each_other(store: &impl QueueStore) {
-    let mine = create(store, 1, "mine");
+    let mine = create(store, "mine");
     let epoch = store.take_shard(mine).expect("take").epoch;
     let mut write = write_of(1..=3);
     write.deliveries = vec![delivery(2, 31_000, 1), delivery(3, 31_000, 1), delivery(2, 61_000, 2)];
@@ -152,7 +155,7 @@ fn deliveries_replace_each_other(store: &impl QueueStore) {
 }
 
 fn deduplications_outlive_messages(store: &impl QueueStore) {
-    let (mine, other) = (create(store, 1, "mine"), create(store, 2, "other"));
+    let (mine, other) = (create(store, "mine"), create(store, "other"));
     let epochs = [mine, other].map(|shard| store.take_shard(shard).expect("take").epoch);
     let row = |sequence: u64| DeduplicationRow {
         sequence,
@@ -208,7 +211,7 @@ fn move_tasks_are_kept_until_they_are_forgotten(store: &impl QueueStore) {
 }
 
 fn a_stale_owner_is_fenced(store: &impl QueueStore) {
-    let mine = create(store, 1, "mine");
+    let mine = create(store, "mine");
     let old = store.take_shard(mine).expect("take").epoch;
     let new = store.take_shard(mine).expect("take").epoch;
     assert!(new > old);
@@ -222,7 +225,7 @@ fn a_stale_owner_is_fenced(store: &impl QueueStore) {
 }
 
 fn a_batch_is_all_or_nothing(store: &impl QueueStore) {
-    let (first, second) = (create(store, 1, "first"), create(store, 2, "second"));
+    let (first, second) = (create(store, "first"), create(store, "second"));
     let epochs = [first, second].map(|key| store.take_shard(key).expect("take").epoch);
     let write = |shard, epoch| FencedWrite { shard, epoch, write: write_of(1..=3) };
     let fenced = store.apply(&[write(first, epochs[0]), write(second, epochs[1] + 1)]);
@@ -243,7 +246,7 @@ fn a_batch_is_all_or_nothing(store: &impl QueueStore) {
 }
 
 fn a_purge_hides_and_is_collected(store: &impl QueueStore) {
-    let (mine, other) = (create(store, 1, "mine"), create(store, 2, "other"));
+    let (mine, other) = (create(store, "mine"), create(store, "other"));
     let epoch = store.take_shard(mine).expect("take").epoch;
     let theirs = store.take_shard(other).expect("take").epoch;
     apply(store, other, theirs, write_of(1..=9)).expect("apply");
@@ -267,7 +270,7 @@ fn a_purge_hides_and_is_collected(store: &impl QueueStore) {
 }
 
 fn messages_move_between_shards_at_once(store: &impl QueueStore) {
-    let (from, to) = (create(store, 1, "from"), create(store, 2, "to"));
+    let (from, to) = (create(store, "from"), create(store, "to"));
     let (from_epoch, to_epoch) =
         (store.take_shard(from).expect("take").epoch, store.take_shard(to).expect("take").epoch);
     apply(store, from, from_epoch, write_of(1..=3)).expect("apply");
@@ -294,18 +297,20 @@ fn messages_move_between_shards_at_once(store: &impl QueueStore) {
 }
 
 fn a_deleted_queue_is_gone(store: &impl QueueStore) {
-    let (mine, other) = (create(store, 1, "mine"), create(store, 2, "other"));
+    let (mine, other) = (create(store, "mine"), create(store, "other"));
     let epoch = store.take_shard(mine).expect("take").epoch;
     let theirs = store.take_shard(other).expect("take").epoch;
     let mut write = write_of(1..=9);
     write.deliveries.push(delivery(2, 31_000, 1));
     apply(store, mine, epoch, write.clone()).expect("apply");
     apply(store, other, theirs, write).expect("apply");
-    store.change_directory(&DirectoryChange::Delete { incarnation: 1, deleted_at: at(50) }).expect("delete");
+    store
+        .change_directory(&DirectoryChange::Delete { incarnation: mine.incarnation, deleted_at: at(50) })
+        .expect("delete");
     assert!(matches!(apply(store, mine, epoch, write_of(10..=10)), Err(StoreError::NoSuchShard(_))));
     assert!(matches!(store.take_shard(mine), Err(StoreError::NoSuchShard(_))));
     assert!(matches!(store.load_page(mine, 0..99, 9, 99), Err(StoreError::NoSuchShard(_))));
-    let newer = create(store, 3, "mine");
+    let newer = create(store, "mine");
     let epoch = store.take_shard(newer).expect("take").epoch;
     apply(store, newer, epoch, write_of(1..=2)).expect("apply");
     let mut rounds = 0;
@@ -317,13 +322,13 @@ fn a_deleted_queue_is_gone(store: &impl QueueStore) {
     assert_eq!(sequences(store, other).len(), 9);
     assert_eq!(store.load_deliveries(other, 0, 10).expect("load").len(), 1);
     // Whatever the store keeps its rows under may be used again by now, but shows nothing of the old.
-    let fourth = create(store, 4, "fourth");
+    let fourth = create(store, "fourth");
     assert_eq!(store.take_shard(fourth).expect("take").next_sequence, 1);
     assert_eq!(sequences(store, fourth), [0u64; 0]);
 }
 
 fn large_batches_are_whole(store: &impl QueueStore) {
-    let mine = create(store, 1, "mine");
+    let mine = create(store, "mine");
     let epoch = store.take_shard(mine).expect("take").epoch;
     let mut write = write_of(1..=3_333);
     write.deliveries = (1..=1_500).map(|sequence| delivery(sequence, 31_000, 1)).collect();
@@ -343,11 +348,11 @@ fn parse<T: std::str::FromStr>(text: &str) -> T {
     text.parse().unwrap_or_else(|_| panic!("{text} is legal"))
 }
 
-fn row(incarnation: u64, name: &str) -> QueueRow {
+fn row(name: &str) -> QueueRow {
     QueueRow {
         scope: Scope::default(),
         name: parse(name),
-        incarnation,
+        incarnation: 0,
         kind: QueueKind::Standard,
         created_at: at(10),
         modified_at: at(20),
@@ -355,8 +360,8 @@ fn row(incarnation: u64, name: &str) -> QueueRow {
     }
 }
 
-fn create(store: &impl QueueStore, incarnation: u64, name: &str) -> ShardKey {
-    store.change_directory(&DirectoryChange::Create(row(incarnation, name))).expect("create");
+fn create(store: &impl QueueStore, name: &str) -> ShardKey {
+    let incarnation = store.create_queue(&row(name)).expect("create").incarnation;
     ShardKey { incarnation, shard: 0 }
 }
 

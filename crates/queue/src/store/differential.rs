@@ -56,7 +56,7 @@ impl Dice {
 pub fn run(left: &dyn QueueStore, right: &dyn QueueStore, seed: u64, steps: usize) {
     let mut dice = Dice(seed);
     let mut shards: Vec<Shard> = Vec::new();
-    let mut next_incarnation = 1;
+    let mut created = 0;
     let both = |what: &str, ask: &dyn Fn(&dyn QueueStore) -> String| {
         let answers = (ask(left), ask(right));
         assert_eq!(answers.0, answers.1, "seed {seed}: {what}");
@@ -65,13 +65,13 @@ pub fn run(left: &dyn QueueStore, right: &dyn QueueStore, seed: u64, steps: usiz
     for _ in 0..steps {
         match dice.below(12) {
             0 if shards.len() < QUEUES => {
-                let change = DirectoryChange::Create(row(next_incarnation, &mut dice));
-                both("create", &|store| said(store.change_directory(&change)));
-                let key = ShardKey { incarnation: next_incarnation, shard: 0 };
+                created += 1;
+                let row = row(created, &mut dice);
+                both("create", &|store| said(store.create_queue(&row)));
+                let key = ShardKey { incarnation: created, shard: 0 };
                 both("take", &|store| said(store.take_shard(key)));
                 let messages = BTreeSet::new();
                 shards.push(Shard { key, epoch: 1, next_sequence: 1, purged_before: 0, messages });
-                next_incarnation += 1;
             }
             1 if dice.one_in(6) && !shards.is_empty() => {
                 let gone = shards.swap_remove(pick(&mut dice, shards.len()));

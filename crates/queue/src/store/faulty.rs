@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use lambfold_types::Timestamp;
 
 use super::{
-    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, FencedWrite, MessageRow, QueueStore, Result,
-    ShardHead, ShardKey, StoreError,
+    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, FencedWrite, MessageRow, QueueRow, QueueStore,
+    Result, ShardHead, ShardKey, StoreError,
 };
 
 /// How a commit is to fail.
@@ -57,6 +57,10 @@ impl<S: QueueStore> QueueStore for FaultyStore<S> {
 
     fn load_directory(&self) -> Result<Directory> {
         self.inner.load_directory()
+    }
+
+    fn create_queue(&self, row: &QueueRow) -> Result<QueueRow> {
+        self.inner.create_queue(row)
     }
 
     fn change_directory(&self, change: &DirectoryChange) -> Result<()> {

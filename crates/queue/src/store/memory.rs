@@ -28,7 +28,7 @@ struct State {
     deleted: BTreeMap<u64, DeletedQueue>,
     mac_keys: Vec<MacKey>,
     move_tasks: BTreeMap<Uuid, MoveTask>,
-    next_incarnation: u64,
+    last_incarnation: u64,
     shards: BTreeMap<ShardKey, Shard>,
 }
 
@@ -129,18 +129,25 @@ impl QueueStore for MemoryStore {
             deleted: state.deleted.values().cloned().collect(),
             mac_keys: state.mac_keys.clone(),
             move_tasks: state.move_tasks.values().cloned().collect(),
-            next_incarnation: state.next_incarnation.max(1),
+            revision: 0,
         })
+    }
+
+    fn create_queue(&self, row: &QueueRow) -> Result<QueueRow> {
+        let mut state = self.state();
+        if state.queues.values().any(|queue| queue.scope == row.scope && queue.name == row.name) {
+            return Err(StoreError::NameTaken);
+        }
+        state.last_incarnation += 1;
+        let row = QueueRow { incarnation: state.last_incarnation, ..row.clone() };
+        state.queues.insert(row.incarnation, row.clone());
+        state.shards.insert(ShardKey { incarnation: row.incarnation, shard: 0 }, Shard::new());
+        Ok(row)
     }
 
     fn change_directory(&self, change: &DirectoryChange) -> Result<()> {
         let mut state = self.state();
         match change {
-            DirectoryChange::Create(row) => {
-                state.next_incarnation = state.next_incarnation.max(row.incarnation + 1);
-                state.queues.insert(row.incarnation, row.clone());
-                state.shards.insert(ShardKey { incarnation: row.incarnation, shard: 0 }, Shard::new());
-            }
             DirectoryChange::SetProperties { incarnation, properties, modified_at } => {
                 let row = state.queue(*incarnation)?;
                 row.properties = properties.clone();

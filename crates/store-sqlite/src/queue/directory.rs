@@ -16,14 +16,7 @@ const FIFO: i64 = 1;
 const FIFO_BY_GROUP: i64 = 2;
 
 pub(super) fn load(connection: &Connection) -> Result<Directory> {
-    let mut directory = Directory {
-        next_incarnation: connection
-            .query_row("SELECT value FROM counters WHERE name = 'next_incarnation'", [], |row| row.get(0))
-            .map(uint)
-            .map_err(driver)?,
-        move_tasks: move_tasks::load(connection)?,
-        ..Directory::default()
-    };
+    let mut directory = Directory { move_tasks: move_tasks::load(connection)?, ..Directory::default() };
     let sql = "SELECT incarnation, account, region, name, kind, created_at, modified_at, deleted_at, properties \
                FROM queues ORDER BY incarnation";
     let mut statement = connection.prepare(sql).map_err(driver)?;
@@ -53,42 +46,38 @@ pub(super) fn load(connection: &Connection) -> Result<Directory> {
     Ok(directory)
 }
 
-/// Returns the slot of a shard that is new.
-pub(super) fn change(connection: &mut Connection, change: &DirectoryChange) -> Result<Option<i64>> {
+pub(super) fn change(connection: &mut Connection, change: &DirectoryChange) -> Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(driver)?;
-    let slot = match change {
-        DirectoryChange::Create(row) => Some(create(&transaction, row)?),
+    match change {
         DirectoryChange::SetProperties { incarnation, properties, modified_at } => {
             let sql = "UPDATE queues SET properties = ?2, modified_at = ?3 \
                        WHERE incarnation = ?1 AND deleted_at IS NULL";
             let params = (int(*incarnation), properties::encode(properties), modified_at.millis());
             one(*incarnation, transaction.execute(sql, params))?;
-            None
         }
         DirectoryChange::Delete { incarnation, deleted_at } => {
             let sql = "UPDATE queues SET deleted_at = ?2 WHERE incarnation = ?1 AND deleted_at IS NULL";
             one(*incarnation, transaction.execute(sql, (int(*incarnation), deleted_at.millis())))?;
-            None
         }
         DirectoryChange::AddMacKey(key) => {
             let sql = "INSERT INTO mac_keys (id, secret) VALUES (?1, ?2)";
             transaction.execute(sql, (key.id, &key.secret[..])).map_err(driver)?;
-            None
         }
         DirectoryChange::PutMoveTask(task) => {
             move_tasks::put(&transaction, task).map_err(driver)?;
-            None
         }
         DirectoryChange::ForgetMoveTask(id) => {
             move_tasks::forget(&transaction, *id).map_err(driver)?;
-            None
         }
-    };
-    transaction.commit().map_err(driver)?;
-    Ok(slot)
+    }
+    transaction.commit().map_err(driver)
 }
 
-fn create(transaction: &Transaction<'_>, row: &QueueRow) -> Result<i64> {
+/// Returns the queue as it is stored, and the slot of its shard.
+pub(super) fn create(connection: &mut Connection, row: &QueueRow) -> Result<(QueueRow, i64)> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(driver)?;
+    let sql = "UPDATE counters SET value = value + 1 WHERE name = 'next_incarnation' RETURNING value - 1";
+    let incarnation: i64 = transaction.query_row(sql, [], |row| row.get(0)).map_err(driver)?;
     let sql = "INSERT INTO queues \
                (incarnation, account, region, name, kind, created_at, modified_at, deleted_at, properties) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL, ?8)";
@@ -98,7 +87,7 @@ fn create(transaction: &Transaction<'_>, row: &QueueRow) -> Result<i64> {
         QueueKind::Fifo(DeduplicationScope::MessageGroup) => FIFO_BY_GROUP,
     };
     let params = (
-        int(row.incarnation),
+        incarnation,
         row.scope.account.to_string(),
         row.scope.region.as_str(),
         row.name.as_str(),
@@ -107,14 +96,16 @@ fn create(transaction: &Transaction<'_>, row: &QueueRow) -> Result<i64> {
         row.modified_at.millis(),
         properties::encode(&row.properties),
     );
-    transaction.execute(sql, params).map_err(driver)?;
-    let sql = "UPDATE counters SET value = max(value, ?1) WHERE name = 'next_incarnation'";
-    transaction.execute(sql, (int(row.incarnation + 1),)).map_err(driver)?;
-    let slot = free_slot(transaction)?;
+    transaction.execute(sql, params).map_err(|error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::ConstraintViolation) => StoreError::NameTaken,
+        _ => driver(error),
+    })?;
+    let slot = free_slot(&transaction)?;
     let sql = "INSERT INTO shards (slot, incarnation, shard, epoch, next_sequence, purged_before, collected_before, \
                purged_at, live, clock) VALUES (?1, ?2, 0, 0, 1, 0, 0, NULL, 0, 0)";
-    transaction.execute(sql, (slot, int(row.incarnation))).map_err(driver)?;
-    Ok(slot)
+    transaction.execute(sql, (slot, incarnation)).map_err(driver)?;
+    transaction.commit().map_err(driver)?;
+    Ok((QueueRow { incarnation: uint(incarnation), ..row.clone() }, slot))
 }
 
 /// A slot that no shard has; one behind all others as long as there is one.

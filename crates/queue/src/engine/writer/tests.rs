@@ -20,17 +20,17 @@ impl Bench {
         Self { store, writer, events, answers }
     }
 
-    fn shard(&self, incarnation: u64) -> (ShardKey, u64) {
+    fn shard(&self, number: u64) -> (ShardKey, u64) {
         let row = QueueRow {
             scope: Scope::default(),
-            name: format!("queue-{incarnation}").parse().unwrap(),
-            incarnation,
+            name: format!("queue-{number}").parse().unwrap(),
+            incarnation: 0,
             kind: QueueKind::Standard,
             created_at: Timestamp::default(),
             modified_at: Timestamp::default(),
             properties: QueueProperties::default(),
         };
-        self.store.change_directory(&DirectoryChange::Create(row)).unwrap();
+        let incarnation = self.store.create_queue(&row).unwrap().incarnation;
         let key = ShardKey { incarnation, shard: 0 };
         (key, self.store.take_shard(key).unwrap().epoch)
     }
