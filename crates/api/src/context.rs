@@ -24,6 +24,8 @@ pub struct CallContext {
     pub trace: Option<TraceContext>,
     /// When the caller stops waiting.
     pub deadline: Option<Timestamp>,
+    /// A peer of the same role passed the call on to who should answer it: it is not passed on again.
+    pub passed_on: bool,
 }
 
 impl CallContext {
@@ -36,12 +38,18 @@ impl CallContext {
             endpoint: Endpoint::default(),
             trace: None,
             deadline: None,
+            passed_on: false,
         }
     }
 
     /// The same with another trace.
     pub fn with_trace(&self, trace: Option<TraceContext>) -> Self {
         Self { trace, ..self.clone() }
+    }
+
+    /// The same for the peer that it is passed on to.
+    pub fn to_pass_on(&self) -> Self {
+        Self { passed_on: true, ..self.clone() }
     }
 }
 

@@ -7,7 +7,7 @@ mod metadata;
 mod server;
 mod status;
 
-pub use client::{RetryPolicy, RpcClient};
+pub use client::{PassOnError, RetryPolicy, RpcClient};
 pub use metadata::PeerContext;
 pub use server::{ContextSource, RpcServer};
 pub use status::{fault_from_status, status_from_fault};

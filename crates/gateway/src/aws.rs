@@ -151,6 +151,7 @@ impl Front {
             endpoint: identity::endpoint(head),
             trace: identity::trace(&head.headers),
             deadline: Some(self.clock.now() + self.options.request_timeout),
+            passed_on: false,
         })
     }
 

@@ -78,6 +78,7 @@ impl ContextSource for PublicContext {
             trace,
             // `grpc-timeout` is kept by the server itself, which drops the call.
             deadline: Some(self.clock.now() + self.request_timeout),
+            passed_on: false,
         })
     }
 }

@@ -3,6 +3,7 @@
 
 mod cache;
 mod directory;
+mod lease;
 mod link;
 mod moves;
 mod owner;
@@ -14,6 +15,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use link::{Command, DirectoryCommand, DirectoryLink, Handover, Names, OwnerLink, PeekedPage};
+pub(crate) use link::{
+    Command, DirectoryCommand, DirectoryLink, Handover, Names, OwnerLink, PeekedPage, Whereabouts,
+};
 pub(crate) use moves::Moves;
+pub(crate) use owner::Adopter;
 pub use service::QueueService;

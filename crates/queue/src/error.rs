@@ -31,6 +31,12 @@ pub enum Error {
     /// The commit failed or its outcome is unknown; the caller may try again.
     #[error("the queue store failed")]
     Store(#[source] Arc<StoreError>),
+    /// Another node owns the queue's shard: this is where it serves its peers.
+    #[error("the queue is owned by the node at {0}")]
+    OwnedElsewhere(Arc<str>),
+    /// Another node takes the queue's shard over, or this one cannot tell whether one does. Nothing was done.
+    #[error("the queue is changing its owner")]
+    OwnerChanges,
     /// The service is shutting down, or has.
     #[error("the queue service is stopping")]
     Stopping,
@@ -41,6 +47,8 @@ impl From<StoreError> for Error {
         match error {
             StoreError::Full => Self::StorageFull,
             StoreError::NoSuchShard(_) => Self::NoSuchQueue,
+            StoreError::OwnedElsewhere { address, .. } => Self::OwnedElsewhere(address.into()),
+            StoreError::LeaseLost => Self::OwnerChanges,
             other => Self::Store(Arc::new(other)),
         }
     }

@@ -8,7 +8,7 @@ use lambfold_types::{Entropy, QueueName, Scope, Sealer, uuid_v4};
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
-use crate::engine::{Command, DirectoryCommand, DirectoryLink, Handover, Moves, PeekedPage};
+use crate::engine::{Command, DirectoryCommand, DirectoryLink, Handover, Moves, PeekedPage, Whereabouts};
 use crate::error::{ChangeVisibilityError, Error, HandleError};
 use crate::mac::MacKeys;
 use crate::message::{
@@ -18,8 +18,8 @@ use crate::message::{
 use crate::metrics::QueueStatistics;
 use crate::move_task::MoveTask;
 use crate::queue::{CreateOutcome, NewQueue, Queue, QueueInfo, QueueProperties};
-use crate::shard::{Outgoing, Taken};
-use crate::store::StoreError;
+use crate::shard::{DeadLetter, Outgoing, Taken};
+use crate::store::{FencedWrite, StoreError};
 
 /// Typed access to queues and messages; cheap to clone. Every method either did the whole of what it says, durably,
 /// or returns an error; where the outcome of a failed commit is unknown, the error says that the store failed.
@@ -214,9 +214,9 @@ impl QueueHandle {
         self.shared.moves.start(self, source, destination, per_second).await
     }
 
-    /// The tasks that move messages of `source`, and the last ones that did, the newest first. Does not wait.
-    pub fn moves(&self, source: &Queue) -> Vec<MoveTask> {
-        self.shared.moves.list(source)
+    /// The tasks that move messages of `source`, and the last ones that did, the newest first.
+    pub async fn moves(&self, source: &Queue) -> Result<Vec<MoveTask>, Error> {
+        self.shared.moves.list(source).await
     }
 
     /// Ends a task that runs; returns how many messages it has moved, or `None` if there is no such task.
@@ -263,6 +263,44 @@ impl QueueHandle {
         let open = |(taken, state)| Ok((self.open_one(queue, 0, &taken)?, state));
         let messages = page.messages.into_iter().map(open).collect::<Result<_, Error>>()?;
         Ok(Peeked { messages, next: page.next })
+    }
+
+    /// Where calls about `queue` are answered: `None` for this node, which takes the queue if nobody owns it, or the
+    /// address of the node that does.
+    pub(crate) async fn locate(&self, queue: &Queue) -> Result<Option<Arc<str>>, Error> {
+        if queue.link().whereabouts() == Whereabouts::Unknown {
+            // A queue that is taken is taken with its latest settings.
+            self.catch_up().await?;
+        }
+        match queue.link().locate().await? {
+            Whereabouts::There(address) => Ok(Some(address)),
+            Whereabouts::Here | Whereabouts::Unknown => Ok(None),
+        }
+    }
+
+    /// Learns what other nodes on the same store have made, changed and deleted until now.
+    pub(crate) async fn catch_up(&self) -> Result<(), Error> {
+        self.direct(|reply| DirectoryCommand::CatchUp { reply }).await
+    }
+
+    /// Takes messages that leave a queue of another node; see [`crate::peers`].
+    pub(crate) async fn adopt(
+        &self,
+        scope: &Scope,
+        name: &QueueName,
+        incarnation: u64,
+        letters: Vec<DeadLetter>,
+        departure: FencedWrite,
+    ) -> Result<(), Error> {
+        let find = || self.queue(scope, name).ok().filter(|queue| queue.incarnation() == incarnation);
+        let target = match find() {
+            Some(target) => target,
+            None => {
+                self.catch_up().await?;
+                find().ok_or(Error::NoSuchQueue)?
+            }
+        };
+        self.ask(&target, |reply| Command::Adopt { letters, departure, reply }).await?
     }
 
     /// Puts a command to the queue's owner and waits for its answer.

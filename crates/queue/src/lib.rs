@@ -14,6 +14,7 @@ mod message;
 mod metrics;
 mod move_task;
 mod options;
+mod peers;
 mod queue;
 mod shard;
 mod sqs;
@@ -30,6 +31,7 @@ pub use message::{
 pub use metrics::QueueMetrics;
 pub use move_task::{MoveStatus, MoveTask};
 pub use options::Options;
+pub use peers::{Cluster, PeerNodes, QueuePeersService};
 pub use queue::{
     CreateOutcome, DeduplicationScope, NewQueue, Queue, QueueCounts, QueueInfo, QueueKind, QueueProperties,
     QueueSettings, Redrive,

@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::engine::Names;
+use crate::engine::{Names, Whereabouts};
 use crate::queue::{Queue, QueueCounts};
 
 /// The counts of one queue since the start of the process.
@@ -47,7 +47,8 @@ impl QueueStatistics {
     }
 }
 
-/// Shows the statistics of all queues that were used since the start, as CloudWatch has metrics of active queues only.
+/// Shows the statistics of all queues that this node owns and that were used since the start, as CloudWatch has metrics of
+/// active queues only.
 pub struct QueueMetrics {
     pub(crate) names: Arc<RwLock<Names>>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -93,7 +94,7 @@ impl Collector for QueueMetrics {
         let queues: Vec<(Labels, Queue)> = {
             let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
             let all = names.values().flat_map(|queues| queues.values());
-            all.filter(|queue| queue.link().is_started())
+            all.filter(|queue| queue.link().whereabouts() == Whereabouts::Here)
                 .map(|queue| (labels(queue), queue.clone()))
                 .collect()
         };

@@ -3,13 +3,14 @@
 mod attributes;
 mod batch;
 mod digest;
-mod faults;
+pub(crate) mod faults;
 mod message;
 mod operations;
 mod policy;
 mod queue_url;
 mod receipt_handle;
 mod redrive;
+mod routing;
 mod service;
 
 pub use service::SqsService;

@@ -105,6 +105,31 @@ impl RpcClient {
         }
     }
 
+    /// One attempt at a call that was this process's to answer, and is the peer's instead. Says apart whether the peer
+    /// got it, so that the caller may try elsewhere.
+    pub async fn pass_on<In, Out>(
+        &self,
+        operation: &'static Operation,
+        ctx: &CallContext,
+        input: In,
+    ) -> Result<Out, PassOnError>
+    where
+        In: Input,
+        Out: Message + Default + 'static,
+    {
+        let id = (operation.retry == Retry::Keyed).then(|| uuid_v4(&*self.entropy));
+        let request = self.request(&ctx.to_pass_on(), id, input).map_err(PassOnError::Answered)?;
+        self.attempt(operation, request).await.map_err(|status| {
+            if was_not_sent(&status) {
+                PassOnError::NotSent
+            } else if is_lost(&status) {
+                PassOnError::Lost
+            } else {
+                PassOnError::Answered(fault_from_status(&status))
+            }
+        })
+    }
+
     /// One call, a stream of answers. Not retried: whoever consumes a stream knows where it stood.
     pub async fn stream<In, Out>(
         &self,
@@ -137,7 +162,7 @@ impl RpcClient {
         Out: Message + Default + 'static,
     {
         let mut grpc = self.grpc(operation);
-        grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
         let codec = ProstCodec::<In, Out>::default();
         grpc.unary(request, http_path(operation.rpc_path), codec).await.map(tonic::Response::into_inner)
     }
@@ -173,9 +198,34 @@ impl RpcClient {
     }
 }
 
-/// A connection that was refused or broke shows as `Unavailable` without a detail of ours, or as a transport error.
+/// What came of [`RpcClient::pass_on`].
+#[derive(Debug)]
+pub enum PassOnError {
+    /// The peer cannot be reached: it never saw the call.
+    NotSent,
+    /// The connection broke: the peer may or may not have done what was asked.
+    Lost,
+    /// The peer refused, or failed.
+    Answered(Fault),
+}
+
 fn may_retry(operation: &Operation, status: &Status) -> bool {
-    let lost = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)
-        && status.details().is_empty();
-    lost && operation.retry != Retry::AtMostOnce
+    is_lost(status) && operation.retry != Retry::AtMostOnce
+}
+
+/// A connection that was refused or broke shows as `Unavailable` without a detail of ours, or as a transport error.
+fn is_lost(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)
+        && status.details().is_empty()
+}
+
+fn was_not_sent(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

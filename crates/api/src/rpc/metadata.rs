@@ -18,6 +18,7 @@ const PRINCIPAL: &str = "lambfold-principal";
 const REQUEST_ID: &str = "lambfold-request-id";
 const ENDPOINT: &str = "lambfold-endpoint";
 const OPERATION_ID: &str = "lambfold-operation-id";
+const PASSED_ON: &str = "lambfold-passed-on";
 const CLUSTER_TOKEN: &str = "lambfold-cluster-token";
 const TRACEPARENT: &str = "traceparent";
 
@@ -33,6 +34,9 @@ pub(super) fn inject(ctx: &CallContext, metadata: &mut MetadataMap) {
     put(PRINCIPAL, ctx.principal.to_string());
     put(REQUEST_ID, ctx.request_id.to_string());
     put(ENDPOINT, ctx.endpoint.to_string());
+    if ctx.passed_on {
+        put(PASSED_ON, "true".to_owned());
+    }
     if let Some(trace) = ctx.trace {
         put(TRACEPARENT, trace.to_traceparent());
     }
@@ -139,6 +143,7 @@ impl ContextSource for PeerContext {
             endpoint,
             trace: trace(metadata),
             deadline: timeout(metadata).map(|wait| self.clock.now() + wait),
+            passed_on: metadata.contains_key(PASSED_ON),
         })
     }
 }

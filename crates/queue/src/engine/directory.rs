@@ -1,6 +1,6 @@
 //! The queues by name, and the one task that changes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use lambfold_types::{Clock, QueueName, Scope, Sealer, Timestamp};
@@ -11,12 +11,13 @@ use tokio_util::task::TaskTracker;
 use crate::error::Error;
 use crate::metrics::QueueStatistics;
 use crate::options::Options;
-use crate::queue::{CreateOutcome, NewQueue, Queue, SharedState};
-use crate::store::{DirectoryChange, QueueRow, ShardKey};
+use crate::queue::{CreateOutcome, NewQueue, Queue, QueueProperties, SharedState};
+use crate::store::{DirectoryChange, QueueRow, QueueStore, ShardKey, StoreError};
 
 use super::cache::{CacheShare, CacheTotal};
-use super::link::{Change, Command, DirectoryCommand, Names, OwnerLink};
-use super::owner::{Owner, Place};
+use super::lease::Lease;
+use super::link::{Change, Command, DirectoryCommand, Names, OwnerLink, SharedWhereabouts};
+use super::owner::{Adopter, Owner, Place};
 use super::reader::ReaderLink;
 use super::writer::WriterLink;
 
@@ -32,6 +33,9 @@ pub(crate) struct Surroundings {
     pub(crate) sealer: Arc<dyn Sealer>,
     pub(crate) owners: TaskTracker,
     pub(crate) stop: CancellationToken,
+    pub(crate) lease: Lease,
+    /// Where nodes share the store.
+    pub(crate) adopter: Option<Arc<dyn Adopter>>,
 }
 
 impl Surroundings {
@@ -45,6 +49,8 @@ impl Surroundings {
         let statistics = Arc::<QueueStatistics>::default();
         let counted = Arc::clone(&statistics);
         let (scope, name) = (row.scope.clone(), row.name.clone());
+        let whereabouts = SharedWhereabouts::default();
+        let told = whereabouts.clone();
         let start = Box::new(move || {
             // As of now: no change from now on is missed, since who makes one sees that the owner was started.
             let settings = own.properties().settings.clone();
@@ -57,6 +63,7 @@ impl Surroundings {
                     names: this.names,
                     sealer: this.sealer,
                     tasks: this.owners.clone(),
+                    adopter: this.adopter,
                 },
                 settings,
                 statistics: counted,
@@ -65,12 +72,14 @@ impl Surroundings {
                 writer: this.writer,
                 reader: this.reader,
                 cache: CacheShare::new(this.cache),
+                lease: this.lease,
+                whereabouts: told,
                 commands: queue,
                 stop: this.stop,
             };
             this.owners.spawn(owner.run());
         });
-        Queue::new(row, state, OwnerLink::new(commands, start), statistics)
+        Queue::new(row, state, OwnerLink::new(commands, whereabouts, start), statistics)
     }
 }
 
@@ -79,6 +88,8 @@ pub(crate) struct Directory {
     pub(crate) surroundings: Surroundings,
     /// When a name was last given up, for as long as that matters.
     pub(crate) deleted: BTreeMap<(Scope, QueueName), Timestamp>,
+    /// What is known of other nodes' changes.
+    pub(crate) revision: u64,
     pub(crate) commands: mpsc::Receiver<DirectoryCommand>,
 }
 
@@ -108,6 +119,7 @@ impl Directory {
                 drop(reply.send(self.update(&queue, change).await));
             }
             DirectoryCommand::Delete { queue, reply } => drop(reply.send(self.delete(&queue).await)),
+            DirectoryCommand::CatchUp { reply } => drop(reply.send(self.catch_up().await)),
         }
     }
 
@@ -132,14 +144,19 @@ impl Directory {
             properties: new.properties,
         };
         let created = self.surroundings.writer.call(move |store| store.create_queue(&row)).await;
-        let row = created.ok_or(Error::Stopping)??;
-        let queue = self.surroundings.queue(row);
-        let mut names = self.surroundings.names.write().unwrap_or_else(PoisonError::into_inner);
-        names.entry(scope).or_default().insert(name, queue.clone());
-        Ok(CreateOutcome::Created(queue))
+        match created.ok_or(Error::Stopping)? {
+            Ok(row) => Ok(CreateOutcome::Created(self.add(row))),
+            Err(StoreError::NameTaken) => {
+                self.catch_up().await?;
+                // Deleted again meanwhile: the caller may try again.
+                self.find(&scope, &name).map(CreateOutcome::Exists).ok_or(Error::OwnerChanges)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn update(&mut self, queue: &Queue, change: Change) -> Result<bool, Error> {
+        self.catch_up().await?;
         if self.find(queue.scope(), queue.name()).as_ref() != Some(queue) {
             return Err(Error::NoSuchQueue);
         }
@@ -159,23 +176,69 @@ impl Directory {
             modified_at,
         })
         .await?;
-        let settings = properties.settings.clone();
-        let settings_changed = settings != before.settings;
-        queue.set_properties(properties, modified_at);
-        if settings_changed && queue.link().is_started() {
-            let (reply, done) = oneshot::channel();
-            queue.link().send_waiting(Command::Settings { settings, reply }).await?;
-            done.await.map_err(|_| queue.link().closed_reason())??;
-        }
+        set(queue, properties, modified_at).await?;
         Ok(true)
     }
 
     async fn delete(&mut self, queue: &Queue) -> Result<(), Error> {
+        self.catch_up().await?;
         if self.find(queue.scope(), queue.name()).as_ref() != Some(queue) {
             return Err(Error::NoSuchQueue);
         }
         let deleted_at = self.surroundings.clock.now();
         self.write(DirectoryChange::Delete { incarnation: queue.incarnation(), deleted_at }).await?;
+        self.remove(queue, deleted_at).await;
+        Ok(())
+    }
+
+    /// Learns what other nodes that share the store have changed.
+    async fn catch_up(&mut self) -> Result<(), Error> {
+        if !self.surroundings.lease.is_shared() {
+            return Ok(());
+        }
+        let since = self.revision;
+        let read = move |store: &dyn QueueStore| store.shared().map(|shared| shared.news(since)).transpose();
+        let news = self.surroundings.reader.read(read).await.ok_or(Error::Stopping)??;
+        let Some(news) = news else { return Ok(()) };
+        self.revision = news.revision;
+        let gone: BTreeSet<u64> = news.deleted.into_iter().collect();
+        let there: BTreeSet<u64> = news.queues.iter().map(|row| row.incarnation).collect();
+        if news.complete || !gone.is_empty() {
+            let is_gone = |queue: &&Queue| {
+                let incarnation = queue.incarnation();
+                gone.contains(&incarnation) || news.complete && !there.contains(&incarnation)
+            };
+            let gone: Vec<Queue> = {
+                let names = self.surroundings.names.read().unwrap_or_else(PoisonError::into_inner);
+                names.values().flat_map(BTreeMap::values).filter(is_gone).cloned().collect()
+            };
+            let now = self.surroundings.clock.now();
+            for queue in gone {
+                self.remove(&queue, now).await;
+            }
+        }
+        for row in news.queues {
+            match self.find(&row.scope, &row.name) {
+                Some(queue) if queue.incarnation() == row.incarnation => {
+                    // An owner that has ended learns it when it begins anew.
+                    drop(set(&queue, row.properties, row.modified_at).await);
+                }
+                _ => _ = self.add(row),
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&self, row: QueueRow) -> Queue {
+        let (scope, name) = (row.scope.clone(), row.name.clone());
+        let queue = self.surroundings.queue(row);
+        let mut names = self.surroundings.names.write().unwrap_or_else(PoisonError::into_inner);
+        names.entry(scope).or_default().insert(name, queue.clone());
+        queue
+    }
+
+    /// The queue is deleted: nobody finds it any more, and its owner ends.
+    async fn remove(&mut self, queue: &Queue, deleted_at: Timestamp) {
         {
             let mut names = self.surroundings.names.write().unwrap_or_else(PoisonError::into_inner);
             if let Some(queues) = names.get_mut(queue.scope()) {
@@ -191,7 +254,6 @@ impl Directory {
         queue.link().mark_deleted();
         // The owner may have found out by itself; and one that never ran has to tell those who still hold the queue.
         drop(queue.link().send_waiting(Command::Deleted).await);
-        Ok(())
     }
 
     fn find(&self, scope: &Scope, name: &QueueName) -> Option<Queue> {
@@ -202,4 +264,17 @@ impl Directory {
         let done = self.surroundings.writer.call(move |store| store.change_directory(&change)).await;
         Ok(done.ok_or(Error::Stopping)??)
     }
+}
+
+/// Gives a queue its new properties, and its owner, if it has one, its settings.
+async fn set(queue: &Queue, properties: QueueProperties, modified_at: Timestamp) -> Result<(), Error> {
+    let settings = properties.settings.clone();
+    let settings_changed = settings != queue.properties().settings;
+    queue.set_properties(properties, modified_at);
+    if settings_changed && queue.link().is_started() {
+        let (reply, done) = oneshot::channel();
+        queue.link().send_waiting(Command::Settings { settings, reply }).await?;
+        done.await.map_err(|_| queue.link().closed_reason())??;
+    }
+    Ok(())
 }

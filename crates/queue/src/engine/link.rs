@@ -62,6 +62,10 @@ pub(crate) enum Command {
     Counts {
         reply: Reply<QueueCounts>,
     },
+    /// Answers when this node owns the shard; if another one does, that is the error.
+    Locate {
+        reply: Reply<()>,
+    },
     Settings {
         settings: QueueSettings,
         reply: Reply<()>,
@@ -95,6 +99,10 @@ pub(crate) enum DirectoryCommand {
     },
     Delete {
         queue: Queue,
+        reply: Reply<()>,
+    },
+    /// Learns what other nodes changed.
+    CatchUp {
         reply: Reply<()>,
     },
 }
@@ -135,9 +143,35 @@ impl Drop for Handover {
     }
 }
 
+/// Where a shard's owner is, as far as this node knows at the moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Whereabouts {
+    #[default]
+    Unknown,
+    /// This node owns it.
+    Here,
+    /// The node at this address does.
+    There(Arc<str>),
+}
+
+/// [`Whereabouts`], told by the owner task to those who have calls for it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedWhereabouts(Arc<RwLock<Whereabouts>>);
+
+impl SharedWhereabouts {
+    pub(crate) fn get(&self) -> Whereabouts {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, whereabouts: Whereabouts) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = whereabouts;
+    }
+}
+
 /// The way to a shard's owner, which starts at the first command.
 pub(crate) struct OwnerLink {
     commands: mpsc::Sender<Command>,
+    whereabouts: SharedWhereabouts,
     start: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     started: AtomicBool,
     deleted: Arc<AtomicBool>,
@@ -145,9 +179,14 @@ pub(crate) struct OwnerLink {
 
 impl OwnerLink {
     /// `start` spawns the owner that receives the other end of `commands`.
-    pub(crate) fn new(commands: mpsc::Sender<Command>, start: Box<dyn FnOnce() + Send>) -> Self {
+    pub(crate) fn new(
+        commands: mpsc::Sender<Command>,
+        whereabouts: SharedWhereabouts,
+        start: Box<dyn FnOnce() + Send>,
+    ) -> Self {
         Self {
             commands,
+            whereabouts,
             start: Mutex::new(Some(start)),
             started: AtomicBool::new(false),
             deleted: Arc::default(),
@@ -167,6 +206,26 @@ impl OwnerLink {
     pub(crate) async fn send_waiting(&self, command: Command) -> Result<(), Error> {
         self.ensure_started();
         self.commands.send(command).await.map_err(|_| self.closed_reason())
+    }
+
+    /// Where the shard's owner is, as far as that is known without asking.
+    pub(crate) fn whereabouts(&self) -> Whereabouts {
+        self.whereabouts.get()
+    }
+
+    /// Finds out where the shard's owner is, taking the shard if it has none.
+    pub(crate) async fn locate(&self) -> Result<Whereabouts, Error> {
+        match self.whereabouts() {
+            Whereabouts::Unknown => {}
+            known => return Ok(known),
+        }
+        let (reply, answer) = oneshot::channel();
+        self.send_waiting(Command::Locate { reply }).await?;
+        match answer.await.unwrap_or_else(|_| Err(self.closed_reason())) {
+            Ok(()) => Ok(Whereabouts::Here),
+            Err(Error::OwnedElsewhere(address)) => Ok(Whereabouts::There(address)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether an owner was started, and so has to be told of changes. If not, it will read them when it starts.

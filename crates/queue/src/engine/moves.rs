@@ -2,7 +2,7 @@
 //! would, and has the source's owner hand them to that of the destination, where they arrive in the transaction in which
 //! they leave. What is known of a task is in the store; one that ran when the service stopped goes on at its start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,9 +18,10 @@ use crate::message::{NewMessage, ReceiveParams, Received, encode, with_group};
 use crate::move_task::{MoveStatus, MoveTask};
 use crate::queue::{Queue, QueueKind};
 use crate::shard::DeadLetter;
-use crate::store::DirectoryChange;
+use crate::store::{self, DirectoryChange, QueueStore, SharedStore};
 
-use super::link::Command;
+use super::link::{Command, Whereabouts};
+use super::reader::ReaderLink;
 use super::writer::WriterLink;
 
 /// Messages that are moved together at most.
@@ -43,7 +44,12 @@ const NO_SOURCE: &str = "CouldNotDetermineMessageSource";
 #[derive(Clone)]
 pub(crate) struct Moves {
     tasks: Arc<Mutex<BTreeMap<Uuid, MoveTask>>>,
+    /// Those that this node runs.
+    at_work: Arc<Mutex<BTreeSet<Uuid>>>,
+    /// Whether other nodes run tasks of the same store: what is known here may be out of date then.
+    is_shared: bool,
     writer: WriterLink,
+    reader: ReaderLink,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     sealer: Arc<dyn Sealer>,
@@ -63,23 +69,72 @@ enum Step {
 impl Moves {
     pub(crate) fn new(
         stored: Vec<MoveTask>,
+        is_shared: bool,
         writer: WriterLink,
+        reader: ReaderLink,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         sealer: Arc<dyn Sealer>,
         stop: CancellationToken,
     ) -> Self {
         let tasks = Arc::new(Mutex::new(stored.into_iter().map(|task| (task.id, task)).collect()));
-        Self { tasks, writer, clock, entropy, sealer, running: TaskTracker::new(), stop }
+        let (at_work, running) = (Arc::default(), TaskTracker::new());
+        Self { tasks, at_work, is_shared, writer, reader, clock, entropy, sealer, running, stop }
     }
 
-    /// Goes on with what had not ended when the service stopped.
+    /// Goes on with what had not ended when the service stopped. Where nodes share the store, [`Moves::take_over`] does.
     pub(crate) fn resume(&self, handle: &QueueHandle) {
+        if self.is_shared {
+            return;
+        }
         let active: Vec<Uuid> =
             self.tasks().values().filter(|task| task.status.is_active()).map(|task| task.id).collect();
         for id in active {
             self.spawn(id, handle.clone());
         }
+    }
+
+    /// Goes on with the tasks of queues that this node owns or that nobody does: their node may have died.
+    pub(crate) async fn take_over(&self, handle: &QueueHandle) -> Result<(), Error> {
+        for task in self.read(|shared| shared.active_move_tasks()).await? {
+            if self.at_work().contains(&task.id) {
+                continue;
+            }
+            let mine = match handle.queue(&task.scope, &task.source) {
+                Ok(source) => source.link().locate().await? == Whereabouts::Here,
+                // Whoever runs it finds that out, and ends it.
+                Err(_) => true,
+            };
+            if mine {
+                self.tasks().insert(task.id, task.clone());
+                self.spawn(task.id, handle.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns what other nodes did with the tasks of `source`, which this node owns now.
+    async fn refresh(&self, source: &Queue) -> Result<(), Error> {
+        if !self.is_shared {
+            return Ok(());
+        }
+        let (scope, name) = (source.scope().clone(), source.name().clone());
+        let stored = self.read(move |shared| shared.move_tasks(&scope, &name)).await?;
+        let at_work = self.at_work();
+        let mut tasks = self.tasks();
+        tasks.retain(|id, task| at_work.contains(id) || !is_of(task, source));
+        tasks.extend(
+            stored.into_iter().filter(|task| !at_work.contains(&task.id)).map(|task| (task.id, task)),
+        );
+        Ok(())
+    }
+
+    async fn read(
+        &self,
+        read: impl FnOnce(&dyn SharedStore) -> store::Result<Vec<MoveTask>> + Send + 'static,
+    ) -> Result<Vec<MoveTask>, Error> {
+        let read = move |store: &dyn QueueStore| store.shared().map_or(Ok(Vec::new()), read);
+        Ok(self.reader.read(read).await.ok_or(Error::Stopping)??)
     }
 
     /// Returns when all tasks have paused for the stop.
@@ -89,7 +144,12 @@ impl Moves {
     }
 
     /// The tasks of a source, the newest first.
-    pub(crate) fn list(&self, source: &Queue) -> Vec<MoveTask> {
+    pub(crate) async fn list(&self, source: &Queue) -> Result<Vec<MoveTask>, Error> {
+        self.refresh(source).await?;
+        Ok(self.known(source))
+    }
+
+    fn known(&self, source: &Queue) -> Vec<MoveTask> {
         let tasks = self.tasks();
         let mut of_source: Vec<MoveTask> =
             tasks.values().filter(|task| is_of(task, source)).cloned().collect();
@@ -105,6 +165,7 @@ impl Moves {
         destination: Option<QueueName>,
         per_second: Option<u32>,
     ) -> Result<MoveTask, Error> {
+        self.refresh(source).await?;
         let to_move = handle.queue_info(source).await?.counts.visible;
         let task = MoveTask {
             id: uuid_v4(&*self.entropy),
@@ -152,11 +213,12 @@ impl Moves {
                 .map(|task| task.id)
                 .collect()
         };
-        self.list(source).into_iter().skip(REMEMBERED).map(|task| task.id).chain(gone).collect()
+        self.known(source).into_iter().skip(REMEMBERED).map(|task| task.id).chain(gone).collect()
     }
 
     /// Has a task end after what it is at; returns how many messages it has moved. `None` if it does not run.
     pub(crate) async fn cancel(&self, source: &Queue, id: Uuid) -> Result<Option<u64>, Error> {
+        self.refresh(source).await?;
         let task = {
             let mut tasks = self.tasks();
             let task = tasks.get_mut(&id).filter(|task| is_of(task, source) && task.status.is_active());
@@ -170,8 +232,14 @@ impl Moves {
     }
 
     fn spawn(&self, id: Uuid, handle: QueueHandle) {
+        if !self.at_work().insert(id) {
+            return;
+        }
         let this = self.clone();
-        self.running.spawn(async move { this.run(id, &handle).await });
+        self.running.spawn(async move {
+            this.run(id, &handle).await;
+            this.at_work().remove(&id);
+        });
     }
 
     async fn run(&self, id: Uuid, handle: &QueueHandle) {
@@ -196,6 +264,8 @@ impl Moves {
                     return self.end(id, MoveStatus::Failed, Some(NO_SUCH_QUEUE)).await;
                 }
                 Err(Error::Stopping) if self.stop.is_cancelled() => return,
+                // Its node goes on.
+                Err(Error::OwnedElsewhere(_)) => return,
                 // The messages are visible again by then, or soon.
                 Err(error) => {
                     tracing::warn!(task = %id, %error, "messages cannot be moved at the moment");
@@ -326,6 +396,10 @@ impl Moves {
     async fn write(&self, change: DirectoryChange) -> Result<(), Error> {
         let done = self.writer.call(move |store| store.change_directory(&change)).await;
         Ok(done.ok_or(Error::Stopping)??)
+    }
+
+    fn at_work(&self) -> MutexGuard<'_, BTreeSet<Uuid>> {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tasks(&self) -> MutexGuard<'_, BTreeMap<Uuid, MoveTask>> {

@@ -22,11 +22,12 @@ use crate::shard::{Contents, DeadLetter, Limits, Loaded, Shard, Taken};
 use crate::store::{DeduplicationRow, DeliveryRow, MessageRow, QueueStore, ShardHead, ShardKey, StoreError};
 
 use super::cache::CacheShare;
-use super::link::{Command, Handover, PeekedPage, Reply};
+use super::lease::Lease;
+use super::link::{Command, Handover, PeekedPage, Reply, SharedWhereabouts, Whereabouts};
 use super::reader::ReaderLink;
 use super::writer::{Applied, WriterLink};
 
-pub(crate) use self::place::Place;
+pub(crate) use self::place::{Adopter, Place};
 use self::tenure::Tenure;
 
 /// How many commands are handled before what they decided is handed to the writer.
@@ -63,6 +64,8 @@ pub(crate) struct Owner {
     pub(crate) writer: WriterLink,
     pub(crate) reader: ReaderLink,
     pub(crate) cache: CacheShare,
+    pub(crate) lease: Lease,
+    pub(crate) whereabouts: SharedWhereabouts,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) stop: CancellationToken,
 }
@@ -85,31 +88,75 @@ impl Owner {
     pub(crate) async fn run(mut self) {
         let (back, mut returned) = mpsc::unbounded_channel();
         let mut waiting = tenure::Waiting::default();
+        // What was asked when this node did not know whether another one owns the shard still.
+        let mut first: Option<Command> = None;
         let end = loop {
             let tenure = match self.take(&back, &mut waiting).await {
                 Ok(Some(tenure)) => tenure,
                 Ok(None) => break End::Stopped,
                 Err(StoreError::NoSuchShard(_)) => break End::Deleted,
                 Err(error) => {
-                    tracing::error!(shard = %self.key, %error, "the shard cannot be taken");
-                    let error = Error::from(error);
+                    let error = self.report(error);
                     waiting.fail(&error);
+                    first.take().into_iter().for_each(|command| command.fail(&error));
                     if !self.refuse_until(self.clock.now() + RETAKE, &error).await {
                         break End::Stopped;
+                    }
+                    if let Error::OwnedElsewhere(_) = error {
+                        self.whereabouts.set(Whereabouts::Unknown);
+                        first = match self.asked().await {
+                            Some(command) => Some(command),
+                            None => break End::Stopped,
+                        };
                     }
                     continue;
                 }
             };
-            match tenure.serve(&mut self, &mut returned, &mut waiting).await {
+            self.whereabouts.set(Whereabouts::Here);
+            let end = tenure.serve(&mut self, &mut returned, &mut waiting, first.take()).await;
+            self.whereabouts.set(Whereabouts::Unknown);
+            match end {
                 End::Retake => {}
                 end => break end,
             }
         };
         self.commands.close();
         let reason = if matches!(end, End::Deleted) { Error::NoSuchQueue } else { Error::Stopping };
+        first.into_iter().for_each(|command| command.fail(&reason));
         waiting.fail(&reason);
         while let Some(command) = self.commands.recv().await {
             command.fail(&reason);
+        }
+    }
+
+    /// Notes why the shard could not be taken, and says it to callers.
+    fn report(&self, error: StoreError) -> Error {
+        match &error {
+            StoreError::OwnedElsewhere { address, .. } => {
+                self.whereabouts.set(Whereabouts::There(address.as_str().into()));
+            }
+            StoreError::LeaseLost => {
+                tracing::warn!(shard = %self.key, "the shard cannot be taken without a lease");
+            }
+            error => tracing::error!(shard = %self.key, %error, "the shard cannot be taken"),
+        }
+        error.into()
+    }
+
+    /// Waits until somebody asks for something while another node owns the shard; `None` if the service stops.
+    async fn asked(&mut self) -> Option<Command> {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return None,
+                command = self.commands.recv() => match command? {
+                    Command::Settings { settings, reply } => {
+                        self.settings = settings;
+                        drop(reply.send(Ok(())));
+                    }
+                    command => return Some(command),
+                },
+            }
         }
     }
 
@@ -121,6 +168,7 @@ impl Owner {
     ) -> Result<Option<Tenure>, StoreError> {
         let key = self.key;
         let (reply, taken) = oneshot::channel();
+        let tenancy = self.lease.tenancy();
         if !self.writer.send(super::writer::Request::Take { shard: key, reply }).await {
             return Ok(None);
         }
@@ -134,7 +182,7 @@ impl Owner {
         };
         let settings = self.settings.clone();
         let shard = Shard::restore(key, self.kind, contents, limits, settings, self.clock.now());
-        Ok(Some(Tenure::new(head.epoch, shard, back.clone(), waiting)))
+        Ok(Some(Tenure::new(head.epoch, tenancy, shard, back.clone(), waiting)))
     }
 
     /// Reads what has to be known of the shard from the start; `None` if the service has stopped.

@@ -12,12 +12,15 @@ use crate::handle::QueueHandle;
 use crate::mac::{MacKey, MacKeys};
 use crate::metrics::QueueMetrics;
 use crate::options::Options;
+use crate::peers::Cluster;
 use crate::store::{DirectoryChange, QueueStore, Result, StoreError};
 
 use super::cache::CacheTotal;
 use super::directory::{Directory, Surroundings};
+use super::lease::{self, Lease};
 use super::link::{DirectoryLink, Names};
 use super::moves::Moves;
+use super::owner::Adopter;
 use super::reader::{self, ReaderLink, ReaderQueue};
 use super::upkeep;
 use super::writer::{self, Request, WriterLink, WriterQueue};
@@ -34,6 +37,8 @@ pub struct QueueService {
     surroundings: Surroundings,
     writes: WriterQueue,
     reads: ReaderQueue,
+    /// This node among those that share the store.
+    cluster: Option<Cluster>,
 }
 
 impl QueueService {
@@ -46,11 +51,46 @@ impl QueueService {
         entropy: Arc<dyn Entropy>,
         sealer: Arc<dyn Sealer>,
     ) -> Result<Self> {
+        Self::assemble(options, store, clock, entropy, sealer, None)
+    }
+
+    /// The same as one of several nodes that share `store` ([`crate::store::SharedStore`]).
+    pub fn join(
+        options: Options,
+        store: Arc<dyn QueueStore>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        sealer: Arc<dyn Sealer>,
+        cluster: Cluster,
+    ) -> Result<Self> {
+        Self::assemble(options, store, clock, entropy, sealer, Some(cluster))
+    }
+
+    fn assemble(
+        options: Options,
+        store: Arc<dyn QueueStore>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        sealer: Arc<dyn Sealer>,
+        cluster: Option<Cluster>,
+    ) -> Result<Self> {
+        let lease = Lease::new(Arc::clone(&clock));
+        if let Some(cluster) = &cluster {
+            lease.join(&*store, &cluster.address)?;
+        }
         let mut stored = store.load_directory()?;
         if stored.mac_keys.is_empty() {
             let key = MacKey::generate(1, &*entropy);
-            store.change_directory(&DirectoryChange::AddMacKey(key.clone()))?;
-            stored.mac_keys.push(key);
+            match store.change_directory(&DirectoryChange::AddMacKey(key.clone())) {
+                Ok(()) => stored.mac_keys.push(key),
+                // Another node may have been first.
+                Err(error) => {
+                    stored = store.load_directory()?;
+                    if stored.mac_keys.is_empty() {
+                        return Err(error);
+                    }
+                }
+            }
         }
         let mac_keys = MacKeys::new(stored.mac_keys).ok_or_else(|| StoreError::Inconsistent {
             table: "mac_keys",
@@ -69,6 +109,8 @@ impl QueueService {
             sealer: Arc::clone(&sealer),
             owners: TaskTracker::new(),
             stop: CancellationToken::new(),
+            lease,
+            adopter: cluster.clone().map(|cluster| Arc::new(cluster) as Arc<dyn Adopter>),
         };
         let mut names: Names = BTreeMap::new();
         for row in stored.queues {
@@ -80,7 +122,9 @@ impl QueueService {
         let link = DirectoryLink::new(commands, Arc::clone(&surroundings.names));
         let moves = Moves::new(
             stored.move_tasks,
+            cluster.is_some(),
             surroundings.writer.clone(),
+            surroundings.reader.clone(),
             Arc::clone(&surroundings.clock),
             Arc::clone(&entropy),
             Arc::clone(&sealer),
@@ -91,9 +135,10 @@ impl QueueService {
         let directory = Directory {
             surroundings: surroundings.clone(),
             deleted: stored.deleted.into_iter().map(|q| ((q.scope, q.name), q.deleted_at)).collect(),
+            revision: stored.revision,
             commands: directory_commands,
         };
-        Ok(Self { store, handle, directory, moves, surroundings, writes, reads })
+        Ok(Self { store, handle, directory, moves, surroundings, writes, reads, cluster })
     }
 
     /// The way in; cheap to clone.
@@ -116,20 +161,26 @@ impl QueueService {
     }
 
     async fn work(self, shutdown: CancellationToken) {
-        let Self { store, handle, directory, moves, surroundings, writes, reads } = self;
-        let Surroundings { options, clock, writer, reader, owners, stop, .. } = surroundings;
+        let Self { store, handle, directory, moves, surroundings, writes, reads, cluster } = self;
+        let Surroundings { options, clock, writer, reader, owners, stop, lease, .. } = surroundings;
         // Also if this future is dropped: the owners must not outlive it.
         let _stop = stop.clone().drop_guard();
         let writing = Worker::start("queue-writer", &store, writes, writer::serve_blocking, writer::serve);
         let reading = Worker::start("queue-reader", &store, reads, reader::serve_blocking, reader::serve);
         moves.resume(&handle);
-        drop(handle);
+        let is_shared = cluster.is_some();
+        let keeping = CancellationToken::new();
+        let kept = cluster.map(|cluster| {
+            let keep = lease.keep(Arc::clone(&store), cluster.address, keeping.clone());
+            tokio::spawn(keep)
+        });
+        let news = follow(handle, moves.clone(), Arc::clone(&clock), shutdown.clone(), is_shared);
         let upkeep = upkeep::run(writer.clone(), clock, options, shutdown.clone());
         let stopping = async {
             shutdown.cancelled().await;
             stop.cancel();
         };
-        tokio::join!(upkeep, directory.run(), stopping);
+        tokio::join!(upkeep, directory.run(), news, stopping);
         moves.stopped().await;
         owners.close();
         owners.wait().await;
@@ -138,6 +189,40 @@ impl QueueService {
         reader.stop().await;
         writing.ended().await;
         reading.ended().await;
+        keeping.cancel();
+        if let Some(kept) = kept {
+            // It only ends early if it panicked, and then there is no lease to be kept.
+            drop(kept.await);
+            lease::leave(store).await;
+        }
+    }
+}
+
+/// Follows what other nodes do, and goes on with what they left, until `stop`.
+async fn follow(
+    handle: QueueHandle,
+    moves: Moves,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+    is_shared: bool,
+) {
+    if !is_shared {
+        return;
+    }
+    loop {
+        let next = clock.now() + lease::NEWS_EVERY;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = clock.sleep_until(next) => {}
+        }
+        let followed = async {
+            handle.catch_up().await?;
+            moves.take_over(&handle).await
+        };
+        if let Err(error) = followed.await {
+            tracing::warn!(%error, "what other nodes do cannot be followed at the moment");
+        }
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use lambfold_api::Fault;
 use lambfold_api::sqs::ErrorCode;
 
+use crate::store::StoreError;
 use crate::{Error, HandleError};
 
 /// What the engine refused, in AWS's words.
-pub(super) fn of_engine(error: &Error, queue_name: &str) -> Fault {
+pub(crate) fn of_engine(error: &Error, queue_name: &str) -> Fault {
     match error {
         Error::NoSuchQueue => no_such_queue(),
         Error::QueueDeletedRecently => Fault::new(
@@ -33,12 +34,30 @@ pub(super) fn of_engine(error: &Error, queue_name: &str) -> Fault {
             ErrorCode::ServiceUnavailable,
             "The disk is full: new messages are refused until there is room. Receives and deletes go on.",
         ),
+        Error::Store(cause) if matches!(**cause, StoreError::Fenced(_) | StoreError::LeaseLost) => {
+            Fault::unavailable()
+        }
         Error::Store(cause) => {
             tracing::error!(error = %cause, queue.name = queue_name, "the queue store failed");
             Fault::internal()
         }
+        Error::OwnedElsewhere(_) | Error::OwnerChanges => owner_changes(),
         Error::Stopping => Fault::unavailable(),
     }
+}
+
+const OWNER: &str = "QueueOwner";
+
+/// Another node answers for the queue, or soon will: nothing was done.
+pub(crate) fn owner_changes() -> Fault {
+    Fault::new(ErrorCode::ServiceUnavailable, "The queue is moving to another node. Try again.")
+        .with_member(OWNER, "changes")
+        .with_retry_after(Duration::from_millis(200))
+}
+
+/// Whether `fault` says that nothing was done since the queue has another owner.
+pub(crate) fn is_owner_changes(fault: &Fault) -> bool {
+    fault.members().contains_key(OWNER)
 }
 
 pub(super) fn no_such_queue() -> Fault {

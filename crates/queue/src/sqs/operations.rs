@@ -19,7 +19,9 @@ pub(super) use create_queue::create_queue;
 pub(super) use delete_message::{delete_message, delete_message_batch};
 pub(super) use delete_queue::delete_queue;
 pub(super) use list_queues::{get_queue_url, list_dead_letter_source_queues, list_queues};
-pub(super) use move_tasks::{cancel_message_move_task, list_message_move_tasks, start_message_move_task};
+pub(super) use move_tasks::{
+    TaskHandle, cancel_message_move_task, list_message_move_tasks, start_message_move_task,
+};
 pub(super) use peek_messages::peek_messages;
 pub(super) use permissions::{add_permission, remove_permission};
 pub(super) use purge_queue::purge_queue;

@@ -33,6 +33,9 @@ pub trait SharedStore: Send + Sync {
 
     /// The tasks that move, or did move, messages of the queue `source`.
     fn move_tasks(&self, scope: &Scope, source: &QueueName) -> Result<Vec<MoveTask>>;
+
+    /// All tasks that have not ended.
+    fn active_move_tasks(&self) -> Result<Vec<MoveTask>>;
 }
 
 /// Changes of the directory, by all nodes.

@@ -90,6 +90,7 @@ impl Command {
             Self::Evacuate { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Peek { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Counts { reply } => drop(reply.send(Err(error.clone()))),
+            Self::Locate { reply } => drop(reply.send(Err(error.clone()))),
             Self::Deleted => {}
         }
     }

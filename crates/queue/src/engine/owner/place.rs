@@ -3,12 +3,28 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use lambfold_types::{Arn, QueueName, Scope, Sealer};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-use crate::engine::link::Names;
+use crate::engine::link::{Command, Names, Whereabouts};
+use crate::error::Error;
 use crate::message::{group_of, set_dead_letter_source, with_group, without_group};
 use crate::queue::Queue;
 use crate::shard::DeadLetter;
+use crate::store::FencedWrite;
+
+/// The way to the queues of other nodes, for messages that leave for them.
+#[async_trait::async_trait]
+pub(crate) trait Adopter: Send + Sync {
+    /// Has the node at `address` make the arrival of `letters` in `target` durable, together with `departure`.
+    async fn adopt(
+        &self,
+        address: &str,
+        target: &Queue,
+        letters: Vec<DeadLetter>,
+        departure: FencedWrite,
+    ) -> Result<(), Error>;
+}
 
 /// A queue's name, and the way to the others.
 #[derive(Clone)]
@@ -18,6 +34,8 @@ pub(crate) struct Place {
     pub(crate) names: Arc<RwLock<Names>>,
     pub(crate) sealer: Arc<dyn Sealer>,
     pub(crate) tasks: TaskTracker,
+    /// Where nodes share the store.
+    pub(crate) adopter: Option<Arc<dyn Adopter>>,
 }
 
 impl Place {
@@ -25,6 +43,24 @@ impl Place {
     pub(super) fn find(&self, name: &QueueName) -> Option<Queue> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.get(&self.scope)?.get(name).filter(|queue| *queue.name() != self.name).cloned()
+    }
+
+    /// Has the owner of `target`, wherever that is, make the arrival of `letters` durable together with `departure`.
+    pub(super) async fn deliver(
+        &self,
+        target: &Queue,
+        letters: Vec<DeadLetter>,
+        departure: FencedWrite,
+    ) -> Result<(), Error> {
+        let link = target.link();
+        if let Some(adopter) = &self.adopter
+            && let Whereabouts::There(address) = link.locate().await?
+        {
+            return adopter.adopt(&address, target, letters, departure).await;
+        }
+        let (reply, done) = oneshot::channel();
+        link.send_waiting(Command::Adopt { letters, departure, reply }).await?;
+        done.await.unwrap_or_else(|_| Err(link.closed_reason()))
     }
 
     /// The letter as it arrives: with this queue as its source. One that cannot be read travels as it is.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use lambfold_types::{SleepFuture, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::engine::lease::Tenancy;
 use crate::engine::link::{Command, Handover, PeekedPage, Reply};
 use crate::engine::writer::{Applied, Request, Submission};
 use crate::error::Error;
@@ -55,6 +56,8 @@ impl Waiting {
 
 pub(super) struct Tenure {
     epoch: u64,
+    /// Under which the shard was taken: without it nothing may be handed out, as another node may own the shard by now.
+    tenancy: Tenancy,
     shard: Shard,
     /// Answers for the mutations that are not submitted yet.
     pending: Vec<Pending>,
@@ -86,6 +89,7 @@ struct Submitted {
 impl Tenure {
     pub(super) fn new(
         epoch: u64,
+        tenancy: Tenancy,
         mut shard: Shard,
         back: mpsc::UnboundedSender<(u64, Vec<Taken>)>,
         waiting: &mut Waiting,
@@ -95,6 +99,7 @@ impl Tenure {
         *shard.waiters() = std::mem::take(&mut waiting.waiters);
         Self {
             epoch,
+            tenancy,
             shard,
             pending: Vec::new(),
             submitted: VecDeque::new(),
@@ -117,8 +122,9 @@ impl Tenure {
         owner: &mut Owner,
         returned: &mut mpsc::UnboundedReceiver<(u64, Vec<Taken>)>,
         waiting: &mut Waiting,
+        first: Option<Command>,
     ) -> End {
-        let end = self.run(owner, returned, waiting).await;
+        let end = self.run(owner, returned, waiting, first).await;
         let error = match &end {
             Ok(End::Deleted) => Error::NoSuchQueue,
             Ok(End::Stopped | End::Retake) => Error::Stopping,
@@ -142,9 +148,16 @@ impl Tenure {
         owner: &mut Owner,
         returned: &mut mpsc::UnboundedReceiver<(u64, Vec<Taken>)>,
         waiting: &mut Waiting,
+        first: Option<Command>,
     ) -> Result<End, Error> {
         let stop = owner.stop.clone();
+        if let Some(command) = first
+            && self.decide(command, owner, waiting).await
+        {
+            return Ok(End::Deleted);
+        }
         loop {
+            self.check_tenancy()?;
             self.settle(owner, waiting).await?;
             if self.stopping && owner.commands.is_empty() && self.is_idle() {
                 return Ok(End::Stopped);
@@ -165,8 +178,13 @@ impl Tenure {
                         self.shard.give_back(messages);
                     }
                 }
+                () = self.tenancy.ended() => {}
                 () = stop.cancelled(), if !self.stopping => self.stop(owner, waiting),
                 Some(first) = owner.commands.recv(), if accepts => {
+                    if let Err(error) = self.check_tenancy() {
+                        first.fail(&Error::OwnerChanges);
+                        return Err(error);
+                    }
                     self.shard.advance(owner.clock.now());
                     let mut next = Some(first);
                     let mut handled = 0;
@@ -186,6 +204,11 @@ impl Tenure {
                 }
             }
         }
+    }
+
+    /// Fails if another node may own the shard by now. What is under way may have been done or not.
+    fn check_tenancy(&self) -> Result<(), Error> {
+        if self.tenancy.holds() { Ok(()) } else { Err(Error::Store(Arc::new(StoreError::LeaseLost))) }
     }
 
     /// Follows up on what was decided: reads, answers to waiters, submission, timer.
@@ -319,6 +342,7 @@ impl Tenure {
             },
             Command::Peek { after, max, reply } => self.start_peek(after, max, reply, owner).await,
             Command::Counts { reply } => drop(reply.send(Ok(self.shard.counts()))),
+            Command::Locate { reply } => drop(reply.send(Ok(()))),
             Command::Settings { settings, reply } => {
                 owner.settings = settings.clone();
                 self.shard.set_settings(settings);
@@ -445,6 +469,10 @@ impl Tenure {
         match &**error {
             StoreError::NoSuchShard(key) if *key == self.shard.key() => return Error::NoSuchQueue,
             StoreError::Full => return Error::StorageFull,
+            StoreError::Fenced(_) => {
+                tracing::warn!(shard = %self.shard.key(), "another node has taken the shard");
+                return Error::Store(Arc::clone(error));
+            }
             _ => {}
         }
         tracing::error!(shard = %self.shard.key(), %error, "the store failed; the shard is read anew");

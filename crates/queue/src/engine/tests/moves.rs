@@ -37,7 +37,7 @@ async fn messages_go_back_to_where_they_came_from_as_new_ones() {
     let task = engine.handle.start_move(&dead, None, None).await.unwrap();
     assert_eq!((task.to_move, task.status), (3, MoveStatus::Running));
     engine.calm().await;
-    let ended = engine.handle.moves(&dead).remove(0);
+    let ended = engine.handle.moves(&dead).await.unwrap().remove(0);
     assert_eq!((ended.status, ended.moved, ended.id), (MoveStatus::Completed, 3, task.id));
     assert_eq!(engine.counts(&dead).await, QueueCounts::default());
     let back = engine.receive(&jobs, 10).await;
@@ -67,7 +67,7 @@ async fn the_rate_is_kept_and_a_task_survives_a_restart() {
     let queue = |text: &str| engine.handle.queue(&scope, &name(text)).unwrap();
     assert_eq!(visible(&engine, &queue("jobs")).await, 5);
     engine.pass(Duration::from_secs(1)).await;
-    assert_eq!(engine.handle.moves(&queue("dead"))[0].status, MoveStatus::Completed);
+    assert_eq!(engine.handle.moves(&queue("dead")).await.unwrap()[0].status, MoveStatus::Completed);
     engine.stop().await;
 }
 
@@ -79,7 +79,7 @@ async fn a_cancelled_task_leaves_the_rest_where_it_is() {
     engine.calm().await;
     assert_eq!(engine.handle.cancel_move(&dead, task.id).await.unwrap(), Some(1));
     engine.pass(Duration::from_secs(1)).await;
-    assert_eq!(engine.handle.moves(&dead)[0].status, MoveStatus::Cancelled);
+    assert_eq!(engine.handle.moves(&dead).await.unwrap()[0].status, MoveStatus::Cancelled);
     assert_eq!(engine.handle.cancel_move(&dead, task.id).await.unwrap(), None);
     assert_eq!((visible(&engine, &dead).await, visible(&engine, &jobs).await), (2, 1));
     engine.stop().await;
@@ -93,14 +93,14 @@ async fn what_cannot_be_moved_stays_and_the_task_says_why() {
     engine.handle.start_move(&dead, Some(name("gone")), None).await.unwrap();
     engine.handle.delete_queue(&gone).await.unwrap();
     engine.calm().await;
-    let task = engine.handle.moves(&dead).remove(0);
+    let task = engine.handle.moves(&dead).await.unwrap().remove(0);
     let reason = task.failure_reason.as_deref();
     assert_eq!((task.status, reason), (MoveStatus::Failed, Some("AWS.SimpleQueueService.NonExistentQueue")));
     assert_eq!(visible(&engine, &dead).await, 1, "at once");
     engine.send(&dead, &["of its own"]).await;
     engine.handle.start_move(&dead, None, None).await.unwrap();
     engine.calm().await;
-    let task = engine.handle.moves(&dead).into_iter().find(|task| task.to_move == 2).unwrap();
+    let task = engine.handle.moves(&dead).await.unwrap().into_iter().find(|task| task.to_move == 2).unwrap();
     assert_eq!(task.failure_reason.as_deref(), Some("CouldNotDetermineMessageSource"));
     assert_eq!((task.moved, visible(&engine, &dead).await), (1, 1));
     engine.stop().await;

@@ -59,7 +59,7 @@ pub(in crate::sqs) async fn list_message_move_tasks(
     let max = usize::try_from(max).ok().filter(|max| (1..=MOST_LISTED).contains(max)).ok_or_else(|| {
         faults::invalid_value(&max.to_string(), "MaxResults", "Must be between 1 and 10, if provided.")
     })?;
-    let tasks = service.engine.moves(&source).into_iter().take(max);
+    let tasks = service.engine.moves(&source).await.map_err(fault(&source))?.into_iter().take(max);
     Ok(ListMessageMoveTasksResult { results: tasks.map(|task| render(&task)).collect() })
 }
 
@@ -142,9 +142,9 @@ fn count(messages: u64) -> i64 {
 /// What AWS's task handles say, in its order.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct TaskHandle {
+pub(in crate::sqs) struct TaskHandle {
     task_id: String,
-    source_arn: String,
+    pub(in crate::sqs) source_arn: String,
 }
 
 impl TaskHandle {
@@ -156,7 +156,7 @@ impl TaskHandle {
         STANDARD.encode(serde_json::to_string(self).expect("text can always be written"))
     }
 
-    fn decode(text: &str) -> Option<Self> {
+    pub(in crate::sqs) fn decode(text: &str) -> Option<Self> {
         serde_json::from_slice(&STANDARD.decode(text).ok()?).ok()
     }
 }

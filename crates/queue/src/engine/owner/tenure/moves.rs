@@ -3,7 +3,7 @@
 
 use tokio::sync::oneshot;
 
-use crate::engine::link::{Command, Reply};
+use crate::engine::link::Reply;
 use crate::error::Error;
 use crate::queue::Queue;
 use crate::shard::DeadLetter;
@@ -68,15 +68,10 @@ impl Tenure {
         owner: &Owner,
         report: impl FnOnce(Result<(), Error>) -> Event + Send + 'static,
     ) {
-        let notify = self.notify.clone();
+        let (notify, place) = (self.notify.clone(), owner.place.clone());
         self.moves += 1;
         owner.place.tasks.spawn(async move {
-            let (reply, done) = oneshot::channel();
-            let command = Command::Adopt { letters, departure, reply };
-            let result = match target.link().send_waiting(command).await {
-                Ok(()) => done.await.unwrap_or_else(|_| Err(target.link().closed_reason())),
-                Err(error) => Err(error),
-            };
+            let result = place.deliver(&target, letters, departure).await;
             // A tenure that has ended left them in the store, or they are gone from there.
             drop(notify.send(report(result)));
         });
@@ -89,7 +84,13 @@ impl Tenure {
             Ok(()) => self.shard.moved(&letters),
             Err(Error::NoSuchQueue) => self.shard.keep(letters),
             // Nothing was done.
-            Err(Error::Overloaded | Error::StorageFull | Error::Stopping) => self.shard.move_later(&letters),
+            Err(
+                Error::Overloaded
+                | Error::StorageFull
+                | Error::Stopping
+                | Error::OwnedElsewhere(_)
+                | Error::OwnerChanges,
+            ) => self.shard.move_later(&letters),
             // It may have been done: the store knows.
             Err(error) => return Err(error),
         }

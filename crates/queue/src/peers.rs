@@ -1,0 +1,158 @@
+//! Queue nodes that share a store, to each other: messages that leave a queue of one node for a queue of another.
+
+use std::fmt;
+use std::sync::Arc;
+
+use lambfold_api::queue::{AdoptRequest, AdoptResponse, Departure, Letter, QUEUE_PEERS_ADOPT, QueuePeers};
+use lambfold_api::rpc::{PassOnError, RpcClient};
+use lambfold_api::sqs::ErrorCode;
+use lambfold_api::{CallContext, Fault};
+use lambfold_types::{QueueName, Scope, Timestamp};
+use uuid::Uuid;
+
+use crate::engine::Adopter;
+use crate::error::Error;
+use crate::shard::DeadLetter;
+use crate::sqs::faults;
+use crate::store::{FencedWrite, ShardKey, ShardWrite, StoreError};
+use crate::{Queue, QueueHandle};
+
+/// How to call the node at an address.
+pub trait PeerNodes: Send + Sync + 'static {
+    /// A client; `None` for an address that cannot be one.
+    fn rpc(&self, address: &str) -> Option<RpcClient>;
+}
+
+/// This node among those that share the store.
+#[derive(Clone)]
+pub struct Cluster {
+    /// Where the others reach this node.
+    pub address: String,
+    /// How to reach the others.
+    pub nodes: Arc<dyn PeerNodes>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cluster({})", self.address)
+    }
+}
+
+#[async_trait::async_trait]
+impl Adopter for Cluster {
+    async fn adopt(
+        &self,
+        address: &str,
+        target: &Queue,
+        letters: Vec<DeadLetter>,
+        departure: FencedWrite,
+    ) -> Result<(), Error> {
+        let rpc = self.nodes.rpc(address).ok_or(Error::OwnerChanges)?;
+        let ctx = CallContext::internal(target.scope().clone(), Uuid::nil());
+        let request = AdoptRequest {
+            account: target.scope().account.to_string(),
+            region: target.scope().region.to_string(),
+            queue: target.name().to_string(),
+            incarnation: target.incarnation(),
+            letters: letters.into_iter().map(write_letter).collect(),
+            departure: Some(write_departure(departure)),
+        };
+        let answer: Result<AdoptResponse, _> = rpc.pass_on(&QUEUE_PEERS_ADOPT, &ctx, request).await;
+        match answer {
+            Ok(AdoptResponse {}) => Ok(()),
+            Err(PassOnError::NotSent) => Err(Error::OwnerChanges),
+            Err(PassOnError::Lost) => Err(unknown("the node that was to take messages went away")),
+            Err(PassOnError::Answered(fault)) if fault.is(ErrorCode::QueueDoesNotExist) => {
+                Err(Error::NoSuchQueue)
+            }
+            Err(PassOnError::Answered(fault)) if faults::is_owner_changes(&fault) => Err(Error::OwnerChanges),
+            Err(PassOnError::Answered(fault)) if fault.is(ErrorCode::ServiceUnavailable) => {
+                Err(Error::StorageFull)
+            }
+            Err(PassOnError::Answered(fault)) if fault.is(ErrorCode::RequestThrottled) => {
+                Err(Error::Overloaded)
+            }
+            Err(PassOnError::Answered(fault)) => Err(unknown(fault.message())),
+        }
+    }
+}
+
+/// Whether it was done is not known.
+fn unknown(why: &str) -> Error {
+    Error::Store(Arc::new(StoreError::Driver(why.into())))
+}
+
+/// Takes messages from other nodes.
+#[derive(Clone)]
+pub struct QueuePeersService {
+    engine: QueueHandle,
+}
+
+impl QueuePeersService {
+    /// Into the queues of `engine`.
+    pub fn new(engine: QueueHandle) -> Self {
+        Self { engine }
+    }
+}
+
+#[async_trait::async_trait]
+impl QueuePeers for QueuePeersService {
+    async fn adopt(&self, _ctx: &CallContext, input: AdoptRequest) -> Result<AdoptResponse, Fault> {
+        let malformed = || Fault::serialization("The request of a peer is malformed.");
+        let scope = Scope {
+            account: input.account.parse().map_err(|_| malformed())?,
+            region: input.region.parse().map_err(|_| malformed())?,
+        };
+        let name: QueueName = input.queue.parse().map_err(|_| malformed())?;
+        let departure = input.departure.and_then(read_departure).ok_or_else(malformed)?;
+        let letters = input.letters.into_iter().map(read_letter).collect();
+        let adopted = self.engine.adopt(&scope, &name, input.incarnation, letters, departure).await;
+        adopted.map_err(|error| faults::of_engine(&error, name.as_str()))?;
+        Ok(AdoptResponse {})
+    }
+}
+
+fn write_letter(letter: DeadLetter) -> Letter {
+    Letter {
+        sequence: letter.sequence,
+        record: letter.record,
+        sent_at: letter.sent_at.millis(),
+        receive_count: letter.receive_count,
+        first_received_at: letter.first_received_at.millis(),
+        last_received_at: letter.last_received_at.millis(),
+    }
+}
+
+fn read_letter(letter: Letter) -> DeadLetter {
+    DeadLetter {
+        sequence: letter.sequence,
+        record: letter.record,
+        sent_at: Timestamp::from_millis(letter.sent_at),
+        receive_count: letter.receive_count,
+        first_received_at: Timestamp::from_millis(letter.first_received_at),
+        last_received_at: Timestamp::from_millis(letter.last_received_at),
+    }
+}
+
+fn write_departure(departure: FencedWrite) -> Departure {
+    let FencedWrite { shard, epoch, write } = departure;
+    Departure {
+        incarnation: shard.incarnation,
+        shard: shard.shard.into(),
+        epoch,
+        deletes: write.deletes,
+        next_sequence: write.next_sequence,
+        clock: write.clock.millis(),
+    }
+}
+
+fn read_departure(departure: Departure) -> Option<FencedWrite> {
+    let shard = ShardKey { incarnation: departure.incarnation, shard: u16::try_from(departure.shard).ok()? };
+    let write = ShardWrite {
+        deletes: departure.deletes,
+        next_sequence: departure.next_sequence,
+        clock: Timestamp::from_millis(departure.clock),
+        ..ShardWrite::default()
+    };
+    Some(FencedWrite { shard, epoch: departure.epoch, write })
+}
