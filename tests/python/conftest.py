@@ -1,5 +1,5 @@
-"""A Lambfold to test against: one process by default, one process per role with TEST_LAYOUT=processes,
-or one that runs already with TEST_URL."""
+"""A Lambfold to test against: one process by default, one process per role with TEST_LAYOUT=processes, two queue nodes
+that share the Postgres database LAMBFOLD_TEST_POSTGRES with TEST_LAYOUT=cluster, or one that runs already with TEST_URL."""
 
 import io
 import os
@@ -23,16 +23,18 @@ ROLE = "arn:aws:iam::000000000000:role/test"
 class Server:
     """One process on a data directory; can be stopped, killed and started again on the same ports."""
 
-    def __init__(self, data_dir, *flags):
+    def __init__(self, data_dir, *flags, verb=("up",), settings=None):
         self.data_dir, self.flags, self.process, self.log = str(data_dir), flags, None, ""
+        self.verb, self.settings = verb, settings or {}
         self.port, self.grpc_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self, wait=True):
         self.process = subprocess.Popen(
-            [BIN, "up", "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}",
+            [BIN, *self.verb, "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}",
              "--grpc-listen", f"127.0.0.1:{self.grpc_port}", *self.flags],
-            stdout=subprocess.PIPE, stderr=open(f"{self.data_dir}.log", "ab"), text=True)
+            stdout=subprocess.PIPE, stderr=open(f"{self.data_dir}.log", "ab"), text=True,
+            env={**os.environ, **self.settings})
         if wait:
             self.banner = self.read_banner()
         return self
@@ -76,9 +78,25 @@ def url(tmp_path_factory):
         yield f"http://127.0.0.1:{port}"
         subprocess.run([script, "down", str(folder)], env=env, check=True)
         return
+    if os.environ.get("TEST_LAYOUT") == "cluster":
+        yield from cluster(folder)
+        return
     server = Server(folder / "data").start()
     yield server.url
     assert server.stop() == 0
+
+
+def cluster(folder):
+    """Tests talk to a node that has queues and a gateway only; the other one has every role, and queues of its own."""
+    sockets = {name: f"unix:{folder}/{name}.sock" for name in ("whole", "queues")}
+    shared = {"LAMBFOLD_QUEUE__DATABASE": os.environ["LAMBFOLD_TEST_POSTGRES"]}
+    whole = Server(folder / "whole", settings={**shared, "LAMBFOLD_PEERS__LISTEN": sockets["whole"]}).start()
+    queues = Server(folder / "queues", verb=("serve", "--roles", "queue,gateway"), settings={
+        **shared, "LAMBFOLD_PEERS__LISTEN": sockets["queues"], "LAMBFOLD_PACKAGES_DIR": f"{folder}/whole/packages",
+        "LAMBFOLD_PEERS__CONTROL": sockets["whole"], "LAMBFOLD_PEERS__DISPATCHER": sockets["whole"]}).start()
+    yield queues.url
+    assert queues.stop() == 0
+    assert whole.stop() == 0
 
 
 def client(service, url, account="000000000000", region="us-east-1", **settings):

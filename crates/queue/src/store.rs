@@ -16,7 +16,7 @@ mod shared;
 
 #[cfg(any(test, feature = "testing"))]
 pub use faulty::{Fault, FaultyStore};
-pub use memory::MemoryStore;
+pub use memory::{MemoryCluster, MemoryNode, MemoryStore};
 pub use shared::{DirectoryNews, SharedStore};
 
 use std::error::Error as StdError;

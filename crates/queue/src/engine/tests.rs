@@ -1,5 +1,6 @@
 //! The engine as its callers see it, over the memory store with a clock that is wound by hand.
 
+mod cluster;
 mod dead_letters;
 mod failures;
 mod fair;

@@ -1,6 +1,8 @@
 //! A store in memory: for tests and the simulation. Keeps the contract of [`QueueStore`] to the letter, forgets
 //! everything when it is dropped.
 
+mod shared;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,6 +17,8 @@ use super::{
     DeduplicationRow, DeletedQueue, DeliveryRow, Directory, DirectoryChange, FencedWrite, MessageRow,
     QueueRow, QueueStore, Result, ShardHead, ShardKey, ShardWrite, StoreError,
 };
+
+pub use shared::{MemoryCluster, MemoryNode};
 
 /// See the module.
 #[derive(Debug, Default)]

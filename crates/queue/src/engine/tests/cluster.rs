@@ -1,0 +1,224 @@
+//! Two nodes that share a store, each with a clock of its own beside the one by which leases are judged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lambfold_api::rpc::RpcClient;
+use lambfold_clock::{ManualClock, SeededEntropy};
+use lambfold_types::{PlainSealer, Scope, Timestamp};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::queue::{CreateOutcome, DeduplicationScope, NewQueue, Queue, QueueKind};
+use crate::store::MemoryCluster;
+use crate::{Cluster, NewMessage, Options, PeerNodes, QueueHandle, QueueService, ReceiveParams, Received};
+
+use super::harness::{messages, name, params, secs};
+
+const LEASE: Duration = Duration::from_secs(5);
+
+/// Nobody can be called: these tests ask each node itself.
+struct Unreachable;
+
+impl PeerNodes for Unreachable {
+    fn rpc(&self, _address: &str) -> Option<RpcClient> {
+        None
+    }
+}
+
+struct Nodes {
+    cluster: MemoryCluster,
+    judge: ManualClock,
+}
+
+struct Node {
+    handle: QueueHandle,
+    clock: ManualClock,
+    shutdown: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl Nodes {
+    fn new() -> Self {
+        let judge = clock();
+        Self { cluster: MemoryCluster::new(Arc::new(judge.clone()), LEASE), judge }
+    }
+
+    async fn start(&self, address: &str) -> Node {
+        let clock = clock();
+        let service = QueueService::join(
+            Options::default(),
+            Arc::new(self.cluster.node()),
+            Arc::new(clock.clone()),
+            Arc::new(SeededEntropy::new(address.len() as u64)),
+            Arc::new(PlainSealer),
+            Cluster { address: address.to_owned(), nodes: Arc::new(Unreachable) },
+        );
+        let service = service.unwrap();
+        let (handle, shutdown) = (service.handle(), CancellationToken::new());
+        let running = tokio::spawn(service.run(shutdown.clone()));
+        let node = Node { handle, clock, shutdown, running };
+        calm().await;
+        node
+    }
+
+    /// Lets time pass for all but those that are not named: they are stopped.
+    async fn pass(&self, time: Duration, nodes: &[&Node]) {
+        let step = Duration::from_millis(500);
+        for _ in 0..time.as_millis() / step.as_millis() {
+            self.judge.advance(step);
+            for node in nodes {
+                node.clock.advance(step);
+            }
+            calm().await;
+        }
+    }
+}
+
+impl Node {
+    async fn queue(&self, text: &str) -> Queue {
+        let kind = if text.ends_with(".fifo") {
+            QueueKind::Fifo(DeduplicationScope::Queue)
+        } else {
+            QueueKind::Standard
+        };
+        let new = NewQueue { kind, ..NewQueue::default() };
+        match self.handle.create_queue(Scope::default(), name(text), new).await.unwrap() {
+            CreateOutcome::Created(queue) | CreateOutcome::Exists(queue) => queue,
+        }
+    }
+
+    /// The queue of that name, by what other nodes did until now.
+    async fn find(&self, text: &str) -> Result<Queue, Error> {
+        self.handle.catch_up().await?;
+        self.handle.queue(&Scope::default(), &name(text))
+    }
+
+    async fn receive(&self, queue: &Queue) -> Result<Vec<Received>, Error> {
+        self.handle.receive(queue, params(1, 0)).await
+    }
+}
+
+fn clock() -> ManualClock {
+    ManualClock::at(Timestamp::from_millis(1_700_000_000_000))
+}
+
+async fn calm() {
+    for _ in 0..300 {
+        tokio::task::yield_now().await;
+        // Leases are renewed on threads of their own.
+        std::thread::yield_now();
+    }
+}
+
+fn in_order(id: &str) -> Vec<NewMessage> {
+    let mut message = messages(&[id]).remove(0);
+    message.system.message_group_id = Some("g".into());
+    message.system.message_deduplication_id = Some(id.into());
+    vec![message]
+}
+
+fn is_elsewhere<T>(result: &Result<T, Error>, address: &str) -> bool {
+    matches!(result, Err(Error::OwnedElsewhere(owner)) if **owner == *address)
+}
+
+#[tokio::test]
+async fn a_queue_is_its_first_owners_until_that_one_leaves() {
+    let nodes = Nodes::new();
+    let (one, two) = (nodes.start("one").await, nodes.start("two").await);
+    let mine = one.queue("jobs").await;
+    one.handle.send(&mine, messages(&["a"])).await.unwrap();
+    let theirs = two.find("jobs").await.unwrap();
+    assert!(is_elsewhere(&two.receive(&theirs).await, "one"));
+    nodes.pass(secs(20), &[&one, &two]).await;
+    assert!(is_elsewhere(&two.receive(&theirs).await, "one"), "the lease is renewed");
+    assert_eq!(one.receive(&mine).await.unwrap().len(), 1);
+    one.shutdown.cancel();
+    one.running.await.unwrap();
+    nodes.pass(secs(1), &[&two]).await;
+    let left = two.handle.queue_info(&theirs).await.unwrap().counts;
+    assert_eq!((left.visible, left.in_flight), (0, 1), "what it was handed out stays in flight");
+}
+
+#[tokio::test]
+async fn a_stopped_node_writes_and_hands_out_nothing_after_its_lease() {
+    let nodes = Nodes::new();
+    let (one, two) = (nodes.start("one").await, nodes.start("two").await);
+    let (mine, ordered) = (one.queue("jobs").await, one.queue("jobs.fifo").await);
+    one.handle.send(&mine, messages(&["a", "b"])).await.unwrap();
+    one.handle.send(&ordered, in_order("1")).await.unwrap();
+    let poll = ReceiveParams { wait_time: Some(secs(20)), ..params(1, 0) };
+    let empty = one.queue("empty").await;
+    let waiting = {
+        let (handle, empty) = (one.handle.clone(), empty.clone());
+        tokio::spawn(async move { handle.receive(&empty, poll).await })
+    };
+    calm().await;
+    // Past the lease of the first, which is stopped.
+    nodes.pass(secs(6), &[&two]).await;
+    let (theirs, their_ordered) = (two.find("jobs").await.unwrap(), two.find("jobs.fifo").await.unwrap());
+    assert_eq!(two.receive(&theirs).await.unwrap().len(), 1);
+    assert_eq!(two.receive(&their_ordered).await.unwrap().len(), 1);
+
+    // Its clock stands still, so that it does not know: the fence holds all the same.
+    let refused = one.handle.send(&mine, messages(&["late"])).await;
+    assert!(matches!(refused, Err(Error::Store(_))), "{refused:?}");
+    let refused = one.receive(&ordered).await;
+    assert!(matches!(refused, Err(Error::Store(_))), "{refused:?}");
+
+    // It goes on, and knows by its own clock.
+    one.clock.advance(secs(6));
+    calm().await;
+    assert!(is_elsewhere(&one.receive(&mine).await, "two"));
+    nodes.pass(secs(1), &[&one, &two]).await;
+    assert!(is_elsewhere(&one.handle.send(&ordered, in_order("2")).await, "two"));
+    assert_eq!(two.handle.queue_info(&theirs).await.unwrap().counts.visible, 1, "nothing came in late");
+    // What nobody else took it may take again, as a new node.
+    nodes.pass(secs(1), &[&one, &two]).await;
+    one.handle.send(&empty, messages(&["x"])).await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().len(), 1, "who waited there still does");
+}
+
+#[tokio::test]
+async fn a_standard_receive_is_refused_by_the_own_clock() {
+    let nodes = Nodes::new();
+    let one = nodes.start("one").await;
+    let mine = one.queue("jobs").await;
+    one.handle.send(&mine, messages(&["a"])).await.unwrap();
+    // Stopped, and then on again before it has renewed its lease or anybody has told it anything: a standard receive is
+    // answered before its commit, so that no fence would have been asked.
+    nodes.judge.advance(secs(6));
+    let receive = one.receive(&mine);
+    one.clock.advance(secs(6));
+    let received = receive.await;
+    assert!(received.is_err(), "{received:?}");
+}
+
+#[tokio::test]
+async fn what_one_node_does_to_queues_holds_at_the_others() {
+    let nodes = Nodes::new();
+    let (one, two) = (nodes.start("one").await, nodes.start("two").await);
+    let mine = one.queue("jobs").await;
+    let theirs = two.find("jobs").await.unwrap();
+    assert_eq!(mine, theirs);
+    let created = two.handle.create_queue(Scope::default(), name("jobs"), NewQueue::default()).await.unwrap();
+    assert!(matches!(created, CreateOutcome::Exists(queue) if queue == mine));
+    let change = |properties: &mut crate::QueueProperties| {
+        properties.settings.delay = secs(7);
+        Ok::<_, ()>(())
+    };
+    one.handle.update_queue(&mine, change).await.unwrap().unwrap();
+    two.find("jobs").await.unwrap();
+    assert_eq!(theirs.properties().settings.delay, secs(7));
+    one.handle.delete_queue(&mine).await.unwrap();
+    assert!(matches!(two.find("jobs").await, Err(Error::NoSuchQueue)));
+    assert!(matches!(two.receive(&theirs).await, Err(Error::NoSuchQueue)));
+    let again = two.queue("jobs").await;
+    assert_ne!(again, mine);
+    assert_eq!(one.find("jobs").await.unwrap(), again);
+    // Without being asked, too, by and by.
+    two.handle.delete_queue(&again).await.unwrap();
+    nodes.pass(secs(2), &[&one, &two]).await;
+    assert!(matches!(one.handle.queue(&Scope::default(), &name("jobs")), Err(Error::NoSuchQueue)));
+}
