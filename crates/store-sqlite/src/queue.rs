@@ -8,9 +8,7 @@ mod checkpoint;
 mod collect;
 mod directory;
 mod move_tasks;
-mod properties;
 mod read;
-mod rows;
 mod space;
 mod write;
 
