@@ -91,14 +91,22 @@ impl TestServer {
         TestSchema { options, drops: self.own.is_none() }
     }
 
+    /// Where its files are.
+    ///
+    /// # Panics
+    ///
+    /// If it is not ours.
+    pub fn directory(&self) -> &Path {
+        &self.own.as_ref().expect("somebody else's server is left alone").1
+    }
+
     /// Restarts it as after a crash.
     ///
     /// # Panics
     ///
     /// If it is not ours or does not come back.
     pub fn restart(&self) {
-        let (_, directory) = self.own.as_ref().expect("somebody else's server is not restarted");
-        let status = script().arg("restart").arg(directory).status().expect("the script starts");
+        let status = script().arg("restart").arg(self.directory()).status().expect("the script starts");
         assert!(status.success(), "the server comes back");
     }
 }

@@ -1,3 +1,6 @@
+mod connections;
+mod nodes;
+
 use std::sync::Arc;
 
 use lambfold_queue::store::{MemoryStore, conformance, differential};
