@@ -100,6 +100,9 @@ impl Config {
         if !shown.peers.cluster_token.is_empty() {
             "(hidden)".clone_into(&mut shown.peers.cluster_token);
         }
+        if !shown.queue.database.is_empty() {
+            "(hidden)".clone_into(&mut shown.queue.database);
+        }
         toml::to_string(&shown).expect("plain values become TOML")
     }
 }
@@ -125,9 +128,10 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_hides_the_token() {
+    fn a_dump_hides_secrets() {
         let mut config = Config::defaults();
         config.peers.cluster_token = "secret".into();
+        config.queue.database = "postgres://lambfold:secret@database/lambfold".into();
         assert!(!config.dump().contains("secret"));
         assert!(config.dump().contains("gather_us = 80"));
     }

@@ -10,6 +10,8 @@ use crate::PeersTls;
 pub struct Peers {
     /// Where this process serves its peers; empty for nowhere.
     pub listen: String,
+    /// Where others reach `listen`, if not there.
+    pub advertise: String,
     /// The control plane.
     pub control: String,
     /// The dispatcher.

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Queue {
+    /// Where queues are kept: the URL of a Postgres database, or empty for a file of the data directory.
+    pub database: String,
     /// How long the writer gathers, in microseconds.
     pub gather_us: u64,
     /// Memory for message bodies, in MiB.

@@ -217,5 +217,5 @@ fn packages_dir(config: &Config, data_dir: &Path) -> PathBuf {
 /// Brings the databases of the data directory to this version's schema.
 pub fn migrate(config: &Config) -> Result<(), StartError> {
     let directory = DataDirectory::lock(&config.data_dir)?;
-    roles::migrate(directory.path())
+    roles::migrate(config, directory.path())
 }

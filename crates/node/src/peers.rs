@@ -1,6 +1,7 @@
 //! The other roles, wherever they run: in this process through the trait, in another through gRPC.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lambfold_api::control::{Control, ControlRemote, ControlVia};
 use lambfold_api::lambda::{
@@ -12,6 +13,7 @@ use lambfold_api::telemetry::{Traces, TracesRemote};
 use lambfold_api::transport::{self, ClientTls, PeerAddress};
 use lambfold_api::worker::{Worker, WorkerRemote, WorkerVia};
 use lambfold_config::Peers;
+use lambfold_queue::{Cluster, PeerNodes};
 use lambfold_types::{Clock, Entropy};
 use tonic::metadata::{Ascii, MetadataValue};
 
@@ -20,11 +22,22 @@ use crate::{StartError, tls};
 /// Makes the callers' side of every service.
 pub(crate) struct PeerMap {
     peers: Peers,
+    clock: Arc<dyn Clock>,
+    clients: Arc<Clients>,
+}
+
+/// Connections to peers by their addresses.
+struct Clients {
     token: Option<MetadataValue<Ascii>>,
     tls: Option<ClientTls>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    /// Of other queue nodes, which come and go.
+    nodes: Mutex<BTreeMap<String, RpcClient>>,
 }
+
+/// Queue nodes that are remembered at most; then all are forgotten, and those in use connect again.
+const NODES: usize = 1024;
 
 /// Declares, per service, how a local implementation or a peer's address becomes what callers hold.
 macro_rules! service {
@@ -50,7 +63,9 @@ impl PeerMap {
             token => Some(token.parse().map_err(|_| StartError::ClusterToken)?),
         };
         let tls = tls::peers(&peers.tls)?.map(|mutual| mutual.client);
-        Ok(Self { peers: peers.clone(), token, tls, clock, entropy })
+        let nodes = Mutex::default();
+        let clients = Arc::new(Clients { token, tls, clock: clock.clone(), entropy, nodes });
+        Ok(Self { peers: peers.clone(), clock, clients })
     }
 
     service!(
@@ -100,6 +115,23 @@ impl PeerMap {
         if address.is_empty() {
             return Err(StartError::PeerMissing(key));
         }
+        self.clients.client(address)
+    }
+
+    /// This node as the other queue nodes on the same store see it.
+    pub(crate) fn cluster(&self) -> Result<Cluster, StartError> {
+        let Peers { listen, advertise, .. } = &self.peers;
+        let address = if advertise.is_empty() { listen } else { advertise };
+        if address.is_empty() {
+            return Err(StartError::PeerMissing("listen"));
+        }
+        let _: PeerAddress = address.parse()?;
+        Ok(Cluster { address: address.clone(), nodes: self.clients.clone() })
+    }
+}
+
+impl Clients {
+    fn client(&self, address: &str) -> Result<RpcClient, StartError> {
         let address: PeerAddress = address.parse()?;
         if matches!(address, PeerAddress::Tcp(_)) && self.token.is_none() && self.tls.is_none() {
             return Err(StartError::ClusterToken);
@@ -107,5 +139,27 @@ impl PeerMap {
         let channel = transport::connect(&address, self.tls.clone());
         let client = RpcClient::new(channel, self.clock.clone(), self.entropy.clone());
         Ok(client.with_token(self.token.clone()))
+    }
+}
+
+impl PeerNodes for Clients {
+    fn rpc(&self, address: &str) -> Option<RpcClient> {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = nodes.get(address) {
+            return Some(client.clone());
+        }
+        match self.client(address) {
+            Ok(client) => {
+                if nodes.len() >= NODES {
+                    nodes.clear();
+                }
+                nodes.insert(address.to_owned(), client.clone());
+                Some(client)
+            }
+            Err(error) => {
+                tracing::error!(address, %error, "a queue node cannot be reached");
+                None
+            }
+        }
     }
 }

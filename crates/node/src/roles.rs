@@ -14,8 +14,10 @@ use std::sync::Arc;
 
 use lambfold_api::control::Control;
 use lambfold_api::lambda::{Lambda, LambdaInvoke};
+use lambfold_api::queue::QueuePeers;
 use lambfold_api::sqs::{Sqs, SqsPeek};
 use lambfold_api::worker::Worker;
+use lambfold_config::Config;
 
 pub(crate) use gateway::start as gateway;
 pub(crate) use peer::start as peer_listener;
@@ -29,6 +31,8 @@ use crate::{Role, StartError};
 pub(crate) struct Services {
     pub(crate) sqs: Option<Arc<dyn Sqs>>,
     pub(crate) peek: Option<Arc<dyn SqsPeek>>,
+    /// What other queue nodes ask.
+    pub(crate) queue_peers: Option<Arc<dyn QueuePeers>>,
     pub(crate) lambda: Option<Arc<dyn Lambda>>,
     pub(crate) control: Option<Arc<dyn Control>>,
     pub(crate) invoke: Option<Arc<dyn LambdaInvoke>>,
@@ -53,8 +57,8 @@ pub(crate) async fn start(
 }
 
 /// Brings the stores under `data_dir` to this version's schema.
-pub(crate) fn migrate(data_dir: &Path) -> Result<(), StartError> {
-    queue::open(data_dir)?;
+pub(crate) fn migrate(config: &Config, data_dir: &Path) -> Result<(), StartError> {
+    queue::open(&config.queue, data_dir)?;
     control::open(data_dir)?;
     Ok(())
 }

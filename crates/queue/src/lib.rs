@@ -19,6 +19,8 @@ mod queue;
 mod shard;
 mod sqs;
 pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use engine::QueueService;
 pub use error::{ChangeVisibilityError, Error, HandleError};

@@ -13,6 +13,7 @@ pub mod differential;
 mod faulty;
 mod memory;
 mod shared;
+pub mod stored;
 
 #[cfg(any(test, feature = "testing"))]
 pub use faulty::{Fault, FaultyStore};

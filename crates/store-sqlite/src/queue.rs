@@ -8,9 +8,7 @@ mod checkpoint;
 mod collect;
 mod directory;
 mod move_tasks;
-mod properties;
 mod read;
-mod rows;
 mod space;
 mod write;
 
@@ -42,6 +40,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/queue/0001_queues.sql"),
     include_str!("../../../migrations/sqlite/queue/0002_fifo.sql"),
     include_str!("../../../migrations/sqlite/queue/0003_move_tasks.sql"),
+    include_str!("../../../migrations/sqlite/queue/0004_nodes.sql"),
 ];
 
 /// Pages of WAL (4 KiB each) after which a commit makes a checkpoint itself: 64 MiB. The checkpointer comes first

@@ -8,10 +8,11 @@ use lambfold_client::Connection;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::kill::{pause, random};
-use crate::support::{Server, connection, free_addresses};
+use crate::fleet::Fleet;
+use crate::kill::{kills, pause, random};
+use crate::support::connection;
 
-/// Kills of a run, unless the environment asks for more.
+/// Kills of a run.
 const KILLS: usize = 6;
 const GROUPS: usize = 4;
 
@@ -32,23 +33,26 @@ type Shared = Arc<Mutex<Vec<Group>>>;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn order_and_exactly_once_survive_kills() {
     let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    let addresses = free_addresses();
+    survive(Fleet::one(directory.path()), kills(KILLS)).await;
+}
+
+/// Clients send, receive and delete in order while one node after the other is killed and started anew.
+pub(crate) async fn survive(mut fleet: Fleet, kills: usize) {
+    let addresses = fleet.addresses();
     let groups: Shared = Arc::new(Mutex::new((0..GROUPS).map(|_| Group::default()).collect()));
     let (stop, stopped) = watch::channel(false);
 
-    let mut server = Server::start(&data, &addresses);
     let attributes = json!({ "FifoQueue": "true", "VisibilityTimeout": "2" });
     let input = json!({ "QueueName": "survivors.fifo", "Attributes": attributes });
-    let answer = server.connection().sqs("CreateQueue", &input).await.unwrap();
+    let answer = fleet.server(0).connection().sqs("CreateQueue", &input).await.unwrap();
     let url = answer["QueueUrl"].as_str().unwrap().to_owned();
     let mut clients = Vec::new();
     for group in 0..GROUPS {
-        let (address, url) = (addresses.0.clone(), url.clone());
+        let (address, url) = (addresses[group % addresses.len()].clone(), url.clone());
         clients.push(tokio::spawn(send(group, address, url, groups.clone(), stopped.clone())));
     }
-    for _ in 0..3 {
-        let (address, url, groups) = (addresses.0.clone(), url.clone(), groups.clone());
+    for id in 0..3 {
+        let (address, url, groups) = (addresses[id % addresses.len()].clone(), url.clone(), groups.clone());
         let stopped = stopped.clone();
         clients.push(tokio::spawn(async move {
             let mut connection = connection(&address);
@@ -59,11 +63,9 @@ async fn order_and_exactly_once_survive_kills() {
             }
         }));
     }
-    let kills = std::env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
     for _ in 0..kills {
         pause(200 + random(500)).await;
-        server.kill();
-        server = Server::start(&data, &addresses);
+        fleet.kill_one();
     }
     pause(300).await;
     stop.send(true).unwrap();
@@ -71,12 +73,16 @@ async fn order_and_exactly_once_survive_kills() {
         client.await.unwrap();
     }
     let all_are_out = || groups.lock().unwrap().iter().all(|group| group.next >= group.sent);
-    let mut connection = server.connection();
+    let mut connection = fleet.server(0).connection();
     let mut empty = 0;
     // What is still in flight becomes visible by and by: each receive waits for a second.
     while !all_are_out() && empty < 10 {
-        let received = receive_and_delete(&mut connection, &url, &groups).await.unwrap();
-        empty = if received == 0 { empty + 1 } else { 0 };
+        match receive_and_delete(&mut connection, &url, &groups).await {
+            Ok(0) => empty += 1,
+            Ok(_) => empty = 0,
+            // A queue whose node was killed is taken over within seconds.
+            Err(_) => pause(100).await,
+        }
     }
     let groups = groups.lock().unwrap();
     for (number, group) in groups.iter().enumerate() {
@@ -85,7 +91,7 @@ async fn order_and_exactly_once_survive_kills() {
         assert!(group.sent > 50, "group {number}: only {} messages went in", group.sent);
     }
     println!("{} sent in order, {kills} kills", groups.iter().map(|group| group.sent).sum::<u64>());
-    assert!(server.terminate(), "a graceful stop succeeds");
+    assert!(fleet.terminate(), "a graceful stop succeeds");
 }
 
 /// Sends numbers to a group, each until it is acknowledged, under its own deduplication id.

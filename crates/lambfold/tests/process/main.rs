@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cluster;
+mod fleet;
 mod kill;
 mod kill_fifo;
 mod start_stop;

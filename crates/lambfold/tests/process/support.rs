@@ -26,9 +26,14 @@ pub(crate) fn free_addresses() -> (String, String) {
 
 /// `lambfold up` on a directory and addresses, not started yet.
 pub(crate) fn up(directory: &Path, address: &str, grpc: &str) -> Command {
+    command(&["up"], directory, address, grpc)
+}
+
+fn command(verb: &[&str], directory: &Path, address: &str, grpc: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lambfold"));
     command
-        .args(["up", "--listen", address, "--grpc-listen", grpc, "--data-dir"])
+        .args(verb)
+        .args(["--listen", address, "--grpc-listen", grpc, "--data-dir"])
         .arg(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -38,10 +43,26 @@ pub(crate) fn up(directory: &Path, address: &str, grpc: &str) -> Command {
 
 impl Server {
     /// Starts it and waits for the banner. Panics with its output if it ends before.
-    pub(crate) fn start(directory: &Path, (address, grpc): &(String, String)) -> Self {
+    pub(crate) fn start(directory: &Path, addresses: &(String, String)) -> Self {
+        Self::run(directory, addresses, up(directory, &addresses.0, &addresses.1))
+    }
+
+    /// The same with some roles only, and settings by the environment.
+    pub(crate) fn serve(
+        directory: &Path,
+        addresses: &(String, String),
+        roles: &str,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let mut command = command(&["serve", "--roles", roles], directory, &addresses.0, &addresses.1);
+        command.envs(settings.iter().copied());
+        Self::run(directory, addresses, command)
+    }
+
+    fn run(directory: &Path, (address, _): &(String, String), mut command: Command) -> Self {
         let log =
             std::fs::File::options().create(true).append(true).open(directory.with_extension("log")).unwrap();
-        let mut child = up(directory, address, grpc).stderr(log).spawn().unwrap();
+        let mut child = command.stderr(log).spawn().unwrap();
         let mut banner = String::new();
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
@@ -60,6 +81,12 @@ impl Server {
         connection(&self.address)
     }
 
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
@@ -68,8 +95,7 @@ impl Server {
 
     /// SIGTERM; whether it exited with success.
     pub(crate) fn terminate(mut self) -> bool {
-        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(kill.success());
+        self.signal("TERM");
         self.child.wait().unwrap().success()
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lambfold_api::control::ControlRpc;
 use lambfold_api::lambda::{LambdaInvokeRpc, LambdaRpc};
+use lambfold_api::queue::QueuePeersRpc;
 use lambfold_api::rpc::{PeerContext, RpcServer};
 use lambfold_api::sqs::{SqsPeekRpc, SqsRpc};
 use lambfold_api::telemetry::{Traces, TracesRpc};
@@ -46,6 +47,9 @@ pub(crate) async fn start(
     }
     if let Some(peek) = &services.peek {
         SqsPeekRpc::add_to(&mut routes, peek.clone(), rpc());
+    }
+    if let Some(peers) = &services.queue_peers {
+        QueuePeersRpc::add_to(&mut routes, peers.clone(), rpc());
     }
     if let Some(lambda) = &services.lambda {
         LambdaRpc::add_to(&mut routes, lambda.clone(), rpc());

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use crate::queue::{DeduplicationScope, QueueKind, QueueProperties};
 
 use super::{
-    DeduplicationRow, DeliveryRow, DirectoryChange, FencedWrite, NewMessageRow, QueueRow, QueueStore, Result,
-    ShardKey, ShardWrite, StoreError,
+    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, FencedWrite, NewMessageRow, QueueRow,
+    QueueStore, Result, ShardKey, ShardWrite, StoreError,
 };
 
 /// Queues that exist at once.
@@ -92,7 +92,10 @@ pub fn run(left: &dyn QueueStore, right: &dyn QueueStore, seed: u64, steps: usiz
                 for store in [left, right] {
                     while store.collect(limit, forget_before).expect("collect") {}
                 }
-                both("directory", &|store| said(store.load_directory()));
+                // Revisions are of stores that nodes share.
+                both("directory", &|store| {
+                    said(store.load_directory().map(|directory| Directory { revision: 0, ..directory }))
+                });
             }
             4..=8 if !shards.is_empty() => {
                 let stale = dice.one_in(8);

@@ -19,7 +19,8 @@ pub trait SharedStore: Send + Sync {
     /// How long a lease holds after it was granted or renewed. Who renews counts from before the call.
     fn lease(&self) -> Duration;
 
-    /// Becomes a new node that peers reach at `address`, and owns no shard.
+    /// Becomes a new node that peers reach at `address`, and owns no shard. The lease of a node that joined from there
+    /// before ends: only one process at a time listens at an address, so that it has ended, too.
     fn join(&self, address: &str) -> Result<()>;
 
     /// Renews this node's lease; [`super::StoreError::LeaseLost`] if it has run out.

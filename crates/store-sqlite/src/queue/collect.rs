@@ -1,11 +1,11 @@
 //! Removing what purged and deleted queues left behind, a little at a time.
 
 use lambfold_queue::store::Result;
+use lambfold_queue::store::stored::{int, key, slot_start, uint};
 use lambfold_types::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::driver;
-use super::rows::{int, key, slot_start, uint};
 
 /// Whether there may be something to remove.
 #[derive(Debug)]

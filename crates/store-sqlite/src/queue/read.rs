@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use bytes::Bytes;
+use lambfold_queue::store::stored::{inconsistent, int, key, sequence, uint};
 use lambfold_queue::store::{
     DeduplicationRow, DeliveryRow, MessageRow, Result, ShardHead, ShardKey, StoreError,
 };
@@ -12,7 +13,6 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use uuid::Uuid;
 
 use super::driver;
-use super::rows::{inconsistent, int, key, sequence, uint};
 
 /// The slots of all shards whose queues are not deleted.
 pub(super) fn slots(connection: &Connection) -> Result<HashMap<ShardKey, i64>> {

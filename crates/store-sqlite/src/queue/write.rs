@@ -1,12 +1,10 @@
 //! A batch of decisions as one transaction of few statements.
 
-use std::collections::HashSet;
-
-use lambfold_queue::store::{DeduplicationRow, DeliveryRow, FencedWrite, NewMessageRow, Result, StoreError};
+use lambfold_queue::store::stored::{BatchRows, int, key, slot_start};
+use lambfold_queue::store::{FencedWrite, Result, StoreError};
 use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior};
 
 use super::driver;
-use super::rows::{int, key, slot_start};
 
 /// Rows per statement, largest first. Few sizes, so that all statements stay prepared.
 const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
@@ -96,24 +94,7 @@ impl Statements {
         batch: &[FencedWrite],
         slots: &[i64],
     ) -> rusqlite::Result<()> {
-        let writes = || batch.iter().map(|write| &write.write).zip(slots.iter().copied());
-        let inserts: Vec<(i64, &NewMessageRow)> = writes()
-            .flat_map(|(write, slot)| write.inserts.iter().map(move |row| (key(slot, row.sequence), row)))
-            .collect();
-        let mut deletes: Vec<i64> = writes()
-            .flat_map(|(write, slot)| write.deletes.iter().map(move |sequence| key(slot, *sequence)))
-            .collect();
-        // A message that is received and deleted within a batch needs no delivery row.
-        let gone: HashSet<i64> = deletes.iter().copied().collect();
-        let delayed = writes().flat_map(|(write, slot)| {
-            write.inserts.iter().filter_map(move |row| Some((key(slot, row.sequence), row.delivery()?)))
-        });
-        let received = writes().flat_map(|(write, slot)| {
-            write.deliveries.iter().map(move |row| (key(slot, row.sequence), *row))
-        });
-        let deliveries: Vec<(i64, DeliveryRow)> =
-            delayed.chain(received).filter(|(key, _)| !gone.contains(key)).collect();
-
+        let BatchRows { inserts, deliveries, deduplications, deletes } = BatchRows::of(batch, slots);
         write(transaction, &self.insert, &inserts, |bind, (key, row)| {
             bind(key)?;
             bind(&row.sent_at.millis())?;
@@ -127,24 +108,17 @@ impl Statements {
             bind(&row.first_received_at.millis())?;
             bind(&row.last_received_at.millis())
         })?;
-        let deduplications: Vec<(i64, &DeduplicationRow)> = writes()
-            .flat_map(|(write, slot)| {
-                write.deduplications.iter().map(move |row| (key(slot, row.sequence), row))
-            })
-            .collect();
         write(transaction, &self.deduplicate, &deduplications, |bind, (key, row)| {
             bind(key)?;
             bind(&row.sent_at.millis())?;
             bind(&&row.id.to_be_bytes()[..])?;
             bind(&&row.message_id.as_bytes()[..])
         })?;
-        for (write, slot) in writes() {
+        for (write, slot) in batch.iter().map(|write| &write.write).zip(slots) {
             if let Some(before) = write.deduplicated_before {
-                transaction.prepare_cached(FORGET)?.execute((slot_start(slot), key(slot, before)))?;
+                transaction.prepare_cached(FORGET)?.execute((slot_start(*slot), key(*slot, before)))?;
             }
         }
-        // In the order of the tree.
-        deletes.sort_unstable();
         write(transaction, &self.delete_messages, &deletes, |bind, key| bind(key))?;
         write(transaction, &self.delete_deliveries, &deletes, |bind, key| bind(key))
     }

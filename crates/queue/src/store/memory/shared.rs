@@ -169,6 +169,7 @@ impl SharedStore for MemoryNode {
     fn join(&self, address: &str) -> Result<()> {
         let expires_at = self.cluster.clock.now() + self.cluster.lease;
         let mut members = self.cluster.members();
+        members.nodes.retain(|_, member| member.address != address);
         members.last += 1;
         let id = members.last;
         members.nodes.insert(id, Member { address: address.to_owned(), expires_at });

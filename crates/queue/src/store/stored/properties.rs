@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lambfold_queue::{QueueProperties, QueueSettings, Redrive};
+use crate::queue::{QueueProperties, QueueSettings, Redrive};
 use lambfold_types::InvalidQueueName;
 use serde::{Deserialize, Serialize};
 

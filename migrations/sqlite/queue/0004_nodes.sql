@@ -1,0 +1,1 @@
+-- Nodes that share a store: in PostgreSQL only. Here one process has the database to itself, and nothing changes.
