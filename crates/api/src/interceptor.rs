@@ -7,22 +7,21 @@ use std::sync::Arc;
 use lambfold_types::Clock;
 use tokio::select;
 
-use crate::authorize::{Authorizer, resource_arn};
+use crate::authorize::{Authorizer, Resource};
 use crate::context::CallContext;
 use crate::fault::Fault;
 use crate::operation::Operation;
 
 /// Wraps every call of a service; the generated `…Via` adapters apply it.
-#[async_trait::async_trait]
 pub trait Interceptor: Send + Sync + 'static {
     /// Runs `call` with `input`, or refuses.
-    async fn around<In, Out, F, Fut>(
+    fn around<In, Out, F, Fut>(
         &self,
         operation: &'static Operation,
         ctx: &CallContext,
         input: In,
         call: F,
-    ) -> Result<Out, Fault>
+    ) -> impl Future<Output = Result<Out, Fault>> + Send
     where
         In: Input,
         Out: Send,
@@ -58,7 +57,6 @@ impl LocalCall {
     }
 }
 
-#[async_trait::async_trait]
 impl Interceptor for LocalCall {
     async fn around<In, Out, F, Fut>(
         &self,
@@ -98,7 +96,6 @@ impl PublicEdge {
     }
 }
 
-#[async_trait::async_trait]
 impl Interceptor for PublicEdge {
     async fn around<In, Out, F, Fut>(
         &self,
@@ -114,7 +111,8 @@ impl Interceptor for PublicEdge {
         Fut: Future<Output = Result<Out, Fault>> + Send,
     {
         input.check(operation)?;
-        let resource = resource_arn(operation, ctx, input.member(operation.resource_member));
+        let resource =
+            Resource { operation, scope: &ctx.scope, member: input.member(operation.resource_member) };
         self.authorizer.authorize(ctx, operation, &resource)?;
         call(input).await
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use lambfold_api::lambda::{LAMBDA_INVOKE_OPERATIONS, LAMBDA_OPERATIONS};
 use lambfold_api::sqs::{self, SQS_OPERATIONS};
 use lambfold_api::{Fault, Operation};
@@ -19,6 +19,8 @@ use template::Templates;
 use crate::fault::Protocol;
 use crate::query::{QueryFormat, QueryRequest, parameter};
 use crate::sigv4::Signature;
+
+const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 
 /// Where a request goes.
 #[derive(Debug)]
@@ -81,7 +83,7 @@ impl Router {
 
     /// Where the request with that head goes. `operation.service` says which service it is for.
     pub fn route(&self, head: &Parts) -> Result<Route, Refusal> {
-        if let Some(target) = head.headers.get("x-amz-target") {
+        if let Some(target) = head.headers.get(TARGET) {
             return self.target(target);
         }
         let content_type = content_type(&head.headers);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use lambfold_api::lambda::{Lambda, LambdaInvoke};
@@ -18,6 +18,8 @@ use uuid::Uuid;
 use crate::messages;
 use crate::pages::Pages;
 use crate::{Metrics, Options};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// Everything that it takes to answer a request.
 pub(crate) struct Front {
@@ -54,7 +56,7 @@ impl Front {
         let request_id = uuid_v4(&*self.entropy);
         let (head, body) = request.into_parts();
         let (operation, mut response) = self.aws(head, body, request_id).await;
-        response.headers_mut().insert("x-amzn-requestid", header_value(request_id));
+        response.headers_mut().insert(REQUEST_ID, header_value(request_id));
         self.metrics.answered(operation, "http", response.status().as_u16(), began.elapsed());
         response.map(Full::new)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use lambfold_api::rpc::ContextSource;
 use lambfold_api::{CallContext, Endpoint, Fault, TraceContext};
 use lambfold_aws_wire::sigv4::{Covered, Signature, Verifier};
@@ -16,27 +16,33 @@ use tonic::metadata::{KeyRef, MetadataMap};
 #[derive(Clone, Copy)]
 pub(crate) struct Secure;
 
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+
 /// Scheme and authority that the client used, through proxies that say so.
 pub(crate) fn endpoint(head: &Parts) -> Endpoint {
-    let first =
-        |name: &str| text(&head.headers, name).and_then(|value| value.split(',').next()).map(str::trim);
+    let first = |name: &HeaderName| {
+        text(&head.headers, name).and_then(|value| value.split(',').next()).map(str::trim)
+    };
     let own = if head.extensions.get::<Secure>().is_some() { "https" } else { "http" };
-    let scheme = first("x-forwarded-proto").unwrap_or(own);
-    let host = first("x-forwarded-host")
+    let scheme = first(&FORWARDED_PROTO).unwrap_or(own);
+    let host = first(&FORWARDED_HOST)
         .or_else(|| head.uri.authority().map(http::uri::Authority::as_str))
-        .or_else(|| text(&head.headers, header::HOST.as_str()))
+        .or_else(|| text(&head.headers, &header::HOST))
         .unwrap_or_default();
     Endpoint::new(scheme, host).or_else(|| Endpoint::new("http", host)).unwrap_or_default()
 }
 
 /// The trace that the request is part of, W3C form first.
 pub(crate) fn trace(headers: &HeaderMap) -> Option<TraceContext> {
-    text(headers, "traceparent")
+    text(headers, &TRACEPARENT)
         .and_then(TraceContext::from_traceparent)
-        .or_else(|| text(headers, "x-amzn-trace-id").and_then(TraceContext::from_amzn))
+        .or_else(|| text(headers, &AMZN_TRACE_ID).and_then(TraceContext::from_amzn))
 }
 
-pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 

@@ -73,7 +73,7 @@ impl Front {
             *refusal.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
             return refusal;
         }
-        let accepts = identity::text(&head.headers, header::ACCEPT.as_str()).unwrap_or_default();
+        let accepts = identity::text(&head.headers, &header::ACCEPT).unwrap_or_default();
         let format = if accepts.contains("application/json") { QueryFormat::Json } else { QueryFormat::Xml };
         let request_id = uuid_v4(&*self.entropy);
         let outcome = async {

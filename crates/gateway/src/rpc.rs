@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use futures_util::stream;
 use lambfold_api::interceptor::{Input, Interceptor, PublicEdge};
 use lambfold_api::lambda::lambda_invoke_server::LambdaInvokeServer;
@@ -102,7 +101,6 @@ impl Observed {
     }
 }
 
-#[async_trait]
 impl Interceptor for Observed {
     async fn around<In, Out, F, Fut>(
         &self,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use lambfold_api::authorize::Authorizer;
+use lambfold_api::authorize::{Authorizer, Resource};
 use lambfold_api::lambda::{LAMBDA_INVOKE_OPERATIONS, LAMBDA_OPERATIONS, serve_lambda, serve_lambda_invoke};
 use lambfold_api::rpc::fault_from_status;
 use lambfold_api::schema::Shape;
@@ -27,8 +27,13 @@ use crate::server::{Server, ask, sqs, start_with};
 struct Nobody(Mutex<Vec<(String, String)>>);
 
 impl Authorizer for Nobody {
-    fn authorize(&self, _: &CallContext, operation: &'static Operation, resource: &str) -> Result<(), Fault> {
-        self.0.lock().unwrap().push((operation.action.to_owned(), resource.to_owned()));
+    fn authorize(
+        &self,
+        _: &CallContext,
+        operation: &'static Operation,
+        resource: &Resource<'_>,
+    ) -> Result<(), Fault> {
+        self.0.lock().unwrap().push((operation.action.to_owned(), resource.arn()));
         Err(Fault::raw("AccessDeniedException", "AccessDenied", 403, "Nobody may."))
     }
 }

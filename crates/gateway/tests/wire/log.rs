@@ -5,8 +5,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once};
 
-use async_trait::async_trait;
-use lambfold_api::authorize::Authorizer;
+use lambfold_api::authorize::{Authorizer, Resource};
 use lambfold_api::interceptor::{Input, Interceptor};
 use lambfold_api::{CallContext, Fault, Operation};
 
@@ -62,7 +61,12 @@ impl Log {
 }
 
 impl Authorizer for Log {
-    fn authorize(&self, _: &CallContext, operation: &'static Operation, _: &str) -> Result<(), Fault> {
+    fn authorize(
+        &self,
+        _: &CallContext,
+        operation: &'static Operation,
+        _: &Resource<'_>,
+    ) -> Result<(), Fault> {
         self.add(format!("ask {}", operation.action));
         match self.policy {
             Policy::Serve | Policy::Reach => Ok(()),
@@ -74,7 +78,6 @@ impl Authorizer for Log {
 /// Writes down each call of a service.
 pub(crate) struct Recorder(pub(crate) Arc<Log>);
 
-#[async_trait]
 impl Interceptor for Recorder {
     async fn around<In, Out, F, Fut>(
         &self,
