@@ -12,7 +12,7 @@ use crate::handle::QueueHandle;
 use crate::mac::{MacKey, MacKeys};
 use crate::metrics::QueueMetrics;
 use crate::options::Options;
-use crate::store::{DirectoryChange, QueueStore, Result, StoreError};
+use crate::store::{DirectoryChange, Durability, QueueStore, Result, StoreError};
 
 use super::cache::CacheTotal;
 use super::directory::{Directory, Surroundings};
@@ -32,6 +32,7 @@ pub struct QueueService {
     directory: Directory,
     moves: Moves,
     surroundings: Surroundings,
+    durability: Durability,
     writes: WriterQueue,
     reads: ReaderQueue,
 }
@@ -93,7 +94,8 @@ impl QueueService {
             deleted: stored.deleted.into_iter().map(|q| ((q.scope, q.name), q.deleted_at)).collect(),
             commands: directory_commands,
         };
-        Ok(Self { store, handle, directory, moves, surroundings, writes, reads })
+        let durability = store.durability()?;
+        Ok(Self { store, handle, directory, moves, surroundings, durability, writes, reads })
     }
 
     /// The way in; cheap to clone.
@@ -106,6 +108,8 @@ impl QueueService {
         QueueMetrics {
             names: Arc::clone(&self.surroundings.names),
             clock: Arc::clone(&self.surroundings.clock),
+            commits: self.writes.commits(),
+            durability: self.durability.clone(),
         }
     }
 
@@ -116,7 +120,7 @@ impl QueueService {
     }
 
     async fn work(self, shutdown: CancellationToken) {
-        let Self { store, handle, directory, moves, surroundings, writes, reads } = self;
+        let Self { store, handle, directory, moves, surroundings, writes, reads, .. } = self;
         let Surroundings { options, clock, writer, reader, owners, stop, .. } = surroundings;
         // Also if this future is dropped: the owners must not outlive it.
         let _stop = stop.clone().drop_guard();
