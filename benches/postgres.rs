@@ -33,21 +33,21 @@ const DELETE: &str = "WITH gone AS (DELETE FROM lambfold_bench.deliveries WHERE 
 /// Whole lives over a Lambfold that keeps its queues in the database at `url`, in turn with the raw loop.
 pub async fn run(options: &Options, url: &str, directory: &Path) -> anyhow::Result<()> {
     let raw = RawLoop::connect(url).await?;
-    let server = Server::lambfold_on_postgres(directory, url).context("Lambfold on Postgres")?;
+    let server = Server::lambfold_on_postgres(directory, url).context("Lambfold on Postgres");
+    let target = server.as_ref().ok().map(Server::target);
     println!("Postgres: {}", raw.settings().await?);
     table::head();
-    let (target, seconds) = (server.target(), options.seconds);
-    let contestants = [
-        Contestant::new("", || Box::pin(raw.lives(seconds))),
-        Contestant::new("postgres: ", || Box::pin(whole_life(&target, 16, 10, seconds)))
-            .told_by(&target)
-            .against(0, "of the raw loop"),
-    ];
+    let seconds = options.seconds;
+    let mut contestants = vec![Contestant::new("", || Box::pin(raw.lives(seconds)))];
+    if let Some(target) = &target {
+        let lambfold = Contestant::new("postgres: ", move || Box::pin(whole_life(target, 16, 10, seconds)));
+        contestants.push(lambfold.told_by(target).against(0, "of the raw loop"));
+    }
     // Of the disk of the work directory, which Postgres may not share.
     let rounds = Rounds { directory: directory.to_path_buf(), seconds };
     rounds.hold(options.runs(), &contestants).await?;
     raw.client.batch_execute("DROP SCHEMA lambfold_bench CASCADE").await?;
-    Ok(())
+    server.map(drop)
 }
 
 /// One connection that sends, receives and deletes a hundred messages at a time, each step a statement and a commit. It

@@ -40,7 +40,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     if options.endpoint.is_none() && (memory || restart) {
         memory::run(&fresh(directory.path(), "memory")?, options.backlog, memory, restart).await?;
     }
-    if let Some(url) = options.postgres.as_deref().filter(|_| options.wants("postgres life c16 b10")) {
+    if let Some(url) = options.postgres.as_deref().filter(|_| options.wants("postgres: life c16 b10")) {
         postgres::run(options, url, &fresh(directory.path(), "postgres")?).await?;
     }
     Ok(())
