@@ -78,7 +78,7 @@ fn tell(since: &str, messages: u64, resident: f64, idle: f64) {
 
 /// Receives until a message comes.
 async fn first_message(target: &Target, name: &str) -> anyhow::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_mins(2);
     let mut connection = target.connection();
     let url = connection.sqs("GetQueueUrl", &json!({ "QueueName": name })).await?["QueueUrl"].clone();
     while Instant::now() < deadline {
