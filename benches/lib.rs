@@ -2,15 +2,29 @@
 //!
 //! Closed loops over keep-alive connections, each request signed as an SDK signs it, latencies in HDR histograms.
 //! [`mod@reference`] is the floor: an HTTP server that does nothing but commit a body durably, in groups, so that a
-//! figure can be told as a ratio to what the machine allows at that moment.
+//! figure can be told as a ratio to what the machine allows at that moment. [`session`] says which cells there are,
+//! [`rounds`] has those who are compared run in turn.
 
+mod answers;
+pub mod backlog;
 pub mod cell;
+pub mod disk;
+pub mod durability;
 pub mod fifo;
 pub mod invoke;
 pub mod long_poll;
+pub mod memory;
+mod options;
+pub mod postgres;
 pub mod queues;
 pub mod reference;
+pub mod rounds;
+pub mod server;
+pub mod session;
+mod table;
 pub mod target;
 
 pub use cell::{Cell, median};
+pub use options::{Layout, Options, Peer};
+pub use server::Server;
 pub use target::Target;

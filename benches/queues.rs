@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hdrhistogram::Histogram;
-use lambfold_client::Connection;
-use serde_json::{Value, json};
+use lambfold_client::{Connection, Error};
+use serde_json::json;
+use tokio::task::JoinSet;
 
+use crate::answers::{Batch, Delete, Entries, Message, Received, Send};
 use crate::cell::{Cell, latencies, note};
 use crate::target::{Target, pause};
 
@@ -34,6 +37,20 @@ pub async fn send_to_reference(target: &Target, connections: usize, seconds: f64
     send_to(target, &format!("reference c{connections} b1"), url, connections, 1, seconds).await
 }
 
+/// Sends, receives and deletes for `seconds` in a new queue: half of `connections` send, half receive and delete.
+/// Counts messages whose delete was acknowledged.
+pub async fn whole_life(
+    target: &Target,
+    connections: usize,
+    batch: usize,
+    seconds: f64,
+) -> anyhow::Result<Cell> {
+    let url = target.create_queue(&unique("bench-life")).await?;
+    let cell = life_in(target, &url, connections, batch, seconds).await?;
+    target.delete_queue(&url).await?;
+    Ok(cell)
+}
+
 async fn send_to(
     target: &Target,
     name: &str,
@@ -42,12 +59,14 @@ async fn send_to(
     batch: usize,
     seconds: f64,
 ) -> anyhow::Result<Cell> {
-    let senders = (0..connections)
-        .map(|_| tokio::spawn(send_loop(target.connection(), url.to_owned(), batch, seconds)));
+    let mut senders = JoinSet::new();
+    for _ in 0..connections {
+        senders.spawn(send_loop(target.connection(), send_request(url, batch)?, batch, seconds));
+    }
     let started = Instant::now();
     let (mut all, mut sent, mut errors) = (latencies(), 0, 0);
-    for sender in senders.collect::<Vec<_>>() {
-        let (counted, failed, times) = sender.await?;
+    while let Some(sender) = senders.join_next().await {
+        let (counted, failed, times) = sender?;
         all.add(times)?;
         sent += counted;
         errors += failed;
@@ -55,79 +74,72 @@ async fn send_to(
     Ok(Cell::new(name, sent, started.elapsed(), &all, errors))
 }
 
-async fn send_loop(
-    mut connection: Connection,
-    url: String,
-    batch: usize,
-    seconds: f64,
-) -> (u64, u64, Histogram<u64>) {
-    let (operation, input) = send_request(&url, batch);
-    let (mut times, mut sent, mut errors) = (latencies(), 0, 0);
-    let until = Instant::now() + Duration::from_secs_f64(seconds);
-    while Instant::now() < until {
-        let began = Instant::now();
-        match connection.sqs(operation, &input).await {
-            Ok(answer) => {
-                note(&mut times, began.elapsed());
-                sent +=
-                    if batch == 1 { 1 } else { answer["Successful"].as_array().map_or(0, Vec::len) as u64 };
-            }
-            Err(_) => errors += 1,
-        }
-    }
-    (sent, errors, times)
-}
-
-fn send_request(url: &str, batch: usize) -> (&'static str, Value) {
-    let body = body();
-    if batch == 1 {
-        return ("SendMessage", json!({ "QueueUrl": url, "MessageBody": body }));
-    }
-    let entries: Vec<_> = (0..batch).map(|id| json!({ "Id": id.to_string(), "MessageBody": body })).collect();
-    ("SendMessageBatch", json!({ "QueueUrl": url, "Entries": entries }))
-}
-
-/// Sends, receives and deletes for `seconds`: half of `connections` send, half receive and delete. Counts messages
-/// whose delete was acknowledged. With `backlog`, that many messages are queued before.
-pub async fn whole_life(
+pub(crate) async fn life_in(
     target: &Target,
+    url: &str,
     connections: usize,
     batch: usize,
     seconds: f64,
-    backlog: u64,
 ) -> anyhow::Result<Cell> {
-    let url = target.create_queue(&unique("bench-life")).await?;
-    fill(target, &url, backlog).await?;
-    let deleted = Arc::new(AtomicU64::new(0));
-    let stop = Arc::new(AtomicBool::new(false));
+    let (deleted, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let half = (connections / 2).max(1);
-    let senders: Vec<_> = (0..half)
-        .map(|_| tokio::spawn(send_loop(target.connection(), url.clone(), batch, seconds)))
-        .collect();
-    let receivers: Vec<_> = (0..half)
-        .map(|_| {
-            let (stop, deleted) = (stop.clone(), deleted.clone());
-            tokio::spawn(receive_loop(target.connection(), url.clone(), batch, stop, deleted))
-        })
-        .collect();
+    let (mut senders, mut receivers) = (JoinSet::new(), JoinSet::new());
+    for _ in 0..half {
+        senders.spawn(send_loop(target.connection(), send_request(url, batch)?, batch, seconds));
+        let (stop, deleted) = (stop.clone(), deleted.clone());
+        receivers.spawn(receive_loop(target.connection(), url.to_owned(), batch, stop, deleted));
+    }
     let (mut all, mut errors) = (latencies(), 0);
     let started = Instant::now();
-    for sender in senders {
-        let (_, failed, times) = sender.await?;
+    while let Some(sender) = senders.join_next().await {
+        let (_, failed, times) = sender?;
         all.add(times)?;
         errors += failed;
     }
     let (units, elapsed) = (deleted.load(Ordering::Relaxed), started.elapsed());
     stop.store(true, Ordering::Relaxed);
-    for receiver in receivers {
-        errors += receiver.await?;
+    while let Some(receiver) = receivers.join_next().await {
+        errors += receiver?;
     }
-    target.delete_queue(&url).await?;
-    let name = format!(
-        "life c{connections} b{batch}{}",
-        if backlog > 0 { format!(" at {backlog}") } else { String::new() }
-    );
-    Ok(Cell::new(&name, units, elapsed, &all, errors))
+    Ok(Cell::new(&format!("life c{connections} b{batch}"), units, elapsed, &all, errors))
+}
+
+async fn send_loop(
+    mut connection: Connection,
+    (operation, request): (&'static str, Bytes),
+    batch: usize,
+    seconds: f64,
+) -> (u64, u64, Histogram<u64>) {
+    let (mut times, mut sent, mut errors) = (latencies(), 0, 0);
+    let until = Instant::now() + Duration::from_secs_f64(seconds);
+    while Instant::now() < until {
+        let began = Instant::now();
+        let counted = match connection.sqs_bytes(operation, request.clone()).await {
+            Ok(_) if batch == 1 => 1,
+            Ok(answer) => Batch::successes(&answer).unwrap_or(0),
+            Err(_) => 0,
+        };
+        if counted > 0 {
+            note(&mut times, began.elapsed());
+            sent += counted;
+        } else {
+            errors += 1;
+        }
+    }
+    (sent, errors, times)
+}
+
+/// The operation and its body: the same for every request, so it is written once.
+pub(crate) fn send_request(url: &str, batch: usize) -> anyhow::Result<(&'static str, Bytes)> {
+    let body = body();
+    let message = Send { message_body: &body, ..Send::default() };
+    if batch == 1 {
+        let request = serde_json::to_vec(&Send { queue_url: Some(url), ..message })?;
+        return Ok(("SendMessage", request.into()));
+    }
+    let entry = |id: usize| Send { id: Some(id.to_string()), message_body: &body, ..Send::default() };
+    let entries = Entries { queue_url: url, entries: (0..batch).map(entry).collect() };
+    Ok(("SendMessageBatch", serde_json::to_vec(&entries)?.into()))
 }
 
 async fn receive_loop(
@@ -137,15 +149,19 @@ async fn receive_loop(
     stop: Arc<AtomicBool>,
     deleted: Arc<AtomicU64>,
 ) -> u64 {
-    let receive = json!({ "QueueUrl": url, "MaxNumberOfMessages": batch, "WaitTimeSeconds": 1 });
+    let request: Bytes =
+        json!({ "QueueUrl": url, "MaxNumberOfMessages": batch, "WaitTimeSeconds": 1 }).to_string().into();
     let mut errors = 0;
     while !stop.load(Ordering::Relaxed) {
-        let Ok(answer) = connection.sqs("ReceiveMessage", &receive).await else {
+        let Ok(answer) = connection.sqs_bytes("ReceiveMessage", request.clone()).await else {
             errors += 1;
             continue;
         };
-        let messages = answer["Messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-        match delete_all(&mut connection, &url, messages).await {
+        let outcome = match Received::parse(&answer) {
+            Ok(messages) => delete_all(&mut connection, &url, &messages).await,
+            Err(error) => Err(error.into()),
+        };
+        match outcome {
             Ok(count) => _ = deleted.fetch_add(count, Ordering::Relaxed),
             Err(_) => errors += 1,
         }
@@ -157,40 +173,53 @@ async fn receive_loop(
 pub(crate) async fn delete_all(
     connection: &mut Connection,
     url: &str,
-    messages: &[Value],
-) -> Result<u64, lambfold_client::Error> {
+    messages: &[Message<'_>],
+) -> Result<u64, Error> {
     match messages {
         [] => Ok(0),
         [one] => {
-            let input = json!({ "QueueUrl": url, "ReceiptHandle": one["ReceiptHandle"] });
-            connection.sqs("DeleteMessage", &input).await.map(|_| 1)
+            let request = Delete { id: None, queue_url: Some(url), receipt_handle: &one.receipt_handle };
+            connection.sqs_bytes("DeleteMessage", serde_json::to_vec(&request)?.into()).await.map(|_| 1)
         }
         many => {
-            let entry = |(id, message): (usize, &Value)| json!({ "Id": id.to_string(), "ReceiptHandle": message["ReceiptHandle"] });
-            let entries: Vec<_> = many.iter().enumerate().map(entry).collect();
-            let input = json!({ "QueueUrl": url, "Entries": entries });
-            let answer = connection.sqs("DeleteMessageBatch", &input).await;
-            answer.map(|answer| answer["Successful"].as_array().map_or(0, Vec::len) as u64)
+            let entries = many.iter().enumerate().map(|(id, message)| Delete {
+                id: Some(id.to_string()),
+                queue_url: None,
+                receipt_handle: &message.receipt_handle,
+            });
+            let entries = entries.collect();
+            let request = serde_json::to_vec(&Entries { queue_url: url, entries })?;
+            let answer = connection.sqs_bytes("DeleteMessageBatch", request.into()).await?;
+            Ok(Batch::successes(&answer)?)
         }
     }
 }
 
-async fn fill(target: &Target, url: &str, backlog: u64) -> anyhow::Result<()> {
-    let workers = 8;
-    let fillers = (0..workers).map(|_| {
-        let (mut connection, (operation, input)) = (target.connection(), send_request(url, 10));
-        let requests = backlog / (10 * workers);
-        tokio::spawn(async move {
-            for _ in 0..requests {
-                connection.sqs(operation, &input).await?;
+/// Queues at least `count` messages, ten a request.
+pub(crate) async fn fill(target: &Target, url: &str, count: u64) -> anyhow::Result<()> {
+    const FILLERS: u64 = 8;
+    let mut fillers = JoinSet::new();
+    for _ in 0..FILLERS {
+        let (mut connection, (operation, request)) = (target.connection(), send_request(url, 10)?);
+        fillers.spawn(async move {
+            for _ in 0..count.div_ceil(10 * FILLERS) {
+                connection.sqs_bytes(operation, request.clone()).await?;
             }
-            Ok::<_, lambfold_client::Error>(())
-        })
-    });
-    for filler in fillers.collect::<Vec<_>>() {
-        filler.await??;
+            Ok::<_, Error>(())
+        });
+    }
+    while let Some(filler) = fillers.join_next().await {
+        filler??;
     }
     Ok(())
+}
+
+/// Messages that could be received now.
+pub(crate) async fn available(target: &Target, url: &str) -> anyhow::Result<u64> {
+    let name = "ApproximateNumberOfMessages";
+    let input = json!({ "QueueUrl": url, "AttributeNames": [name] });
+    let answer = target.connection().sqs("GetQueueAttributes", &input).await?;
+    Ok(answer["Attributes"][name].as_str().unwrap_or("0").parse()?)
 }
 
 /// A name that no earlier run used.

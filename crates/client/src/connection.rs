@@ -86,9 +86,7 @@ impl Connection {
         input: &Value,
         trace: Option<&str>,
     ) -> Result<Value, Error> {
-        let mut request = Request::post("/")
-            .header(header::CONTENT_TYPE, "application/x-amz-json-1.0")
-            .header("x-amz-target", format!("AmazonSQS.{operation}"));
+        let mut request = sqs_request(operation);
         if let Some(trace) = trace {
             request = request.header("x-amzn-trace-id", trace);
         }
@@ -99,6 +97,12 @@ impl Connection {
     /// An SQS operation in AWS JSON.
     pub async fn sqs(&mut self, operation: &str, input: &Value) -> Result<Value, Error> {
         self.sqs_traced(operation, input, None).await
+    }
+
+    /// An SQS operation whose input is JSON already; the answer as it came. For callers that count what JSON costs.
+    pub async fn sqs_bytes(&mut self, operation: &str, input: Bytes) -> Result<Bytes, Error> {
+        let answer = self.send(Service::Sqs, sqs_request(operation), input).await?;
+        if answer.status.is_success() { Ok(answer.body) } else { Err(service_error(&answer)) }
     }
 
     /// A Lambda operation by its REST binding; the answer's JSON.
@@ -175,6 +179,12 @@ impl Connection {
 enum Service {
     Sqs,
     Lambda,
+}
+
+fn sqs_request(operation: &str) -> http::request::Builder {
+    Request::post("/")
+        .header(header::CONTENT_TYPE, "application/x-amz-json-1.0")
+        .header("x-amz-target", format!("AmazonSQS.{operation}"))
 }
 
 fn body(answer: &Answer) -> Result<Value, Error> {

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use lambfold_benches::Options as BenchOptions;
 use lambfold_config::{Config, Flags};
 use lambfold_node::Role;
-
-use crate::commands::bench::BenchOptions;
 
 /// AWS Lambda and Amazon SQS that a team runs itself.
 #[derive(Debug, Parser)]

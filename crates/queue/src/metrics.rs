@@ -1,4 +1,4 @@
-//! What is counted of each queue, under the names of AWS's namespace `AWS/SQS`, for `/metrics`.
+//! What is counted of each queue, under the names of AWS's namespace `AWS/SQS`, and of the store, for `/metrics`.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::engine::{Names, Whereabouts};
 use crate::queue::{Queue, QueueCounts};
+use crate::store::Durability;
 
 /// The counts of one queue since the start of the process.
 #[derive(Debug, Default)]
@@ -52,6 +53,8 @@ impl QueueStatistics {
 pub struct QueueMetrics {
     pub(crate) names: Arc<RwLock<Names>>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) commits: Arc<AtomicU64>,
+    pub(crate) durability: Durability,
 }
 
 impl fmt::Debug for QueueMetrics {
@@ -65,6 +68,12 @@ struct Labels {
     account: String,
     region: String,
     queue_name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SettingLabels {
+    setting: &'static str,
+    value: String,
 }
 
 type Count = fn(&QueueStatistics) -> &AtomicU64;
@@ -121,6 +130,23 @@ impl Collector for QueueMetrics {
             let age = self.clock.now().since(Timestamp::from_millis(sent_at)).as_secs();
             let age = if sent_at < 0 { 0 } else { i64::try_from(age).unwrap_or(i64::MAX) };
             ConstGauge::new(age).encode(family.encode_family(labels)?)?;
+        }
+        self.encode_store(&mut encoder)
+    }
+}
+
+impl QueueMetrics {
+    /// How many commits it took, and what each of them outlasts.
+    fn encode_store(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Transactions in which the writer made decisions of queues durable";
+        let commits = encoder.encode_descriptor("store_commits", help, None, MetricType::Counter)?;
+        ConstCounter::new(self.commits.load(Ordering::Relaxed)).encode(commits)?;
+        let help =
+            "Settings of the database that decide what a commit outlasts, as it reported them at the start";
+        let mut settings = encoder.encode_descriptor("store_setting", help, None, MetricType::Gauge)?;
+        for (setting, value) in &self.durability {
+            let labels = SettingLabels { setting, value: value.clone() };
+            ConstGauge::new(1_i64).encode(settings.encode_family(&labels)?)?;
         }
         Ok(())
     }

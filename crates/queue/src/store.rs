@@ -280,6 +280,9 @@ pub struct FencedWrite {
     pub write: ShardWrite,
 }
 
+/// Settings of a database that decide what a commit outlasts, by name, as the database itself tells them.
+pub type Durability = Vec<(&'static str, String)>;
+
 /// What a store can fail with.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -385,6 +388,12 @@ pub trait QueueStore: Send + Sync + 'static {
     /// Removes up to `limit` rows of purged messages and deleted queues. Returns whether there may be more.
     /// Deleted queues are forgotten when their rows are gone and they were deleted before `forget_before`.
     fn collect(&self, limit: usize, forget_before: Timestamp) -> Result<bool>;
+
+    /// What a commit outlasts, read back from the database rather than from what it was told; shown on `/metrics`, so
+    /// that whoever measures the engine sees what the figures rest on. Asked once, at the start.
+    fn durability(&self) -> Result<Durability> {
+        Ok(Durability::new())
+    }
 
     /// Nothing waits to be written: a moment for upkeep such as a checkpoint, which must not delay the next write.
     fn idle(&self);

@@ -22,8 +22,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use lambfold_queue::QueueStore;
 use lambfold_queue::store::{
-    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, FencedWrite, MessageRow, QueueRow, Result,
-    ShardHead, ShardKey, StoreError,
+    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, Durability, FencedWrite, MessageRow, QueueRow,
+    Result, ShardHead, ShardKey, StoreError,
 };
 use lambfold_types::Timestamp;
 use rusqlite::Connection;
@@ -233,6 +233,21 @@ impl QueueStore for SqliteQueueStore {
     fn collect(&self, limit: usize, forget_before: Timestamp) -> Result<bool> {
         let mut garbage = self.garbage();
         garbage.collect(&mut self.writer(), limit, forget_before)
+    }
+
+    fn durability(&self) -> Result<Durability> {
+        let writer = self.writer();
+        let text = |pragma| writer.pragma_query_value(None, pragma, |row| row.get::<_, String>(0));
+        let level = writer.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
+        let synchronous = match level.map_err(driver)? {
+            0 => "OFF".to_owned(),
+            1 => "NORMAL".to_owned(),
+            2 => "FULL".to_owned(),
+            3 => "EXTRA".to_owned(),
+            other => other.to_string(),
+        };
+        let journal_mode = text("journal_mode").map_err(driver)?;
+        Ok(vec![("synchronous", synchronous), ("journal_mode", journal_mode)])
     }
 
     fn idle(&self) {

@@ -8,12 +8,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::Method;
+use lambfold_benches::Server;
 use lambfold_benches::queues::unique;
 use lambfold_benches::target::{Target, pause, zip_of};
 use lambfold_client::Connection;
 use serde_json::{Value, json};
-
-use super::bench::Process;
 
 /// The demo's function: greets each message; one that says so fails the first time it is tried.
 const HANDLER: &str = "\
@@ -37,7 +36,7 @@ pub(crate) fn run(endpoint: Option<&str>) -> anyhow::Result<()> {
             return narrate(endpoint).await;
         }
         let directory = tempfile::tempdir()?;
-        let server = Process::lambfold(directory.path())?;
+        let server = Server::lambfold(directory.path())?;
         narrate(&server.address).await
     })
 }

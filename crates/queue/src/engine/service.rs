@@ -13,7 +13,7 @@ use crate::mac::{MacKey, MacKeys};
 use crate::metrics::QueueMetrics;
 use crate::options::Options;
 use crate::peers::Cluster;
-use crate::store::{DirectoryChange, QueueStore, Result, StoreError};
+use crate::store::{DirectoryChange, Durability, QueueStore, Result, StoreError};
 
 use super::cache::CacheTotal;
 use super::directory::{Directory, Surroundings};
@@ -35,6 +35,7 @@ pub struct QueueService {
     directory: Directory,
     moves: Moves,
     surroundings: Surroundings,
+    durability: Durability,
     writes: WriterQueue,
     reads: ReaderQueue,
     /// This node among those that share the store.
@@ -138,7 +139,8 @@ impl QueueService {
             revision: stored.revision,
             commands: directory_commands,
         };
-        Ok(Self { store, handle, directory, moves, surroundings, writes, reads, cluster })
+        let durability = store.durability()?;
+        Ok(Self { store, handle, directory, moves, surroundings, durability, writes, reads, cluster })
     }
 
     /// The way in; cheap to clone.
@@ -151,6 +153,8 @@ impl QueueService {
         QueueMetrics {
             names: Arc::clone(&self.surroundings.names),
             clock: Arc::clone(&self.surroundings.clock),
+            commits: self.writes.commits(),
+            durability: self.durability.clone(),
         }
     }
 
@@ -161,7 +165,7 @@ impl QueueService {
     }
 
     async fn work(self, shutdown: CancellationToken) {
-        let Self { store, handle, directory, moves, surroundings, writes, reads, cluster } = self;
+        let Self { store, handle, directory, moves, surroundings, writes, reads, cluster, .. } = self;
         let Surroundings { options, clock, writer, reader, owners, stop, lease, .. } = surroundings;
         // Also if this future is dropped: the owners must not outlive it.
         let _stop = stop.clone().drop_guard();

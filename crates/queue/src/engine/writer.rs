@@ -6,6 +6,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -89,12 +90,14 @@ pub(crate) struct WriterQueue {
     requests: mpsc::Receiver<Request>,
     /// How long it may gather calls for one commit.
     gather: Duration,
+    /// Group commits that succeeded.
+    commits: Arc<AtomicU64>,
 }
 
 impl WriterLink {
     pub(crate) fn new(gather: Duration) -> (Self, WriterQueue) {
         let (requests, queue) = mpsc::channel(QUEUE);
-        (Self { requests }, WriterQueue { requests: queue, gather })
+        (Self { requests }, WriterQueue { requests: queue, gather, commits: Arc::default() })
     }
 
     /// Queues a request, waiting for room; false if the writer has ended.
@@ -113,6 +116,13 @@ impl WriterLink {
     }
 }
 
+impl WriterQueue {
+    /// The count of group commits, for `/metrics`.
+    pub(crate) fn commits(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.commits)
+    }
+}
+
 /// The writer proper, on whatever thread.
 struct Writer {
     store: Arc<dyn QueueStore>,
@@ -121,11 +131,12 @@ struct Writer {
     /// How many calls a batch had lately, times [`Writer::SCALE`].
     usual_calls: usize,
     longest_gather: Duration,
+    commits: Arc<AtomicU64>,
 }
 
 /// Serves requests until it is told to end, on the calling thread.
 pub(crate) fn serve_blocking(store: Arc<dyn QueueStore>, mut queue: WriterQueue) {
-    let mut writer = Writer::new(store, queue.gather);
+    let mut writer = Writer::new(store, queue.gather, queue.commits());
     while let Some(first) = queue.requests.blocking_recv() {
         if writer.turn(first, &mut queue.requests).is_break() {
             break;
@@ -135,7 +146,7 @@ pub(crate) fn serve_blocking(store: Arc<dyn QueueStore>, mut queue: WriterQueue)
 
 /// The same as a task, for stores that do not block; it never lingers for more.
 pub(crate) async fn serve(store: Arc<dyn QueueStore>, mut queue: WriterQueue) {
-    let mut writer = Writer::new(store, Duration::ZERO);
+    let mut writer = Writer::new(store, Duration::ZERO, queue.commits());
     while let Some(first) = queue.requests.recv().await {
         if writer.turn(first, &mut queue.requests).is_break() {
             break;
@@ -146,8 +157,8 @@ pub(crate) async fn serve(store: Arc<dyn QueueStore>, mut queue: WriterQueue) {
 impl Writer {
     const SCALE: usize = 16;
 
-    fn new(store: Arc<dyn QueueStore>, longest_gather: Duration) -> Self {
-        Self { store, void: BTreeMap::new(), usual_calls: 0, longest_gather }
+    fn new(store: Arc<dyn QueueStore>, longest_gather: Duration, commits: Arc<AtomicU64>) -> Self {
+        Self { store, void: BTreeMap::new(), usual_calls: 0, longest_gather, commits }
     }
 
     /// Handles `first` and what can go with it.
@@ -280,6 +291,9 @@ impl Writer {
             writes.extend(departures);
         }
         let result = self.store.apply(&writes);
+        if result.is_ok() {
+            self.commits.fetch_add(1, Ordering::Relaxed);
+        }
         let mut writes = writes.into_iter();
         for (departures, calls, events) in rests {
             let Some(write) = writes.next() else { break };

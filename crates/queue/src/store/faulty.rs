@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use lambfold_types::Timestamp;
 
 use super::{
-    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, FencedWrite, MessageRow, QueueRow, QueueStore,
-    Result, ShardHead, ShardKey, StoreError,
+    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, Durability, FencedWrite, MessageRow, QueueRow,
+    QueueStore, Result, ShardHead, ShardKey, StoreError,
 };
 
 /// How a commit is to fail.
@@ -88,6 +88,10 @@ impl<S: QueueStore> QueueStore for FaultyStore<S> {
                 Err(Self::failure())
             }
         }
+    }
+
+    fn durability(&self) -> Result<Durability> {
+        self.inner.durability()
     }
 
     fn load_deliveries(&self, shard: ShardKey, from: u64, limit: usize) -> Result<Vec<DeliveryRow>> {

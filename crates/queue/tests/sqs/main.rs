@@ -409,5 +409,8 @@ async fn queues_are_counted_under_the_names_of_aws() {
         let line = format!("{name}{{{labels}}} {value}\n");
         assert!(page.contains(&line), "{line} is missing in {page}");
     }
+    let commits = page.lines().find_map(|line| line.strip_prefix("store_commits_total "));
+    let commits: u64 = commits.expect("commits are counted").parse().unwrap();
+    assert!((3..=10).contains(&commits), "each send was a commit of its own, and not much else: {commits}");
     assert!(!page.contains("unused"), "as in CloudWatch, queues that nobody uses are not shown");
 }

@@ -55,8 +55,8 @@ fn a_second_process_and_a_store_from_the_future_are_refused() {
 #[test]
 fn commits_are_durable_at_once() {
     let (store, _directory) = fresh();
-    let writer = store.writer();
-    let mode: String = writer.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
-    let synchronous: i64 = writer.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
-    assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+    let wanted = [("synchronous", "FULL".to_owned()), ("journal_mode", "wal".to_owned())];
+    assert_eq!(store.durability().unwrap(), wanted);
+    store.writer().pragma_update(None, "synchronous", "normal").unwrap();
+    assert_eq!(store.durability().unwrap()[0].1, "NORMAL", "it is read back, not remembered");
 }

@@ -16,7 +16,8 @@ impl Bench {
     fn new() -> Self {
         let store = Arc::new(FaultyStore::new(MemoryStore::new()));
         let (events, answers) = mpsc::unbounded_channel();
-        let writer = Writer::new(Arc::<FaultyStore<MemoryStore>>::clone(&store), Duration::from_micros(80));
+        let gather = Duration::from_micros(80);
+        let writer = Writer::new(Arc::<FaultyStore<MemoryStore>>::clone(&store), gather, Arc::default());
         Self { store, writer, events, answers }
     }
 

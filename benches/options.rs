@@ -1,0 +1,85 @@
+//! What to measure, and how often.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// What to measure, and how often.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// A running Lambfold (host:port); without it one is started on a temporary directory, and the reference too.
+    #[arg(long)]
+    pub endpoint: Option<String>,
+    /// Only the cells whose name contains this.
+    #[arg(long, default_value = "")]
+    pub only: String,
+    /// Seconds of each run.
+    #[arg(long, default_value_t = 3.0)]
+    pub seconds: f64,
+    /// Runs of each cell, of which the medians are shown [default: 7, and 9 for pairs with a backlog].
+    #[arg(long)]
+    pub runs: Option<usize>,
+    /// Messages queued before the cells that show whether a backlog costs, and before a restart.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub backlog: u64,
+    /// Layouts to measure: one process, and gateway and queue as two.
+    #[arg(long, value_delimiter = ',', default_value = "one,two")]
+    pub layout: Vec<Layout>,
+    /// Another server to run the same cells, in turn with Lambfold: NAME=URL. May be repeated.
+    #[arg(long, value_parser = peer)]
+    pub peer: Vec<Peer>,
+    /// A Postgres database (URL) for a Lambfold that keeps its queues there, and for the raw loop beside it. Both make
+    /// tables of their own in it: give it an empty one.
+    #[arg(long)]
+    pub postgres: Option<String>,
+    /// Where the directories of what is started are made, on the disk to measure [default: the system's].
+    #[arg(long)]
+    pub work_dir: Option<PathBuf>,
+    /// Serve the reference on this address and do nothing else.
+    #[arg(long, hide = true)]
+    pub reference: Option<String>,
+}
+
+/// How roles are spread over processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// All in one.
+    One,
+    /// The gateway apart from the queue service.
+    Two,
+}
+
+/// Another server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// For the table.
+    pub name: String,
+    /// Where it listens.
+    pub url: String,
+}
+
+fn peer(text: &str) -> Result<Peer, String> {
+    match text.split_once('=') {
+        Some((name, url)) if !name.is_empty() && !url.is_empty() => {
+            Ok(Peer { name: name.to_owned(), url: url.to_owned() })
+        }
+        _ => Err("it is NAME=URL".to_owned()),
+    }
+}
+
+impl Options {
+    /// Whether a cell of that name is asked for.
+    pub fn wants(&self, name: &str) -> bool {
+        name.contains(&self.only)
+    }
+
+    /// How many runs a cell gets.
+    pub fn runs(&self) -> usize {
+        self.runs.unwrap_or(7)
+    }
+
+    /// How many pairs of an empty queue and one with a backlog.
+    pub fn backlog_runs(&self) -> usize {
+        self.runs.unwrap_or(9)
+    }
+}
