@@ -8,6 +8,7 @@ mod moves;
 mod owner;
 mod reader;
 mod service;
+mod tasks;
 mod upkeep;
 mod writer;
 
@@ -17,3 +18,4 @@ mod tests;
 pub(crate) use link::{Command, DirectoryCommand, DirectoryLink, Handover, Names, OwnerLink, PeekedPage};
 pub(crate) use moves::Moves;
 pub use service::QueueService;
+pub use tasks::Spawn;

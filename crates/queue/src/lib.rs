@@ -19,7 +19,7 @@ mod shard;
 mod sqs;
 pub mod store;
 
-pub use engine::QueueService;
+pub use engine::{QueueService, Spawn};
 pub use error::{ChangeVisibilityError, Error, HandleError};
 pub use handle::QueueHandle;
 pub use mac::{MacKey, MacKeys};

@@ -9,7 +9,6 @@ use std::time::Duration;
 use lambfold_types::{Arn, Clock, Entropy, QueueName, Sealer, uuid_v4};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -21,6 +20,7 @@ use crate::shard::DeadLetter;
 use crate::store::DirectoryChange;
 
 use super::link::Command;
+use super::tasks::Tasks;
 use super::writer::WriterLink;
 
 /// Messages that are moved together at most.
@@ -47,7 +47,7 @@ pub(crate) struct Moves {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     sealer: Arc<dyn Sealer>,
-    running: TaskTracker,
+    running: Tasks,
     stop: CancellationToken,
 }
 
@@ -67,10 +67,11 @@ impl Moves {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         sealer: Arc<dyn Sealer>,
+        running: Tasks,
         stop: CancellationToken,
     ) -> Self {
         let tasks = Arc::new(Mutex::new(stored.into_iter().map(|task| (task.id, task)).collect()));
-        Self { tasks, writer, clock, entropy, sealer, running: TaskTracker::new(), stop }
+        Self { tasks, writer, clock, entropy, sealer, running, stop }
     }
 
     /// Goes on with what had not ended when the service stopped.
@@ -84,8 +85,7 @@ impl Moves {
 
     /// Returns when all tasks have paused for the stop.
     pub(crate) async fn stopped(&self) {
-        self.running.close();
-        self.running.wait().await;
+        self.running.ended().await;
     }
 
     /// The tasks of a source, the newest first.
@@ -171,7 +171,7 @@ impl Moves {
 
     fn spawn(&self, id: Uuid, handle: QueueHandle) {
         let this = self.clone();
-        self.running.spawn(async move { this.run(id, &handle).await });
+        self.running.spawn("move", async move { this.run(id, &handle).await });
     }
 
     async fn run(&self, id: Uuid, handle: &QueueHandle) {
@@ -182,6 +182,7 @@ impl Moves {
             }
             let began = self.clock.now();
             let step = tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return,
                 step = self.step(&task, handle) => step,
             };
@@ -204,6 +205,7 @@ impl Moves {
             };
             if let Some(pause) = pause {
                 tokio::select! {
+                    biased;
                     () = self.stop.cancelled() => return,
                     () = self.clock.sleep_until(began + pause) => {}
                 }

@@ -6,7 +6,6 @@ use std::sync::{Arc, PoisonError};
 use lambfold_types::{Clock, Entropy, RunFuture, Sealer};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::handle::QueueHandle;
 use crate::mac::{MacKey, MacKeys};
@@ -19,6 +18,7 @@ use super::directory::{Directory, Surroundings};
 use super::link::{DirectoryLink, Names};
 use super::moves::Moves;
 use super::reader::{self, ReaderLink, ReaderQueue};
+use super::tasks::{Spawn, Tasks, Tokio};
 use super::upkeep;
 use super::writer::{self, Request, WriterLink, WriterQueue};
 
@@ -27,6 +27,7 @@ const DIRECTORY_QUEUE: usize = 256;
 
 /// The queue engine over one store.
 pub struct QueueService {
+    spawn: Arc<dyn Spawn>,
     store: Arc<dyn QueueStore>,
     handle: QueueHandle,
     directory: Directory,
@@ -40,6 +41,18 @@ impl QueueService {
     /// Reads the directory of queues and puts the parts together; they move when [`QueueService::run`] is called.
     /// Blocks while it reads. At the first start it makes the key for receipt handles.
     pub fn build(
+        options: Options,
+        store: Arc<dyn QueueStore>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        sealer: Arc<dyn Sealer>,
+    ) -> Result<Self> {
+        Self::build_on(Arc::new(Tokio), options, store, clock, entropy, sealer)
+    }
+
+    /// As [`QueueService::build`], with the tasks somewhere else than on tokio's runtime.
+    pub fn build_on(
+        spawn: Arc<dyn Spawn>,
         options: Options,
         store: Arc<dyn QueueStore>,
         clock: Arc<dyn Clock>,
@@ -67,7 +80,7 @@ impl QueueService {
             cache: CacheTotal::new(options.body_cache_bytes),
             names: Arc::default(),
             sealer: Arc::clone(&sealer),
-            owners: TaskTracker::new(),
+            owners: Tasks::new(Arc::clone(&spawn)),
             stop: CancellationToken::new(),
         };
         let mut names: Names = BTreeMap::new();
@@ -84,6 +97,7 @@ impl QueueService {
             Arc::clone(&surroundings.clock),
             Arc::clone(&entropy),
             Arc::clone(&sealer),
+            Tasks::new(Arc::clone(&spawn)),
             surroundings.stop.clone(),
         );
         let bound = options.uncommitted_bytes;
@@ -93,7 +107,7 @@ impl QueueService {
             deleted: stored.deleted.into_iter().map(|q| ((q.scope, q.name), q.deleted_at)).collect(),
             commands: directory_commands,
         };
-        Ok(Self { store, handle, directory, moves, surroundings, writes, reads })
+        Ok(Self { spawn, store, handle, directory, moves, surroundings, writes, reads })
     }
 
     /// The way in; cheap to clone.
@@ -116,12 +130,12 @@ impl QueueService {
     }
 
     async fn work(self, shutdown: CancellationToken) {
-        let Self { store, handle, directory, moves, surroundings, writes, reads } = self;
+        let Self { spawn, store, handle, directory, moves, surroundings, writes, reads } = self;
         let Surroundings { options, clock, writer, reader, owners, stop, .. } = surroundings;
         // Also if this future is dropped: the owners must not outlive it.
         let _stop = stop.clone().drop_guard();
-        let writing = Worker::start("queue-writer", &store, writes, writer::serve_blocking, writer::serve);
-        let reading = Worker::start("queue-reader", &store, reads, reader::serve_blocking, reader::serve);
+        let writing = Worker::start(&*spawn, "queue-writer", &store, writes, writer::serve_blocking, writer::serve);
+        let reading = Worker::start(&*spawn, "queue-reader", &store, reads, reader::serve_blocking, reader::serve);
         moves.resume(&handle);
         drop(handle);
         let upkeep = upkeep::run(writer.clone(), clock, options, shutdown.clone());
@@ -131,8 +145,7 @@ impl QueueService {
         };
         tokio::join!(upkeep, directory.run(), stopping);
         moves.stopped().await;
-        owners.close();
-        owners.wait().await;
+        owners.ended().await;
         // Callers may hold queues, and with them ways to writer and reader, for as long as they like.
         writer.send(Request::Stop).await;
         reader.stop().await;
@@ -146,7 +159,8 @@ struct Worker(oneshot::Receiver<()>);
 
 impl Worker {
     fn start<Q, F>(
-        name: &str,
+        spawn: &dyn Spawn,
+        name: &'static str,
         store: &Arc<dyn QueueStore>,
         queue: Q,
         blocking: fn(Arc<dyn QueueStore>, Q),
@@ -169,10 +183,11 @@ impl Worker {
             }
         } else {
             let work = task(work, queue);
-            tokio::spawn(async move {
+            let body = async move {
                 let _done = done;
                 work.await;
-            });
+            };
+            spawn.spawn(name, Box::pin(body));
         }
         Self(ended)
     }

@@ -3,9 +3,9 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use lambfold_types::{Arn, QueueName, Scope, Sealer};
-use tokio_util::task::TaskTracker;
 
 use crate::engine::link::Names;
+use crate::engine::tasks::Tasks;
 use crate::message::{group_of, set_dead_letter_source, with_group, without_group};
 use crate::queue::Queue;
 use crate::shard::DeadLetter;
@@ -17,7 +17,7 @@ pub(crate) struct Place {
     pub(crate) name: QueueName,
     pub(crate) names: Arc<RwLock<Names>>,
     pub(crate) sealer: Arc<dyn Sealer>,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) tasks: Tasks,
 }
 
 impl Place {

@@ -70,7 +70,7 @@ impl Tenure {
     ) {
         let notify = self.notify.clone();
         self.moves += 1;
-        owner.place.tasks.spawn(async move {
+        owner.place.tasks.spawn("hand over", async move {
             let (reply, done) = oneshot::channel();
             let command = Command::Adopt { letters, departure, reply };
             let result = match target.link().send_waiting(command).await {
