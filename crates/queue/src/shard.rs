@@ -385,6 +385,11 @@ impl Shard {
         }
     }
 
+    /// Whether a message is on its way to another queue.
+    fn is_leaving_now(&self, sequence: u64) -> bool {
+        self.index.get(sequence).is_some_and(Entry::is_apart)
+    }
+
     /// Whether the retention period of a message is over.
     fn is_over(&self, sent_at: Timestamp) -> bool {
         sent_at + self.settings.message_retention_period <= self.now

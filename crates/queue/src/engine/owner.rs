@@ -195,6 +195,9 @@ impl Owner {
                         // The next attempt finds no shard.
                         return true;
                     }
+                    // Nothing was done: where the letters come from has no reason to read its shard anew, and would
+                    // do so over and over.
+                    Some(Command::Adopt { reply, .. }) => drop(reply.send(Err(Error::Overloaded))),
                     Some(command) => command.fail(error),
                     None => return false,
                 },
