@@ -6,18 +6,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 use lambfold_types::{Clock, QueueName, Scope, Sealer, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::error::Error;
 use crate::metrics::QueueStatistics;
 use crate::options::Options;
 use crate::queue::{CreateOutcome, NewQueue, Queue, SharedState};
-use crate::store::{DirectoryChange, QueueRow, ShardKey};
+use crate::store::{DirectoryChange, QueueRow, ShardKey, StoreError};
 
 use super::cache::{CacheShare, CacheTotal};
 use super::link::{Change, Command, DirectoryCommand, Names, OwnerLink};
 use super::owner::{Owner, Place};
 use super::reader::ReaderLink;
+use super::tasks::Tasks;
 use super::writer::WriterLink;
 
 /// What it takes to start an owner.
@@ -30,7 +30,7 @@ pub(crate) struct Surroundings {
     pub(crate) cache: Arc<CacheTotal>,
     pub(crate) names: Arc<RwLock<Names>>,
     pub(crate) sealer: Arc<dyn Sealer>,
-    pub(crate) owners: TaskTracker,
+    pub(crate) owners: Tasks,
     pub(crate) stop: CancellationToken,
 }
 
@@ -68,7 +68,7 @@ impl Surroundings {
                 commands: queue,
                 stop: this.stop,
             };
-            this.owners.spawn(owner.run());
+            this.owners.spawn("owner", owner.run());
         });
         Queue::new(row, state, OwnerLink::new(commands, start), statistics)
     }
@@ -132,11 +132,32 @@ impl Directory {
             properties: new.properties,
         };
         let created = self.surroundings.writer.call(move |store| store.create_queue(&row)).await;
-        let row = created.ok_or(Error::Stopping)??;
+        let row = match created.ok_or(Error::Stopping)? {
+            Ok(row) => row,
+            // An earlier attempt, of which nobody knew what came of it, has succeeded.
+            Err(StoreError::NameTaken) => {
+                let queue = self.surroundings.queue(self.stored(&scope, &name).await?);
+                self.add(queue.clone());
+                return Ok(CreateOutcome::Exists(queue));
+            }
+            Err(error) => return Err(error.into()),
+        };
         let queue = self.surroundings.queue(row);
-        let mut names = self.surroundings.names.write().unwrap_or_else(PoisonError::into_inner);
-        names.entry(scope).or_default().insert(name, queue.clone());
+        self.add(queue.clone());
         Ok(CreateOutcome::Created(queue))
+    }
+
+    fn add(&self, queue: Queue) {
+        let mut names = self.surroundings.names.write().unwrap_or_else(PoisonError::into_inner);
+        names.entry(queue.scope().clone()).or_default().insert(queue.name().clone(), queue);
+    }
+
+    /// The queue as the store has it.
+    async fn stored(&self, scope: &Scope, name: &QueueName) -> Result<QueueRow, Error> {
+        let directory = self.surroundings.writer.call(|store| store.load_directory()).await;
+        let queues = directory.ok_or(Error::Stopping)??.queues;
+        let found = queues.into_iter().find(|row| row.scope == *scope && row.name == *name);
+        found.ok_or_else(|| StoreError::NameTaken.into())
     }
 
     async fn update(&mut self, queue: &Queue, change: Change) -> Result<bool, Error> {
@@ -175,7 +196,11 @@ impl Directory {
             return Err(Error::NoSuchQueue);
         }
         let deleted_at = self.surroundings.clock.now();
-        self.write(DirectoryChange::Delete { incarnation: queue.incarnation(), deleted_at }).await?;
+        match self.write(DirectoryChange::Delete { incarnation: queue.incarnation(), deleted_at }).await {
+            // An earlier attempt, of which nobody knew what came of it, has succeeded.
+            Ok(()) | Err(Error::NoSuchQueue) => {}
+            Err(error) => return Err(error),
+        }
         {
             let mut names = self.surroundings.names.write().unwrap_or_else(PoisonError::into_inner);
             if let Some(queues) = names.get_mut(queue.scope()) {

@@ -124,7 +124,7 @@ impl Tenure {
     ) -> End {
         let end = self.run(owner, returned, waiting).await;
         let error = match &end {
-            Ok(End::Deleted) => Error::NoSuchQueue,
+            Ok(End::Deleted | End::Gone) => Error::NoSuchQueue,
             Ok(End::Stopped | End::Retake) => Error::Stopping,
             Err(error) => error.clone(),
         };
@@ -139,9 +139,7 @@ impl Tenure {
             pending.fail(&error);
         }
         waiting.waiters = std::mem::take(self.shard.waiters());
-        end.unwrap_or_else(
-            |error| if matches!(error, Error::NoSuchQueue) { End::Deleted } else { End::Retake },
-        )
+        end.unwrap_or_else(|error| if matches!(error, Error::NoSuchQueue) { End::Gone } else { End::Retake })
     }
 
     async fn run(
