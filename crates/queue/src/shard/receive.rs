@@ -135,7 +135,8 @@ impl Shard {
         entry.receive_count == taken.receive_count
             && match entry.state() {
                 State::Apart => false,
-                State::InFlight(until) => !self.kind.is_fifo() || until == taken.visible_at,
+                // Otherwise somebody has changed its visibility, and was told so.
+                State::InFlight(until) => until == taken.visible_at,
                 // Received with a visibility timeout of zero, if nobody may have repeated it.
                 State::Due(_) => !self.kind.is_fifo() || entry.last_received_at == taken.visible_at,
                 State::Delayed(_) => true,

@@ -380,6 +380,22 @@ fn what_grows_too_old_on_its_way_is_deleted_by_its_move_alone() {
     assert_eq!(rig.shard.take_write().unwrap().deletes, [letters[0].sequence]);
 }
 
+/// Found by the simulation: the change was acknowledged, and undone.
+#[test]
+fn what_was_changed_since_is_not_given_back() {
+    let mut rig = Rig::plain();
+    rig.send_committed(&["a"]);
+    let first = rig.receive(1, Some(secs(1))).unwrap().remove(0);
+    rig.pass(secs(1));
+    let second = rig.receive(1, Some(secs(30))).unwrap();
+    let old = rig.handle_of(&first);
+    rig.shard.change_visibility(old, secs(60)).unwrap();
+    rig.shard.give_back(second);
+    assert_eq!(rig.shard.counts(), QueueCounts { visible: 0, in_flight: 1, delayed: 0 });
+    rig.pass(secs(60));
+    assert_eq!(rig.shard.counts().visible, 1);
+}
+
 /// Found by the simulation: a receiver that had gone gave back what had been set apart since, so that it was handed
 /// out and arrived in the dead-letter queue as well.
 #[test]
