@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::metrics::QueueStatistics;
 use crate::options::Options;
 use crate::queue::{CreateOutcome, NewQueue, Queue, SharedState};
-use crate::store::{DirectoryChange, QueueRow, ShardKey, StoreError};
+use crate::store::{DirectoryChange, QueueRow, QueueStore, ShardKey, StoreError};
 
 use super::cache::{CacheShare, CacheTotal};
 use super::link::{Change, Command, DirectoryCommand, Names, OwnerLink};
@@ -154,7 +154,7 @@ impl Directory {
 
     /// The queue as the store has it.
     async fn stored(&self, scope: &Scope, name: &QueueName) -> Result<QueueRow, Error> {
-        let directory = self.surroundings.writer.call(|store| store.load_directory()).await;
+        let directory = self.surroundings.writer.call(QueueStore::load_directory).await;
         let queues = directory.ok_or(Error::Stopping)??.queues;
         let found = queues.into_iter().find(|row| row.scope == *scope && row.name == *name);
         found.ok_or_else(|| StoreError::NameTaken.into())

@@ -134,8 +134,10 @@ impl QueueService {
         let Surroundings { options, clock, writer, reader, owners, stop, .. } = surroundings;
         // Also if this future is dropped: the owners must not outlive it.
         let _stop = stop.clone().drop_guard();
-        let writing = Worker::start(&*spawn, "queue-writer", &store, writes, writer::serve_blocking, writer::serve);
-        let reading = Worker::start(&*spawn, "queue-reader", &store, reads, reader::serve_blocking, reader::serve);
+        let writing =
+            Worker::start(&*spawn, "queue-writer", &store, writes, writer::serve_blocking, writer::serve);
+        let reading =
+            Worker::start(&*spawn, "queue-reader", &store, reads, reader::serve_blocking, reader::serve);
         moves.resume(&handle);
         drop(handle);
         let upkeep = upkeep::run(writer.clone(), clock, options, shutdown.clone());
