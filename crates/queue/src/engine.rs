@@ -9,6 +9,7 @@ mod moves;
 mod owner;
 mod reader;
 mod service;
+mod tasks;
 mod upkeep;
 mod writer;
 
@@ -21,3 +22,4 @@ pub(crate) use link::{
 pub(crate) use moves::Moves;
 pub(crate) use owner::Adopter;
 pub use service::QueueService;
+pub use tasks::Spawn;

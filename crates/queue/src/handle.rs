@@ -219,6 +219,11 @@ impl QueueHandle {
         self.shared.moves.list(source).await
     }
 
+    /// The same by what this node knows, which is all where it is the only one. Does not wait.
+    pub fn known_moves(&self, source: &Queue) -> Vec<MoveTask> {
+        self.shared.moves.known(source)
+    }
+
     /// Ends a task that runs; returns how many messages it has moved, or `None` if there is no such task.
     pub async fn cancel_move(&self, source: &Queue, id: Uuid) -> Result<Option<u64>, Error> {
         self.shared.moves.cancel(source, id).await

@@ -22,7 +22,7 @@ pub mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use engine::QueueService;
+pub use engine::{QueueService, Spawn};
 pub use error::{ChangeVisibilityError, Error, HandleError};
 pub use handle::QueueHandle;
 pub use mac::{MacKey, MacKeys};

@@ -286,7 +286,8 @@ impl Shard {
         let retention = self.settings.message_retention_period;
         let oldest = |sent_at: Timestamp| sent_at + retention;
         let backlog = self.backlog.first().map(|(_, fresh)| oldest(fresh.sent_at));
-        let index = self.index.oldest().map(|(_, sent_at)| oldest(sent_at));
+        let index = self.index.oldest().filter(|(sequence, _)| !self.is_leaving_now(*sequence));
+        let index = index.map(|(_, sent_at)| oldest(sent_at));
         let waiters = if self.holds_short_polls() { None } else { self.waiters.next_deadline() };
         [backlog, index, self.index.next_deadline(), waiters].into_iter().flatten().min()
     }
@@ -376,13 +377,19 @@ impl Shard {
             return true;
         }
         match self.index.oldest() {
-            Some((sequence, sent_at)) if self.is_over(sent_at) => {
+            // One that is leaving is deleted by its move, which may be committed already; those behind it wait for that.
+            Some((sequence, sent_at)) if self.is_over(sent_at) && !self.is_leaving_now(sequence) => {
                 self.forget_indexed(sequence);
                 self.write.deletes.push(sequence);
                 true
             }
             _ => false,
         }
+    }
+
+    /// Whether a message is on its way to another queue.
+    fn is_leaving_now(&self, sequence: u64) -> bool {
+        self.index.get(sequence).is_some_and(Entry::is_apart)
     }
 
     /// Whether the retention period of a message is over.

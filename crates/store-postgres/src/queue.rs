@@ -20,8 +20,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lambfold_queue::store::{
-    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, DirectoryNews, FencedWrite, MessageRow,
-    QueueRow, Result, ShardHead, ShardKey, SharedStore, StoreError,
+    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, DirectoryNews, Durability, FencedWrite,
+    MessageRow, QueueRow, Result, ShardHead, ShardKey, SharedStore, StoreError,
 };
 use lambfold_queue::{MoveTask, QueueStore};
 use lambfold_types::{QueueName, Scope, Timestamp};
@@ -195,6 +195,10 @@ impl QueueStore for PostgresQueueStore {
 
     fn collect(&self, limit: usize, forget_before: Timestamp) -> Result<bool> {
         self.writer.call(async |session| collect::collect(session, limit, forget_before).await)
+    }
+
+    fn durability(&self) -> Result<Durability> {
+        self.reader.read(async |session| read::durability(session).await)
     }
 
     fn idle(&self) {}

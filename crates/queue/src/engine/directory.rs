@@ -6,7 +6,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use lambfold_types::{Clock, QueueName, Scope, Sealer, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::error::Error;
 use crate::metrics::QueueStatistics;
@@ -19,6 +18,7 @@ use super::lease::Lease;
 use super::link::{Change, Command, DirectoryCommand, Names, OwnerLink, SharedWhereabouts};
 use super::owner::{Adopter, Owner, Place};
 use super::reader::ReaderLink;
+use super::tasks::Tasks;
 use super::writer::WriterLink;
 
 /// What it takes to start an owner.
@@ -31,7 +31,7 @@ pub(crate) struct Surroundings {
     pub(crate) cache: Arc<CacheTotal>,
     pub(crate) names: Arc<RwLock<Names>>,
     pub(crate) sealer: Arc<dyn Sealer>,
-    pub(crate) owners: TaskTracker,
+    pub(crate) owners: Tasks,
     pub(crate) stop: CancellationToken,
     pub(crate) lease: Lease,
     /// Where nodes share the store.
@@ -77,7 +77,7 @@ impl Surroundings {
                 commands: queue,
                 stop: this.stop,
             };
-            this.owners.spawn(owner.run());
+            this.owners.spawn("owner", owner.run());
         });
         Queue::new(row, state, OwnerLink::new(commands, whereabouts, start), statistics)
     }
@@ -146,13 +146,25 @@ impl Directory {
         let created = self.surroundings.writer.call(move |store| store.create_queue(&row)).await;
         match created.ok_or(Error::Stopping)? {
             Ok(row) => Ok(CreateOutcome::Created(self.add(row))),
+            // By another node, or by an earlier attempt of which nobody knew what came of it.
             Err(StoreError::NameTaken) => {
                 self.catch_up().await?;
-                // Deleted again meanwhile: the caller may try again.
-                self.find(&scope, &name).map(CreateOutcome::Exists).ok_or(Error::OwnerChanges)
+                let queue = match self.find(&scope, &name) {
+                    Some(queue) => queue,
+                    None => self.add(self.stored(&scope, &name).await?),
+                };
+                Ok(CreateOutcome::Exists(queue))
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The queue as the store has it.
+    async fn stored(&self, scope: &Scope, name: &QueueName) -> Result<QueueRow, Error> {
+        let directory = self.surroundings.writer.call(QueueStore::load_directory).await;
+        let queues = directory.ok_or(Error::Stopping)??.queues;
+        let found = queues.into_iter().find(|row| row.scope == *scope && row.name == *name);
+        found.ok_or_else(|| StoreError::NameTaken.into())
     }
 
     async fn update(&mut self, queue: &Queue, change: Change) -> Result<bool, Error> {
@@ -186,7 +198,11 @@ impl Directory {
             return Err(Error::NoSuchQueue);
         }
         let deleted_at = self.surroundings.clock.now();
-        self.write(DirectoryChange::Delete { incarnation: queue.incarnation(), deleted_at }).await?;
+        match self.write(DirectoryChange::Delete { incarnation: queue.incarnation(), deleted_at }).await {
+            // An earlier attempt, of which nobody knew what came of it, has succeeded.
+            Ok(()) | Err(Error::NoSuchQueue) => {}
+            Err(error) => return Err(error),
+        }
         self.remove(queue, deleted_at).await;
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lambfold_types::{Clock, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{QueueStore, Result, StoreError};
+use crate::store::{QueueStore, Result, SharedStore, StoreError};
 
 /// Renewals within the time that a lease holds: two may fail.
 const RENEWALS: u32 = 3;
@@ -115,8 +115,8 @@ impl Lease {
                 () = stop.cancelled() => return,
                 () = self.clock.sleep_until(next) => {}
             }
-            let (this, store, address) = (self.clone(), Arc::clone(&store), address.clone());
-            let renewed = blocking(move || this.renew(&*store, &address)).await;
+            let (this, address) = (self.clone(), address.clone());
+            let renewed = off_the_way(&store, move |store| this.renew(store, &address)).await;
             if let Some(Err(error)) = renewed {
                 tracing::error!(%error, "this node's lease could not be renewed");
             }
@@ -126,7 +126,7 @@ impl Lease {
 
 /// Gives up the lease and what this node owns, so that the others need not wait.
 pub(crate) async fn leave(store: Arc<dyn QueueStore>) {
-    let left = blocking(move || store.shared().map_or(Ok(()), crate::store::SharedStore::leave)).await;
+    let left = off_the_way(&store, |store| store.shared().map_or(Ok(()), SharedStore::leave)).await;
     if let Some(Err(error)) = left {
         tracing::warn!(%error, "the shards of this node could not be given up; others get them when its lease runs out");
     }
@@ -135,7 +135,15 @@ pub(crate) async fn leave(store: Arc<dyn QueueStore>) {
 /// How long the directory may lag behind what other nodes changed where nobody asks.
 pub(crate) const NEWS_EVERY: Duration = Duration::from_secs(1);
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    // A panic there is logged by its own hook.
-    tokio::task::spawn_blocking(work).await.ok()
+/// Calls the store where nobody waits behind the call.
+async fn off_the_way<T: Send + 'static>(
+    store: &Arc<dyn QueueStore>,
+    call: impl FnOnce(&dyn QueueStore) -> T + Send + 'static,
+) -> Option<T> {
+    if !store.blocks() {
+        return Some(call(&**store));
+    }
+    let store = Arc::clone(store);
+    // A panic there is told by its own hook.
+    tokio::task::spawn_blocking(move || call(&*store)).await.ok()
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use lambfold_types::{Arn, Clock, Entropy, QueueName, Sealer, uuid_v4};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -22,6 +21,7 @@ use crate::store::{self, DirectoryChange, QueueStore, SharedStore};
 
 use super::link::{Command, Whereabouts};
 use super::reader::ReaderLink;
+use super::tasks::Tasks;
 use super::writer::WriterLink;
 
 /// Messages that are moved together at most.
@@ -53,7 +53,7 @@ pub(crate) struct Moves {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     sealer: Arc<dyn Sealer>,
-    running: TaskTracker,
+    running: Tasks,
     stop: CancellationToken,
 }
 
@@ -75,10 +75,11 @@ impl Moves {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         sealer: Arc<dyn Sealer>,
+        running: Tasks,
         stop: CancellationToken,
     ) -> Self {
         let tasks = Arc::new(Mutex::new(stored.into_iter().map(|task| (task.id, task)).collect()));
-        let (at_work, running) = (Arc::default(), TaskTracker::new());
+        let at_work = Arc::default();
         Self { tasks, at_work, is_shared, writer, reader, clock, entropy, sealer, running, stop }
     }
 
@@ -139,8 +140,7 @@ impl Moves {
 
     /// Returns when all tasks have paused for the stop.
     pub(crate) async fn stopped(&self) {
-        self.running.close();
-        self.running.wait().await;
+        self.running.ended().await;
     }
 
     /// The tasks of a source, the newest first.
@@ -149,7 +149,8 @@ impl Moves {
         Ok(self.known(source))
     }
 
-    fn known(&self, source: &Queue) -> Vec<MoveTask> {
+    /// The same by what this node knows.
+    pub(crate) fn known(&self, source: &Queue) -> Vec<MoveTask> {
         let tasks = self.tasks();
         let mut of_source: Vec<MoveTask> =
             tasks.values().filter(|task| is_of(task, source)).cloned().collect();
@@ -236,7 +237,7 @@ impl Moves {
             return;
         }
         let this = self.clone();
-        self.running.spawn(async move {
+        self.running.spawn("move", async move {
             this.run(id, &handle).await;
             this.at_work().remove(&id);
         });
@@ -250,6 +251,7 @@ impl Moves {
             }
             let began = self.clock.now();
             let step = tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return,
                 step = self.step(&task, handle) => step,
             };
@@ -274,6 +276,7 @@ impl Moves {
             };
             if let Some(pause) = pause {
                 tokio::select! {
+                    biased;
                     () = self.stop.cancelled() => return,
                     () = self.clock.sleep_until(began + pause) => {}
                 }

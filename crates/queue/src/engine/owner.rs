@@ -77,8 +77,10 @@ pub(crate) type Receivers = BTreeMap<u64, oneshot::Sender<Result<Handover, Error
 enum End {
     /// The shard has to be taken anew.
     Retake,
-    /// The queue is gone.
+    /// The queue was deleted.
     Deleted,
+    /// The store does not have the shard any more, and nobody has said so: a deletion that seemed to have failed.
+    Gone,
     /// The service stops, and all is answered.
     Stopped,
 }
@@ -94,7 +96,7 @@ impl Owner {
             let tenure = match self.take(&back, &mut waiting).await {
                 Ok(Some(tenure)) => tenure,
                 Ok(None) => break End::Stopped,
-                Err(StoreError::NoSuchShard(_)) => break End::Deleted,
+                Err(StoreError::NoSuchShard(_)) => break End::Gone,
                 Err(error) => {
                     let error = self.report(error);
                     waiting.fail(&error);
@@ -120,10 +122,14 @@ impl Owner {
                 end => break end,
             }
         };
-        self.commands.close();
-        let reason = if matches!(end, End::Deleted) { Error::NoSuchQueue } else { Error::Stopping };
+        let is_stopped = matches!(end, End::Stopped);
+        let reason = if is_stopped { Error::Stopping } else { Error::NoSuchQueue };
         first.into_iter().for_each(|command| command.fail(&reason));
         waiting.fail(&reason);
+        if matches!(end, End::Gone) {
+            self.refuse_as_gone().await;
+        }
+        self.commands.close();
         while let Some(command) = self.commands.recv().await {
             command.fail(&reason);
         }
@@ -227,11 +233,27 @@ impl Owner {
         Ok(Some(contents))
     }
 
+    /// Tells everybody that there is no such queue until somebody deletes it, or the service stops: as long as it is
+    /// listed, a closed channel would mean that the service is stopping.
+    async fn refuse_as_gone(&mut self) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                command = self.commands.recv() => match command {
+                    Some(Command::Deleted) | None => return,
+                    Some(command) => command.fail(&Error::NoSuchQueue),
+                },
+            }
+        }
+    }
+
     /// Answers every command with `error` until `deadline`; false if the service stops.
     async fn refuse_until(&mut self, deadline: Timestamp, error: &Error) -> bool {
         let mut sleep: SleepFuture = self.clock.sleep_until(deadline);
         loop {
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return false,
                 () = &mut sleep => return true,
                 command = self.commands.recv() => match command {
@@ -243,6 +265,9 @@ impl Owner {
                         // The next attempt finds no shard.
                         return true;
                     }
+                    // Nothing was done: where the letters come from has no reason to read its shard anew, and would
+                    // do so over and over.
+                    Some(Command::Adopt { reply, .. }) => drop(reply.send(Err(Error::Overloaded))),
                     Some(command) => command.fail(error),
                     None => return false,
                 },

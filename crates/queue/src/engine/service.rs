@@ -6,7 +6,6 @@ use std::sync::{Arc, PoisonError};
 use lambfold_types::{Clock, Entropy, RunFuture, Sealer};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::handle::QueueHandle;
 use crate::mac::{MacKey, MacKeys};
@@ -22,6 +21,7 @@ use super::link::{DirectoryLink, Names};
 use super::moves::Moves;
 use super::owner::Adopter;
 use super::reader::{self, ReaderLink, ReaderQueue};
+use super::tasks::{Spawn, Tasks, Tokio};
 use super::upkeep;
 use super::writer::{self, Request, WriterLink, WriterQueue};
 
@@ -30,6 +30,7 @@ const DIRECTORY_QUEUE: usize = 256;
 
 /// The queue engine over one store.
 pub struct QueueService {
+    spawn: Arc<dyn Spawn>,
     store: Arc<dyn QueueStore>,
     handle: QueueHandle,
     directory: Directory,
@@ -52,7 +53,19 @@ impl QueueService {
         entropy: Arc<dyn Entropy>,
         sealer: Arc<dyn Sealer>,
     ) -> Result<Self> {
-        Self::assemble(options, store, clock, entropy, sealer, None)
+        Self::assemble(Arc::new(Tokio), options, store, clock, entropy, sealer, None)
+    }
+
+    /// As [`QueueService::build`], with the tasks somewhere else than on tokio's runtime.
+    pub fn build_on(
+        spawn: Arc<dyn Spawn>,
+        options: Options,
+        store: Arc<dyn QueueStore>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        sealer: Arc<dyn Sealer>,
+    ) -> Result<Self> {
+        Self::assemble(spawn, options, store, clock, entropy, sealer, None)
     }
 
     /// The same as one of several nodes that share `store` ([`crate::store::SharedStore`]).
@@ -64,10 +77,11 @@ impl QueueService {
         sealer: Arc<dyn Sealer>,
         cluster: Cluster,
     ) -> Result<Self> {
-        Self::assemble(options, store, clock, entropy, sealer, Some(cluster))
+        Self::assemble(Arc::new(Tokio), options, store, clock, entropy, sealer, Some(cluster))
     }
 
     fn assemble(
+        spawn: Arc<dyn Spawn>,
         options: Options,
         store: Arc<dyn QueueStore>,
         clock: Arc<dyn Clock>,
@@ -108,7 +122,7 @@ impl QueueService {
             cache: CacheTotal::new(options.body_cache_bytes),
             names: Arc::default(),
             sealer: Arc::clone(&sealer),
-            owners: TaskTracker::new(),
+            owners: Tasks::new(Arc::clone(&spawn)),
             stop: CancellationToken::new(),
             lease,
             adopter: cluster.clone().map(|cluster| Arc::new(cluster) as Arc<dyn Adopter>),
@@ -129,6 +143,7 @@ impl QueueService {
             Arc::clone(&surroundings.clock),
             Arc::clone(&entropy),
             Arc::clone(&sealer),
+            Tasks::new(Arc::clone(&spawn)),
             surroundings.stop.clone(),
         );
         let bound = options.uncommitted_bytes;
@@ -140,7 +155,7 @@ impl QueueService {
             commands: directory_commands,
         };
         let durability = store.durability()?;
-        Ok(Self { store, handle, directory, moves, surroundings, durability, writes, reads, cluster })
+        Ok(Self { spawn, store, handle, directory, moves, surroundings, durability, writes, reads, cluster })
     }
 
     /// The way in; cheap to clone.
@@ -165,19 +180,21 @@ impl QueueService {
     }
 
     async fn work(self, shutdown: CancellationToken) {
-        let Self { store, handle, directory, moves, surroundings, writes, reads, cluster, .. } = self;
+        let Self { spawn, store, handle, directory, moves, surroundings, writes, reads, cluster, .. } = self;
         let Surroundings { options, clock, writer, reader, owners, stop, lease, .. } = surroundings;
         // Also if this future is dropped: the owners must not outlive it.
         let _stop = stop.clone().drop_guard();
-        let writing = Worker::start("queue-writer", &store, writes, writer::serve_blocking, writer::serve);
-        let reading = Worker::start("queue-reader", &store, reads, reader::serve_blocking, reader::serve);
+        let writing =
+            Worker::start(&*spawn, "queue-writer", &store, writes, writer::serve_blocking, writer::serve);
+        let reading =
+            Worker::start(&*spawn, "queue-reader", &store, reads, reader::serve_blocking, reader::serve);
         moves.resume(&handle);
         let is_shared = cluster.is_some();
         let keeping = CancellationToken::new();
-        let kept = cluster.map(|cluster| {
-            let keep = lease.keep(Arc::clone(&store), cluster.address, keeping.clone());
-            tokio::spawn(keep)
-        });
+        let keeper = Tasks::new(Arc::clone(&spawn));
+        if let Some(cluster) = cluster {
+            keeper.spawn("lease", lease.keep(Arc::clone(&store), cluster.address, keeping.clone()));
+        }
         let news = follow(handle, moves.clone(), Arc::clone(&clock), shutdown.clone(), is_shared);
         let upkeep = upkeep::run(writer.clone(), clock, options, shutdown.clone());
         let stopping = async {
@@ -186,17 +203,15 @@ impl QueueService {
         };
         tokio::join!(upkeep, directory.run(), news, stopping);
         moves.stopped().await;
-        owners.close();
-        owners.wait().await;
+        owners.ended().await;
         // Callers may hold queues, and with them ways to writer and reader, for as long as they like.
         writer.send(Request::Stop).await;
         reader.stop().await;
         writing.ended().await;
         reading.ended().await;
         keeping.cancel();
-        if let Some(kept) = kept {
-            // It only ends early if it panicked, and then there is no lease to be kept.
-            drop(kept.await);
+        keeper.ended().await;
+        if is_shared {
             lease::leave(store).await;
         }
     }
@@ -235,7 +250,8 @@ struct Worker(oneshot::Receiver<()>);
 
 impl Worker {
     fn start<Q, F>(
-        name: &str,
+        spawn: &dyn Spawn,
+        name: &'static str,
         store: &Arc<dyn QueueStore>,
         queue: Q,
         blocking: fn(Arc<dyn QueueStore>, Q),
@@ -258,10 +274,11 @@ impl Worker {
             }
         } else {
             let work = task(work, queue);
-            tokio::spawn(async move {
+            let body = async move {
                 let _done = done;
                 work.await;
-            });
+            };
+            spawn.spawn(name, Box::pin(body));
         }
         Self(ended)
     }

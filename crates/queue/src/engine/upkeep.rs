@@ -25,6 +25,7 @@ pub(crate) async fn run(
     loop {
         let next = clock.now() + INTERVAL;
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = clock.sleep_until(next) => {}
         }

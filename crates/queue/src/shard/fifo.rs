@@ -103,9 +103,15 @@ impl Shard {
             return None;
         }
         let visible_at = self.now + timeout.unwrap_or(self.settings.visibility_timeout);
-        let again: Vec<Taken> = before.iter().map(|taken| Taken { visible_at, ..taken.clone() }).collect();
+        let renew = |taken: &Taken| {
+            // Another moment in any case: by it the repetition is told from what it repeats.
+            let is_same = taken.visible_at == visible_at;
+            let visible_at = visible_at + Duration::from_millis(u64::from(is_same));
+            Taken { visible_at, ..taken.clone() }
+        };
+        let again: Vec<Taken> = before.iter().map(renew).collect();
         for taken in &again {
-            self.index.make_in_flight(taken.sequence, visible_at);
+            self.index.make_in_flight(taken.sequence, taken.visible_at);
             self.write_delivery(taken.sequence);
         }
         self.attempts.put(id.to_owned(), again.clone(), self.now);

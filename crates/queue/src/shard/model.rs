@@ -140,10 +140,12 @@ impl World {
             Op::Change { back, timeout } => self.change(back, Duration::from_secs(timeout)),
             Op::GiveBack => {
                 let taken = std::mem::take(&mut self.last);
-                for Taken { sequence, receive_count, .. } in &taken {
+                for Taken { sequence, receive_count, visible_at, .. } in &taken {
                     self.handles.retain(|h| (h.sequence, h.receive_number) != (*sequence, *receive_count));
                     let Some(message) = self.messages.get_mut(sequence) else { continue };
-                    if message.receive_count == *receive_count {
+                    // Somebody changed its visibility meanwhile, and was told so.
+                    let changed = message.visible_at > now && message.visible_at != *visible_at;
+                    if message.receive_count == *receive_count && !changed {
                         message.receive_count -= 1;
                         message.visible_at = now;
                         if message.receive_count == 0 {

@@ -8,7 +8,7 @@ use lambfold_types::Timestamp;
 use crate::error::Error;
 use crate::message::ReceiveParams;
 
-use super::index::Entry;
+use super::index::{Entry, State};
 use super::lane::End;
 use super::{Shard, Taken, Waiter, Waiters};
 
@@ -112,9 +112,7 @@ impl Shard {
     pub(crate) fn give_back(&mut self, messages: Vec<Taken>) {
         for taken in messages.into_iter().rev() {
             let sequence = taken.sequence;
-            let same =
-                self.index.get(sequence).is_some_and(|entry| entry.receive_count == taken.receive_count);
-            if !same {
+            if !self.is_still_with(&taken) {
                 continue;
             }
             self.index.edit(sequence, |entry| {
@@ -128,6 +126,21 @@ impl Shard {
             self.index.set_record(sequence, Some(taken.record));
             self.write_delivery(sequence);
         }
+    }
+
+    /// Whether nothing has become of a message since that receive. What has left for another queue is not called back,
+    /// and what an attempt got is with whoever repeated the attempt.
+    fn is_still_with(&self, taken: &Taken) -> bool {
+        let Some(entry) = self.index.get(taken.sequence) else { return false };
+        entry.receive_count == taken.receive_count
+            && match entry.state() {
+                State::Apart => false,
+                // Otherwise somebody has changed its visibility, and was told so.
+                State::InFlight(until) => until == taken.visible_at,
+                // Received with a visibility timeout of zero, if nobody may have repeated it.
+                State::Due(_) => !self.kind.is_fifo() || entry.last_received_at == taken.visible_at,
+                State::Delayed(_) => true,
+            }
     }
 
     /// Whether waiters are kept beyond their time because messages are being read, or moved.

@@ -13,16 +13,19 @@ use super::lane::End;
 const TOTAL_SECS: u64 = 43_200;
 
 impl Shard {
-    /// Deletes a message, by any of its handles; one that is gone counts as deleted.
+    /// Whether the message of a handle is on its way to another queue. It cannot be deleted here meanwhile: it may come
+    /// back, or be gone from here.
+    pub(crate) fn is_leaving(&self, handle: HandleParts) -> bool {
+        self.is_ours(handle) && self.is_leaving_now(handle.sequence)
+    }
+
+    /// Deletes a message, by any of its handles; one that is gone counts as deleted. To be called when it is not
+    /// [leaving](Shard::is_leaving).
     pub(crate) fn delete(&mut self, handle: HandleParts) -> Result<(), HandleError> {
         if !self.is_ours(handle) {
             return Err(HandleError::OtherQueue);
         }
         let sequence = handle.sequence;
-        if self.index.get(sequence).is_some_and(Entry::is_apart) {
-            // It counts as moved already: there is nothing here to delete.
-            return Ok(());
-        }
         if self.has_expired(handle) {
             return Err(HandleError::Expired);
         }

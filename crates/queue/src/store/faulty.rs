@@ -10,7 +10,7 @@ use super::{
     QueueStore, Result, ShardHead, ShardKey, StoreError,
 };
 
-/// How a commit is to fail.
+/// How a commit, or a change of the directory, is to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing is applied.
@@ -36,7 +36,7 @@ impl<S> FaultyStore<S> {
         Self { inner, fault: Mutex::new(None) }
     }
 
-    /// From the next commit on. [`Fault::Refuse`] and [`Fault::Unknown`] happen once.
+    /// From the next of them on. [`Fault::Refuse`] and [`Fault::Unknown`] happen once.
     pub fn set(&self, fault: Option<Fault>) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
@@ -47,6 +47,22 @@ impl<S> FaultyStore<S> {
 
     fn failure() -> StoreError {
         StoreError::Driver("a fault was asked for".into())
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&S) -> Result<T>) -> Result<T> {
+        match self.get() {
+            None | Some(Fault::Full) => change(&self.inner),
+            Some(Fault::Broken) => Err(Self::failure()),
+            Some(Fault::Refuse) => {
+                self.set(None);
+                Err(Self::failure())
+            }
+            Some(Fault::Unknown) => {
+                self.set(None);
+                change(&self.inner)?;
+                Err(Self::failure())
+            }
+        }
     }
 }
 
@@ -60,11 +76,11 @@ impl<S: QueueStore> QueueStore for FaultyStore<S> {
     }
 
     fn create_queue(&self, row: &QueueRow) -> Result<QueueRow> {
-        self.inner.create_queue(row)
+        self.change(|inner| inner.create_queue(row))
     }
 
     fn change_directory(&self, change: &DirectoryChange) -> Result<()> {
-        self.inner.change_directory(change)
+        self.change(|inner| inner.change_directory(change))
     }
 
     fn take_shard(&self, shard: ShardKey) -> Result<ShardHead> {
@@ -72,22 +88,10 @@ impl<S: QueueStore> QueueStore for FaultyStore<S> {
     }
 
     fn apply(&self, batch: &[FencedWrite]) -> Result<()> {
-        match self.get() {
-            Some(Fault::Broken) => Err(Self::failure()),
-            Some(Fault::Full) if batch.iter().any(|write| !write.write.inserts.is_empty()) => {
-                Err(StoreError::Full)
-            }
-            None | Some(Fault::Full) => self.inner.apply(batch),
-            Some(Fault::Refuse) => {
-                self.set(None);
-                Err(Self::failure())
-            }
-            Some(Fault::Unknown) => {
-                self.set(None);
-                self.inner.apply(batch)?;
-                Err(Self::failure())
-            }
+        if self.get() == Some(Fault::Full) && batch.iter().any(|write| !write.write.inserts.is_empty()) {
+            return Err(StoreError::Full);
         }
+        self.change(|inner| inner.apply(batch))
     }
 
     fn durability(&self) -> Result<Durability> {

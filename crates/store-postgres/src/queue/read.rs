@@ -7,7 +7,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use lambfold_queue::store::stored::{int, key, sequence, uint};
-use lambfold_queue::store::{DeduplicationRow, DeliveryRow, MessageRow, Result, ShardKey, StoreError};
+use lambfold_queue::store::{
+    DeduplicationRow, DeliveryRow, Durability, MessageRow, Result, ShardKey, StoreError,
+};
 use lambfold_types::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -168,4 +170,11 @@ pub(super) fn head(row: &Row) -> lambfold_queue::store::ShardHead {
         live: uint(row.get(4)),
         clock: Timestamp::from_millis(row.get(5)),
     }
+}
+
+/// What the server says of its commits.
+pub(super) async fn durability(session: &mut Session) -> Result<Durability> {
+    let sql = "SELECT current_setting('synchronous_commit'), current_setting('fsync')";
+    let row = session.row(sql, &[]).await?;
+    Ok(row.map(|row| vec![("synchronous_commit", row.get(0)), ("fsync", row.get(1))]).unwrap_or_default())
 }

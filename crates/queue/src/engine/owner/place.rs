@@ -4,9 +4,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use lambfold_types::{Arn, QueueName, Scope, Sealer};
 use tokio::sync::oneshot;
-use tokio_util::task::TaskTracker;
 
 use crate::engine::link::{Command, Names, Whereabouts};
+use crate::engine::tasks::Tasks;
 use crate::error::Error;
 use crate::message::{group_of, set_dead_letter_source, with_group, without_group};
 use crate::queue::Queue;
@@ -33,7 +33,7 @@ pub(crate) struct Place {
     pub(crate) name: QueueName,
     pub(crate) names: Arc<RwLock<Names>>,
     pub(crate) sealer: Arc<dyn Sealer>,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) tasks: Tasks,
     /// Where nodes share the store.
     pub(crate) adopter: Option<Arc<dyn Adopter>>,
 }

@@ -66,6 +66,9 @@ pub(super) struct Tenure {
     departures: Vec<FencedWrite>,
     /// Commands that wait for the store to say which messages exist.
     parked: usize,
+    /// Deletes that name messages on their way to another queue: whether there is something to delete, the end of the
+    /// move decides.
+    held_up: Vec<Command>,
     /// Moves to other queues that are under way.
     moves: usize,
     /// Messages set apart that were asked to be moved, once all that was decided about them is with the writer.
@@ -105,6 +108,7 @@ impl Tenure {
             submitted: VecDeque::new(),
             departures: Vec::new(),
             parked: 0,
+            held_up: Vec::new(),
             moves: 0,
             evacuations: Vec::new(),
             events,
@@ -126,21 +130,22 @@ impl Tenure {
     ) -> End {
         let end = self.run(owner, returned, waiting, first).await;
         let error = match &end {
-            Ok(End::Deleted) => Error::NoSuchQueue,
+            Ok(End::Deleted | End::Gone) => Error::NoSuchQueue,
             Ok(End::Stopped | End::Retake) => Error::Stopping,
             Err(error) => error.clone(),
         };
         for evacuation in self.evacuations.drain(..) {
             drop(evacuation.reply.send(Err(error.clone())));
         }
+        for command in self.held_up.drain(..) {
+            command.fail(&error);
+        }
         let submitted = self.submitted.drain(..).flat_map(|submitted| submitted.pending);
         for pending in submitted.chain(self.pending) {
             pending.fail(&error);
         }
         waiting.waiters = std::mem::take(self.shard.waiters());
-        end.unwrap_or_else(
-            |error| if matches!(error, Error::NoSuchQueue) { End::Deleted } else { End::Retake },
-        )
+        end.unwrap_or_else(|error| if matches!(error, Error::NoSuchQueue) { End::Gone } else { End::Retake })
     }
 
     async fn run(
@@ -213,6 +218,9 @@ impl Tenure {
 
     /// Follows up on what was decided: reads, answers to waiters, submission, timer.
     async fn settle(&mut self, owner: &mut Owner, waiting: &mut Waiting) -> Result<(), Error> {
+        for command in std::mem::take(&mut self.held_up) {
+            self.decide_handles(command);
+        }
         let allowed = owner.cache.update(self.shard.record_bytes());
         self.shard.set_cache_bytes(allowed);
         self.start_loads(owner).await;
@@ -252,6 +260,7 @@ impl Tenure {
         self.submitted.is_empty()
             && self.pending.is_empty()
             && self.parked == 0
+            && self.held_up.is_empty()
             && self.moves == 0
             && self.evacuations.is_empty()
             && self.shard.pending_rows() == 0
@@ -373,6 +382,11 @@ impl Tenure {
     /// Deletes or changes by handles of which the shard knows all that there is to know.
     fn decide_handles(&mut self, command: Command) {
         match command {
+            Command::Delete { handles, reply }
+                if handles.iter().any(|handle| self.shard.is_leaving(*handle)) =>
+            {
+                self.held_up.push(Command::Delete { handles, reply });
+            }
             Command::Delete { handles, reply } => {
                 let results = handles.into_iter().map(|handle| self.shard.delete(handle)).collect();
                 self.pending.push(Pending::Delete { reply, results });

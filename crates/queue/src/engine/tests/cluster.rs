@@ -183,15 +183,15 @@ async fn a_stopped_node_writes_and_hands_out_nothing_after_its_lease() {
 #[tokio::test]
 async fn a_standard_receive_is_refused_by_the_own_clock() {
     let nodes = Nodes::new();
-    let one = nodes.start("one").await;
+    let (one, two) = (nodes.start("one").await, nodes.start("two").await);
     let mine = one.queue("jobs").await;
     one.handle.send(&mine, messages(&["a"])).await.unwrap();
-    // Stopped, and then on again before it has renewed its lease or anybody has told it anything: a standard receive is
-    // answered before its commit, so that no fence would have been asked.
-    nodes.judge.advance(secs(6));
-    let receive = one.receive(&mine);
+    nodes.pass(secs(6), &[&two]).await;
+    assert_eq!(two.receive(&two.find("jobs").await.unwrap()).await.unwrap().len(), 1);
+    // On again, before it has asked for its lease or anybody has told it anything: a standard receive is answered before
+    // its commit, so that no fence would have been asked.
     one.clock.advance(secs(6));
-    let received = receive.await;
+    let received = one.receive(&mine).await;
     assert!(received.is_err(), "{received:?}");
 }
 

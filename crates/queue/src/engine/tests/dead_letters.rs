@@ -6,7 +6,7 @@ use crate::{CreateOutcome, Options};
 
 use lambfold_types::Scope;
 
-use super::harness::{Engine, name, secs};
+use super::harness::{Engine, name, params, secs};
 
 async fn source(engine: &Engine, max_receive_count: u32) -> Queue {
     let redrive = Some(Redrive { dead_letter_queue: name("dead"), max_receive_count });
@@ -158,5 +158,48 @@ async fn purges_and_changed_policies_meet_moves() {
     poll.abort();
     assert_eq!(engine.counts(&queue).await, QueueCounts::default());
     assert!(engine.counts(&dead).await.visible <= 1);
+    engine.stop().await;
+}
+
+/// Found by the simulation: the owner of the source read its shard anew, found the letters again, and so on without
+/// end.
+#[tokio::test]
+async fn a_dead_letter_queue_that_cannot_be_taken_does_not_disturb_the_source() {
+    let engine = Engine::start().await;
+    let (queue, dead) = (source(&engine, 1).await, engine.queue("dead").await);
+    engine.send(&queue, &["a"]).await;
+    fail_once(&engine, &queue).await;
+    engine.store.set(Some(Fault::Broken));
+    let poll = engine.poll(&queue, 1).await;
+    engine.pass(secs(25)).await;
+    assert!(poll.await.unwrap().unwrap().is_empty(), "who waits at the source is told nothing of it");
+    engine.store.set(None);
+    engine.pass(secs(1)).await;
+    assert!(engine.receive(&queue, 1).await.is_empty());
+    engine.calm().await;
+    assert_eq!(engine.counts(&dead).await.visible, 1);
+    engine.stop().await;
+}
+
+/// Found by the simulation: a delete was acknowledged while its message was being moved, and the move failed.
+#[tokio::test]
+async fn a_delete_waits_for_the_move_of_its_message() {
+    let engine = Engine::start().await;
+    let (queue, dead) = (source(&engine, 1).await, engine.queue("dead").await);
+    engine.send(&queue, &["a"]).await;
+    let handle = engine.receive(&queue, 1).await.remove(0).handle;
+    engine.pass(secs(1)).await;
+    engine.send(&dead, &["there already"]).await;
+    engine.store.set(Some(Fault::Full));
+    let (received, deleted) =
+        tokio::join!(engine.handle.receive(&queue, params(1, 0)), engine.handle.delete(&queue, vec![handle]));
+    assert!(received.unwrap().is_empty());
+    assert_eq!(deleted.unwrap(), [Ok(())]);
+    engine.store.set(None);
+    engine.pass(secs(2)).await;
+    assert!(engine.receive(&queue, 1).await.is_empty());
+    engine.calm().await;
+    assert_eq!(engine.counts(&queue).await, QueueCounts::default());
+    assert_eq!(engine.counts(&dead).await.visible, 1, "it could not be moved, and so was deleted");
     engine.stop().await;
 }

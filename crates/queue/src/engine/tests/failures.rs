@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use lambfold_types::Scope;
+
 use crate::error::Error;
-use crate::queue::QueueCounts;
+use crate::queue::{CreateOutcome, NewQueue, QueueCounts};
 use crate::store::Fault;
 
-use super::harness::{Engine, messages, params, secs};
+use super::harness::{Engine, messages, name, params, secs};
 
 #[tokio::test]
 async fn a_failed_commit_takes_back_what_it_was_to_hold() {
@@ -99,6 +101,39 @@ async fn a_broken_store_is_tried_again() {
     engine.store.set(None);
     engine.pass(secs(1)).await;
     assert_eq!(engine.receive(&queue, 10).await[0].body, "a");
+    engine.stop().await;
+}
+
+/// Found by the simulation: nobody could use or make a queue of that name until a restart.
+#[tokio::test]
+async fn a_queue_whose_creation_seemed_to_fail_is_found() {
+    let engine = Engine::start().await;
+    engine.store.set(Some(Fault::Unknown));
+    let create = || engine.handle.create_queue(Scope::default(), name("jobs"), NewQueue::default());
+    assert!(matches!(create().await, Err(Error::Store(_))));
+    let Ok(CreateOutcome::Exists(queue)) = create().await else { panic!("it exists") };
+    engine.send(&queue, &["a"]).await;
+    assert_eq!(engine.receive(&queue, 1).await.len(), 1);
+    engine.stop().await;
+}
+
+/// Found by the simulation: the queue was listed and could not be deleted, and who used it was told that the service
+/// was stopping.
+#[tokio::test]
+async fn a_queue_whose_deletion_seemed_to_fail_can_be_deleted() {
+    let engine = Engine::start().await;
+    let queue = engine.queue("jobs").await;
+    engine.send(&queue, &["a"]).await;
+    engine.store.set(Some(Fault::Unknown));
+    assert!(matches!(engine.handle.delete_queue(&queue).await, Err(Error::Store(_))));
+    for _ in 0..3 {
+        let sent = engine.handle.send(&queue, messages(&["b"])).await;
+        assert!(matches!(sent, Err(Error::NoSuchQueue)));
+    }
+    engine.handle.delete_queue(&queue).await.unwrap();
+    assert!(engine.handle.queue(queue.scope(), queue.name()).is_err());
+    let new = engine.queue("jobs").await;
+    assert_eq!(engine.counts(&new).await, QueueCounts::default());
     engine.stop().await;
 }
 

@@ -242,6 +242,22 @@ fn order_and_locks_survive_a_crash_with_most_of_the_queue_in_the_store() {
     }
 }
 
+/// Found by the simulation: who gave up an attempt took it from whoever repeated it.
+#[test]
+fn what_is_given_up_stays_with_the_repetition() {
+    let mut rig = rig();
+    send(&mut rig, &["1"]);
+    let attempt =
+        || ReceiveParams { max_messages: 1, attempt_id: Some("a".to_owned()), ..ReceiveParams::default() };
+    let first = rig.receive_as(attempt()).unwrap();
+    let again = rig.receive_as(attempt()).unwrap();
+    rig.shard.give_back(first);
+    assert!(receive(&mut rig, 1).is_empty());
+    assert_eq!(rig.shard.counts().in_flight, 1);
+    rig.shard.give_back(again);
+    assert_eq!(take(&mut rig, 1)[0].receive_count, 1, "as if it had not been received");
+}
+
 #[test]
 fn a_dead_letter_holds_its_group_until_it_has_gone() {
     let redrive = Redrive { dead_letter_queue: "dead.fifo".parse().unwrap(), max_receive_count: 1 };

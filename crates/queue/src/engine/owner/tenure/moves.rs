@@ -70,7 +70,7 @@ impl Tenure {
     ) {
         let (notify, place) = (self.notify.clone(), owner.place.clone());
         self.moves += 1;
-        owner.place.tasks.spawn(async move {
+        owner.place.tasks.spawn("hand over", async move {
             let result = place.deliver(&target, letters, departure).await;
             // A tenure that has ended left them in the store, or they are gone from there.
             drop(notify.send(report(result)));

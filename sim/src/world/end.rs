@@ -1,0 +1,231 @@
+//! Quiet points, and the end of a run: whatever happened, everything is accounted for and can be drained.
+
+use std::time::Duration;
+
+use lambfold_queue::{Error, Queue, ReceiveParams};
+use lambfold_types::Clock;
+
+use crate::calls::Call;
+use crate::ledger::{Check, Sighting};
+use crate::store::Rates;
+
+use super::{TURNS, World};
+
+/// A client of its own.
+const AUDITOR: usize = usize::MAX;
+
+impl World {
+    /// Lets everything come to rest, with nothing going wrong any more, and compares.
+    pub(super) fn settle(&mut self) -> Check {
+        {
+            let mut state = self.disk.state();
+            state.rates = Rates::default();
+            state.full = false;
+        }
+        self.stalled.clear();
+        if let Some(zombie) = &self.zombie {
+            // It may still be at what it was asked; but its clients have given up.
+            let process = zombie.process;
+            self.forget_calls(process);
+        }
+        self.calm(true)?;
+        if self.zombie.is_none() {
+            self.ledger.is_quiet(self.clock.now());
+        }
+        self.compare()?;
+        if self.dice.one_in(3) {
+            self.bury();
+        }
+        Ok(())
+    }
+
+    /// Until nobody waits for anything.
+    fn calm(&mut self, gives_up: bool) -> Check {
+        for _ in 0..TURNS {
+            let ready = self.executor.ready();
+            if !ready.is_empty() {
+                let task = self.dice.pick(&ready);
+                self.turn(task)?;
+                continue;
+            }
+            if self.calls.is_empty() {
+                return Ok(());
+            }
+            let receives: Vec<u64> = self
+                .calls
+                .iter()
+                .filter(|(_, call)| call.call.is_receive())
+                .map(|(number, _)| *number)
+                .collect();
+            if gives_up && !receives.is_empty() && self.dice.one_in(2) {
+                let number = self.dice.pick(&receives);
+                self.drop_call(number);
+                continue;
+            }
+            self.pass_to_next("a call is never answered")?;
+        }
+        Err("it never comes to rest".to_owned())
+    }
+
+    fn pass_to_next(&mut self, otherwise: &str) -> Check {
+        let next = self.clock.next_deadline().ok_or(otherwise)?;
+        let time = next.since(self.clock.now());
+        self.pass(time);
+        Ok(())
+    }
+
+    /// Looks at all that there is.
+    fn compare(&mut self) -> Check {
+        self.find_queues()?;
+        let mut sightings = Vec::new();
+        for (_, queue) in self.existing() {
+            if let Some(sighting) = self.look_at(&queue)? {
+                sightings.push(sighting);
+            }
+        }
+        self.history.note(format_args!("compared: {}", self.ledger.summary()));
+        self.ledger.compare(&sightings, self.clock.now())
+    }
+
+    fn look_at(&mut self, queue: &Queue) -> Result<Option<Sighting>, String> {
+        let handle = self.node.as_ref().ok_or("no process")?.handle.clone();
+        let mut messages = Vec::new();
+        let mut after = None;
+        let mut patience = 10;
+        loop {
+            let (of, peeking) = (queue.clone(), handle.clone());
+            let page = self.ask(async move { peeking.peek(&of, after, 7).await })?;
+            let page = match page {
+                Ok(page) => page,
+                Err(Error::NoSuchQueue) if self.ledger.queues[&queue.incarnation()].is_doubtful => {
+                    // A deletion was thought to have failed. Who tries again is told the truth.
+                    let of = queue.clone();
+                    let deleted = self.ask(async move { handle.delete_queue(&of).await })?;
+                    deleted.map_err(|error| format!("{queue:?} cannot be got rid of: {error}"))?;
+                    self.ledger.queue_is_gone(queue.incarnation());
+                    return Ok(None);
+                }
+                // The shard was just lost; it is taken again in a moment.
+                Err(Error::Store(_) | Error::Overloaded) if patience > 0 => {
+                    patience -= 1;
+                    self.pass_to_next("a shard is never taken again")?;
+                    continue;
+                }
+                Err(error) => return Err(format!("{queue:?} cannot be looked at: {error}")),
+            };
+            messages.extend(page.messages);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let is_moving = handle.known_moves(queue).iter().any(|task| task.status.is_active());
+        let of = queue.clone();
+        let info = self.ask(async move { handle.queue_info(&of).await })?;
+        let counts = info.map_err(|error| format!("{queue:?} cannot be counted: {error}"))?.counts;
+        Ok(Some(Sighting { queue: queue.incarnation(), messages, counts, is_moving }))
+    }
+
+    /// Puts a question to the engine that is no client's, and has it answered without time passing.
+    fn ask<T: Send + 'static>(
+        &mut self,
+        question: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, String> {
+        let process = self.node.as_ref().ok_or("no process")?.process;
+        let (reply, answer) = std::sync::mpsc::channel();
+        let future = async move {
+            // The receiver is there for as long as the question is.
+            drop(reply.send(question.await));
+        };
+        self.executor.spawn(process, "question", Box::pin(future));
+        for _ in 0..TURNS {
+            if let Ok(answer) = answer.try_recv() {
+                return Ok(answer);
+            }
+            let ready = self.executor.ready();
+            if ready.is_empty() {
+                self.pass_to_next("a question is never answered")?;
+            } else {
+                let task = self.dice.pick(&ready);
+                self.turn(task)?;
+            }
+        }
+        Err("a question is never answered".to_owned())
+    }
+
+    /// Everything that must be there can be received and deleted, and then nothing is left.
+    pub(super) fn end(mut self) -> Check {
+        self.history.note("the end");
+        self.bury();
+        if self.dice.one_in(2) {
+            self.crash();
+            self.boot()?;
+            self.settle()?;
+        }
+        let mut patience = Duration::from_secs(1);
+        for _ in 0..300 {
+            let mut came = 0;
+            let queues = self.existing();
+            for (_, queue) in &queues {
+                came += self.drain(queue)?;
+            }
+            if self.are_empty(&queues)? && !self.is_moving() {
+                self.settle()?;
+                let left = self.ledger.left(self.clock.now());
+                return if left.is_empty() {
+                    Ok(())
+                } else {
+                    Err(format!("{left:?} are there and do not come"))
+                };
+            }
+            if came == 0 {
+                // Some may be invisible for half a day.
+                self.pass(patience);
+                patience = Duration::from_hours(4).min(patience * 2);
+            }
+        }
+        Err("messages are there and do not come, or are moved for ever".to_owned())
+    }
+
+    /// Whether messages are being moved. A move waits while its destination has no room, and so ends at last when that
+    /// is drained.
+    fn is_moving(&self) -> bool {
+        let Some(node) = &self.node else { return false };
+        let is_active =
+            |queue: &Queue| node.handle.known_moves(queue).iter().any(|task| task.status.is_active());
+        self.existing().iter().any(|(_, queue)| is_active(queue))
+    }
+
+    /// Receives and deletes some messages; returns how many.
+    fn drain(&mut self, queue: &Queue) -> Result<usize, String> {
+        let params = ReceiveParams {
+            max_messages: 10,
+            visibility_timeout: Some(Duration::from_secs(30)),
+            wait_time: Some(Duration::ZERO),
+            attempt_id: None,
+        };
+        self.held.clear();
+        self.begin(AUDITOR, Call::Receive { queue: queue.clone(), params });
+        self.calm(false)?;
+        let held = std::mem::take(&mut self.held);
+        let mut came = 0;
+        if !held.is_empty() {
+            came = held.len();
+            self.begin(AUDITOR, Call::Delete { queue: queue.clone(), held });
+            self.calm(false)?;
+        }
+        Ok(came)
+    }
+
+    fn are_empty(&mut self, queues: &[(usize, Queue)]) -> Result<bool, String> {
+        let mut total = 0;
+        for (_, queue) in queues {
+            let handle = self.node.as_ref().ok_or("no process")?.handle.clone();
+            let of = queue.clone();
+            let info = self.ask(async move { handle.queue_info(&of).await })?;
+            let counts = info.map_err(|error| error.to_string())?.counts;
+            total += counts.visible + counts.in_flight + counts.delayed;
+        }
+        Ok(total == 0)
+    }
+}
