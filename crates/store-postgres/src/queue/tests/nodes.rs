@@ -237,7 +237,7 @@ fn several_nodes_may_collect_at_once() {
 }
 
 #[test]
-fn tasks_are_found_by_their_source() {
+fn tasks_are_found_by_their_source_and_while_they_last() {
     let Some(server) = server() else { return };
     let schema = server.schema();
     let [a, b] = nodes(&schema);
@@ -258,4 +258,9 @@ fn tasks_are_found_by_their_source() {
     }
     let found = b.move_tasks(&Scope::default(), &"dead".parse().unwrap()).unwrap();
     assert_eq!(found, [task(1, "dead"), task(2, "dead")]);
+    let ended = MoveTask { status: MoveStatus::Completed, ..task(1, "dead") };
+    a.change_directory(&DirectoryChange::PutMoveTask(ended)).unwrap();
+    let ending = MoveTask { status: MoveStatus::Cancelling, ..task(3, "other") };
+    a.change_directory(&DirectoryChange::PutMoveTask(ending.clone())).unwrap();
+    assert_eq!(b.active_move_tasks().unwrap(), [task(2, "dead"), ending]);
 }
