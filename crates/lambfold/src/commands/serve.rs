@@ -32,10 +32,10 @@ pub(crate) fn run(settings: &Settings, roles: BTreeSet<Role>) -> anyhow::Result<
     outcome
 }
 
-/// Half of the processors: what blocks has threads of its own (writing the queues above all), functions are processes, and
-/// every task thread more is one that has to be woken. On two processors one of them takes a fifth less for a message.
+/// Half of the processors, but two: what blocks has threads of its own (writing the queues above all), functions are
+/// processes, and every task thread more is one that has to be woken. With one alone a large request would hold up all others.
 fn task_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
+    std::thread::available_parallelism().map_or(2, |processors| processors.get().div_ceil(2).max(2))
 }
 
 async fn serve(
