@@ -18,6 +18,8 @@ mod queue;
 mod shard;
 mod sqs;
 pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod untrusted;
 
 pub use engine::{QueueService, Spawn};
 pub use error::{ChangeVisibilityError, Error, HandleError};

@@ -7,8 +7,8 @@ mod faults;
 mod message;
 mod operations;
 mod policy;
-mod queue_url;
-mod receipt_handle;
+pub(crate) mod queue_url;
+pub(crate) mod receipt_handle;
 mod redrive;
 mod service;
 
