@@ -79,8 +79,8 @@ pub(crate) struct Message {
     placed_tick: u64,
     sequence: Option<u64>,
     receive_count: u32,
-    /// For the check that receive counts rise.
-    last_count: Option<(u64, u32)>,
+    /// How often it was received, as it was last seen, in a queue and under a sequence.
+    last_count: Option<((u64, u64), u32)>,
     /// A delete is under way, or had an unknown outcome.
     is_deleting: bool,
     /// The same of purges and deletions of queues.

@@ -298,12 +298,11 @@ impl QueueHandle {
         departure: FencedWrite,
     ) -> Result<(), Error> {
         let find = || self.queue(scope, name).ok().filter(|queue| queue.incarnation() == incarnation);
-        let target = match find() {
-            Some(target) => target,
-            None => {
-                self.catch_up().await?;
-                find().ok_or(Error::NoSuchQueue)?
-            }
+        let target = if let Some(target) = find() {
+            target
+        } else {
+            self.catch_up().await?;
+            find().ok_or(Error::NoSuchQueue)?
         };
         self.ask(&target, |reply| Command::Adopt { letters, departure, reply }).await?
     }

@@ -21,6 +21,8 @@ mod sqs;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod untrusted;
 
 pub use engine::{QueueService, Spawn};
 pub use error::{ChangeVisibilityError, Error, HandleError};

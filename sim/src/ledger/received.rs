@@ -133,8 +133,9 @@ impl Ledger {
         if is_earlier && is_undisturbed && !asked.by_zombie && window.from < decided + asked.timeout {
             return Err(format!("another got it at {} although it was held since {decided}", window.from));
         }
+        let here = (asked.queue, received.handle.sequence);
         if is_later
-            && let Some((_, before)) = message.last_count.filter(|(place, _)| *place == asked.queue)
+            && let Some((_, before)) = message.last_count.filter(|(place, _)| *place == here)
             && received.receive_count <= before
         {
             return Err(format!("its receive count was {before} and is {}", received.receive_count));
@@ -204,7 +205,8 @@ impl Ledger {
         }
         let is_undisturbed = message.changes_in_flight == 0 && message.last_change < done.began_tick;
         let is_certain = !is_suspect && is_undisturbed && !message.changes_overlap;
-        message.last_count = is_certain.then_some((asked.queue, received.receive_count));
+        let here = (asked.queue, received.handle.sequence);
+        message.last_count = is_certain.then_some((here, received.receive_count));
         message.window = is_certain.then(|| Window {
             from: decided,
             end: received.visible_at,

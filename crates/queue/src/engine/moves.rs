@@ -19,6 +19,7 @@ use crate::queue::{Queue, QueueKind};
 use crate::shard::DeadLetter;
 use crate::store::{self, DirectoryChange, QueueStore, SharedStore};
 
+use super::directory::Surroundings;
 use super::link::{Command, Whereabouts};
 use super::reader::ReaderLink;
 use super::tasks::Tasks;
@@ -69,18 +70,22 @@ enum Step {
 impl Moves {
     pub(crate) fn new(
         stored: Vec<MoveTask>,
-        is_shared: bool,
-        writer: WriterLink,
-        reader: ReaderLink,
-        clock: Arc<dyn Clock>,
+        around: &Surroundings,
         entropy: Arc<dyn Entropy>,
-        sealer: Arc<dyn Sealer>,
         running: Tasks,
-        stop: CancellationToken,
     ) -> Self {
-        let tasks = Arc::new(Mutex::new(stored.into_iter().map(|task| (task.id, task)).collect()));
-        let at_work = Arc::default();
-        Self { tasks, at_work, is_shared, writer, reader, clock, entropy, sealer, running, stop }
+        Self {
+            tasks: Arc::new(Mutex::new(stored.into_iter().map(|task| (task.id, task)).collect())),
+            at_work: Arc::default(),
+            is_shared: around.lease.is_shared(),
+            writer: around.writer.clone(),
+            reader: around.reader.clone(),
+            clock: Arc::clone(&around.clock),
+            entropy,
+            sealer: Arc::clone(&around.sealer),
+            running,
+            stop: around.stop.clone(),
+        }
     }
 
     /// Goes on with what had not ended when the service stopped. Where nodes share the store, [`Moves::take_over`] does.

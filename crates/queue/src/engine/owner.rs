@@ -100,7 +100,9 @@ impl Owner {
                 Err(error) => {
                     let error = self.report(error);
                     waiting.fail(&error);
-                    first.take().into_iter().for_each(|command| command.fail(&error));
+                    if let Some(command) = first.take() {
+                        command.fail(&error);
+                    }
                     if !self.refuse_until(self.clock.now() + RETAKE, &error).await {
                         break End::Stopped;
                     }
@@ -124,7 +126,9 @@ impl Owner {
         };
         let is_stopped = matches!(end, End::Stopped);
         let reason = if is_stopped { Error::Stopping } else { Error::NoSuchQueue };
-        first.into_iter().for_each(|command| command.fail(&reason));
+        if let Some(command) = first {
+            command.fail(&reason);
+        }
         waiting.fail(&reason);
         if matches!(end, End::Gone) {
             self.refuse_as_gone().await;

@@ -135,17 +135,8 @@ impl QueueService {
         *surroundings.names.write().unwrap_or_else(PoisonError::into_inner) = names;
         let (commands, directory_commands) = mpsc::channel(DIRECTORY_QUEUE);
         let link = DirectoryLink::new(commands, Arc::clone(&surroundings.names));
-        let moves = Moves::new(
-            stored.move_tasks,
-            cluster.is_some(),
-            surroundings.writer.clone(),
-            surroundings.reader.clone(),
-            Arc::clone(&surroundings.clock),
-            Arc::clone(&entropy),
-            Arc::clone(&sealer),
-            Tasks::new(Arc::clone(&spawn)),
-            surroundings.stop.clone(),
-        );
+        let running = Tasks::new(Arc::clone(&spawn));
+        let moves = Moves::new(stored.move_tasks, &surroundings, Arc::clone(&entropy), running);
         let bound = options.uncommitted_bytes;
         let handle = QueueHandle::new(link, moves.clone(), sealer, entropy, mac_keys, bound);
         let directory = Directory {

@@ -6,13 +6,13 @@ use lambfold_types::{AccountId, QueueName, Region, Scope};
 use super::faults;
 
 /// The URL of a queue as the caller reaches it.
-pub(super) fn render(ctx: &CallContext, scope: &Scope, name: &QueueName) -> String {
+pub(crate) fn render(ctx: &CallContext, scope: &Scope, name: &QueueName) -> String {
     format!("{}/{}/{name}", ctx.endpoint, scope.account)
 }
 
 /// Which queue a `QueueUrl` means: account from the path, region from the host or path if it carries one, else both
 /// from the caller's signature. Whatever host it names, the queue is ours.
-pub(super) fn parse(ctx: &CallContext, url: &str) -> Result<(Scope, QueueName), Fault> {
+pub(crate) fn parse(ctx: &CallContext, url: &str) -> Result<(Scope, QueueName), Fault> {
     let (host, path) = match url.split_once("://") {
         Some((_, rest)) => rest.split_once('/').unwrap_or((rest, "")),
         None => ("", url),

@@ -16,7 +16,7 @@ const PLAIN: usize = 1 + 4 + 8 + 2 + 8 + 8 + 4;
 const TAG: usize = 16;
 
 /// Writes a handle.
-pub(super) fn encode(keys: &MacKeys, parts: &HandleParts) -> String {
+pub(crate) fn encode(keys: &MacKeys, parts: &HandleParts) -> String {
     let key = keys.signing();
     let mut bytes = Vec::with_capacity(PLAIN + TAG);
     bytes.put_u8(FORMAT);
@@ -32,7 +32,7 @@ pub(super) fn encode(keys: &MacKeys, parts: &HandleParts) -> String {
 }
 
 /// Reads a handle that [`encode`] made with one of `keys`.
-pub(super) fn decode(keys: &MacKeys, text: &str) -> Result<HandleParts, Fault> {
+pub(crate) fn decode(keys: &MacKeys, text: &str) -> Result<HandleParts, Fault> {
     read(keys, text).ok_or_else(|| faults::handle_malformed(text))
 }
 

@@ -78,7 +78,7 @@ impl Nodes {
 
 impl Node {
     async fn queue(&self, text: &str) -> Queue {
-        let kind = if text.ends_with(".fifo") {
+        let kind = if name(text).is_fifo() {
             QueueKind::Fifo(DeduplicationScope::Queue)
         } else {
             QueueKind::Standard
