@@ -50,6 +50,11 @@ pub(crate) enum Command {
         target: Queue,
         reply: Reply<u64>,
     },
+    /// Makes messages visible that the receives of `handles` still have.
+    Release {
+        handles: Vec<HandleParts>,
+        reply: Reply<Vec<Result<(), ChangeVisibilityError>>>,
+    },
     Purge {
         reply: Reply<()>,
     },

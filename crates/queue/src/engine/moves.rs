@@ -333,8 +333,10 @@ impl Moves {
             }
         }
         if !stays.is_empty() {
-            let back = stays.into_iter().map(|handle| (handle, Duration::ZERO)).collect();
-            handle.change_visibility(&source, back).await?;
+            // Somebody else may have received them meanwhile.
+            let (reply, done) = oneshot::channel();
+            source.link().send_waiting(Command::Release { handles: stays, reply }).await?;
+            done.await.map_err(|_| source.link().closed_reason())??;
         }
         match failed {
             None => Ok(Step::Moved(moved)),

@@ -80,7 +80,7 @@ impl Shard {
     }
 
     /// Whether the receive of the handle has its message still.
-    pub(super) fn has_in_flight(&self, handle: HandleParts) -> bool {
+    pub(crate) fn has_in_flight(&self, handle: HandleParts) -> bool {
         let entry = self.index.get(handle.sequence).filter(|_| self.is_ours(handle));
         entry.is_some_and(|entry| {
             matches!(entry.state(), State::InFlight(_)) && entry.receive_count == handle.receive_number

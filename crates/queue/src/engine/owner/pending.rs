@@ -83,7 +83,9 @@ impl Command {
             Self::Send { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Receive { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Delete { reply, .. } => drop(reply.send(Err(error.clone()))),
-            Self::ChangeVisibility { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::ChangeVisibility { reply, .. } | Self::Release { reply, .. } => {
+                drop(reply.send(Err(error.clone())));
+            }
             Self::Adopt { reply, .. } | Self::Purge { reply } | Self::Settings { reply, .. } => {
                 drop(reply.send(Err(error.clone())));
             }

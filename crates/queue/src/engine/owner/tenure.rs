@@ -345,6 +345,12 @@ impl Tenure {
                 let letters = self.shard.evacuate(letters, &handles);
                 self.evacuations.push(Evacuation { letters, target, reply });
             }
+            Command::Release { mut handles, reply } => {
+                handles.retain(|handle| self.shard.has_in_flight(*handle));
+                let release = |handle| self.shard.change_visibility(handle, Duration::ZERO);
+                let results = handles.into_iter().map(release).collect();
+                self.pending.push(Pending::Change { reply, results });
+            }
             Command::Purge { reply } => match self.shard.purge(owner.options.purge_cooldown) {
                 Ok(()) => self.pending.push(Pending::Purge { reply }),
                 Err(error) => drop(reply.send(Err(error))),

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
+use crate::engine::Command;
 use crate::error::Error;
 use crate::queue::{Queue, QueueCounts};
 use crate::store::Fault;
 use crate::{MoveStatus, Redrive};
 
-use super::harness::{Engine, name, params};
+use super::harness::{Engine, name, params, secs};
 
 /// `jobs`, of which `dead` has got the messages.
 async fn with_dead_letters(engine: &Engine, bodies: &[&str]) -> (Queue, Queue) {
@@ -150,4 +153,22 @@ async fn tasks_of_queues_that_are_gone_are_forgotten() {
 fn stored(engine: &Engine) -> usize {
     use crate::QueueStore;
     engine.store.load_directory().unwrap().move_tasks.len()
+}
+
+/// Found by the simulation: a task that took long let go of what somebody else had received since.
+#[tokio::test]
+async fn only_what_is_still_held_is_let_go() {
+    let engine = Engine::start().await;
+    let queue = engine.queue("dead").await;
+    engine.send(&queue, &["a"]).await;
+    let first = engine.receive(&queue, 1).await.remove(0).handle;
+    engine.pass(secs(30)).await;
+    let second = engine.receive(&queue, 1).await.remove(0).handle;
+    for (handle, in_flight) in [(first, 1), (second, 0)] {
+        let (reply, done) = oneshot::channel();
+        queue.link().send(Command::Release { handles: vec![handle], reply }).unwrap();
+        done.await.unwrap().unwrap();
+        assert_eq!(engine.counts(&queue).await.in_flight, in_flight);
+    }
+    engine.stop().await;
 }
