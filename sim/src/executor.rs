@@ -73,6 +73,11 @@ impl Executor {
         (name, matches!(done, Poll::Ready(())))
     }
 
+    /// What a task is called.
+    pub(crate) fn name(&self, number: u64) -> &'static str {
+        self.tasks.get(&number).map_or("", |task| task.name)
+    }
+
     pub(crate) fn is_running(&self, number: u64) -> bool {
         self.tasks.contains_key(&number)
     }

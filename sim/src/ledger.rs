@@ -27,7 +27,7 @@ pub(crate) type Check = Result<(), String>;
 const DEDUPLICATION: Duration = Duration::from_mins(5);
 
 /// For how long the engine may keep a receive of a standard queue to itself before it hands it to the store.
-const LINGER: Duration = Duration::from_millis(10);
+pub(crate) const LINGER: Duration = Duration::from_millis(10);
 
 /// Queues between which messages move: a queue and its dead-letter queue.
 pub(crate) type Family = usize;

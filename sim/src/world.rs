@@ -45,6 +45,8 @@ pub(crate) struct World {
     /// How often a process is replaced, once in so many actions.
     misfortune: usize,
     padding: usize,
+    /// Whether commits take long, so that much is decided in the meantime.
+    slow_writer: bool,
     seed: u64,
     processes: u32,
     node: Option<Node>,
@@ -83,7 +85,10 @@ impl World {
         };
         let misfortune = dice.pick(&[0, 100, 250, 600]);
         let padding = few(&mut dice, 0, 20_000);
-        let line = format!("seed {seed}: {rates:?} misfortune {misfortune} padding {padding} {options:?}");
+        let slow_writer = dice.one_in(3);
+        let line = format!(
+            "seed {seed}: {rates:?} misfortune {misfortune} padding {padding} slow {slow_writer} {options:?}"
+        );
         history.note(line);
         Self {
             dice,
@@ -96,6 +101,7 @@ impl World {
             rates,
             misfortune,
             padding,
+            slow_writer,
             seed,
             processes: 0,
             node: None,
@@ -172,7 +178,10 @@ impl World {
         if awake.is_empty() {
             return Ok(());
         }
-        let task = self.dice.pick(&awake);
+        let mut task = self.dice.pick(&awake);
+        if self.slow_writer && self.executor.name(task) == "queue-writer" && !self.dice.one_in(8) {
+            task = self.dice.pick(&awake);
+        }
         self.turn(task)
     }
 

@@ -13,8 +13,11 @@ impl Ledger {
     /// A call is put to the engine.
     pub(crate) fn begins(&mut self, call: &Call, now: Timestamp) {
         match call {
-            Call::Send { messages, .. } => {
+            Call::Send { queue, messages } => {
+                let known = self.queues.get(&queue.incarnation());
+                let is_purged = known.is_some_and(|known| known.open_purges > 0);
                 for number in messages {
+                    self.messages[*number].is_forgotten |= is_purged;
                     self.messages[*number].sends_in_flight += 1;
                     self.messages[*number].sends += 1;
                     if self.messages[*number].sends > 1 {
@@ -35,6 +38,8 @@ impl Ledger {
                     message.changes_overlap |= message.changes_in_flight > 0;
                     message.changes_in_flight += 1;
                     message.last_change = tick;
+                    // The handle proves a receive that a crash may have cut off, and so counts.
+                    message.receive_count = message.receive_count.max(held.handle.receive_number);
                     if let Some(window) = &mut message.window {
                         window.end = window.end.min(now + *timeout);
                     }

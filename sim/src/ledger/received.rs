@@ -79,7 +79,9 @@ impl Ledger {
         {
             return Err("its delete was acknowledged".to_owned());
         }
-        let settled = self.settled_at(message).filter(|place| *place != queue);
+        // It may have been seen elsewhere while this answer was on its way.
+        let is_news = message.placed_tick < done.began_tick;
+        let settled = self.settled_at(message).filter(|place| *place != queue && is_news);
         if let Some(place) = settled.filter(|_| !asked.by_zombie) {
             return Err(format!("it had no reason to leave {place}"));
         }
@@ -193,6 +195,13 @@ impl Ledger {
             return;
         }
         message.sent_at.get_or_insert(received.sent_at);
+        if message.place != Some(asked.queue) && message.placed_tick >= done.began_tick {
+            // Here and there, and who knows in which order.
+            message.place = None;
+            message.window = None;
+            message.last_count = None;
+            return;
+        }
         message.sequence = Some(received.handle.sequence);
         if message.place != Some(asked.queue) {
             message.place = Some(asked.queue);

@@ -6,7 +6,7 @@ use lambfold_queue::{Error, Queue, ReceiveParams};
 use lambfold_types::Clock;
 
 use crate::calls::Call;
-use crate::ledger::{Check, Sighting};
+use crate::ledger::{Check, LINGER, Sighting};
 use crate::store::Rates;
 
 use super::{TURNS, World};
@@ -28,6 +28,9 @@ impl World {
             let process = zombie.process;
             self.forget_calls(process);
         }
+        self.calm(true)?;
+        // What nobody waits for is in the store by then, too.
+        self.pass(LINGER + Duration::from_millis(1));
         self.calm(true)?;
         if self.zombie.is_none() {
             self.ledger.is_quiet(self.clock.now());
