@@ -1,5 +1,5 @@
 """A Lambfold to test against: one process by default, one process per role with TEST_LAYOUT=processes, two queue nodes
-that share the Postgres database LAMBFOLD_TEST_POSTGRES with TEST_LAYOUT=cluster, or one that runs already with TEST_URL."""
+that share the Postgres database TEST_POSTGRES with TEST_LAYOUT=cluster, or one that runs already with TEST_URL."""
 
 import io
 import os
@@ -89,7 +89,7 @@ def url(tmp_path_factory):
 def cluster(folder):
     """Tests talk to a node that has queues and a gateway only; the other one has every role, and queues of its own."""
     sockets = {name: f"unix:{folder}/{name}.sock" for name in ("whole", "queues")}
-    shared = {"LAMBFOLD_QUEUE__DATABASE": os.environ["LAMBFOLD_TEST_POSTGRES"]}
+    shared = {"LAMBFOLD_QUEUE__DATABASE": os.environ["TEST_POSTGRES"]}
     whole = Server(folder / "whole", settings={**shared, "LAMBFOLD_PEERS__LISTEN": sockets["whole"]}).start()
     queues = Server(folder / "queues", verb=("serve", "--roles", "queue,gateway"), settings={
         **shared, "LAMBFOLD_PEERS__LISTEN": sockets["queues"], "LAMBFOLD_PACKAGES_DIR": f"{folder}/whole/packages",

@@ -1,5 +1,5 @@
-//! A server for tests: the one that `LAMBFOLD_TEST_POSTGRES` names, or else one of the test's process, if a server is
-//! installed. Where there is none, tests say so and pass, unless `LAMBFOLD_REQUIRE_POSTGRES` is 1.
+//! A server for tests: the one that `TEST_POSTGRES` names, or else one of the test's process, if a server is
+//! installed. Where there is none, tests say so and pass, unless `REQUIRE_POSTGRES` is 1.
 
 use std::env;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -31,7 +31,7 @@ pub struct TestSchema {
 /// The server of this process's tests; `None` if they are to be skipped.
 pub fn server() -> Option<&'static TestServer> {
     static SERVER: OnceLock<Option<TestServer>> = OnceLock::new();
-    let start = || match env::var("LAMBFOLD_TEST_POSTGRES") {
+    let start = || match env::var("TEST_POSTGRES") {
         Ok(url) => Some(TestServer { url, own: None }),
         Err(_) => own_server(),
     };
@@ -47,7 +47,7 @@ pub fn own_server() -> Option<TestServer> {
     match TestServer::start() {
         Ok(server) => Some(server),
         Err(reason) => {
-            let required = env::var("LAMBFOLD_REQUIRE_POSTGRES").is_ok_and(|required| required == "1");
+            let required = env::var("REQUIRE_POSTGRES").is_ok_and(|required| required == "1");
             assert!(!required, "PostgreSQL is required: {reason}");
             // Past the capture of output: who reads the log is to know. Nobody may be reading.
             drop(writeln!(std::io::stderr(), "SKIP postgres: {reason}"));
@@ -66,7 +66,7 @@ impl TestServer {
         if !found.status.success() {
             return Err("no server of version 15 or later is installed".to_owned());
         }
-        let told = "echo \"$LAMBFOLD_TEST_POSTGRES\"; echo \"$LAMBFOLD_TEST_POSTGRES_DIR\"; cat >/dev/null";
+        let told = "echo \"$TEST_POSTGRES\"; echo \"$TEST_POSTGRES_DIR\"; cat >/dev/null";
         let mut child = script()
             .args(["run", "sh", "-c", told])
             .stdin(Stdio::piped())

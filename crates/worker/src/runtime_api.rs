@@ -151,14 +151,14 @@ impl Link {
     }
 
     /// A call of `next`: if it is allowed, [`take`](Self::take) has or will have what it waits for.
-    fn next(&self) -> Result<(), Refusal> {
+    fn next(&self) -> Result<Next, Refusal> {
         let meaning = self.inner().state.next()?;
         match meaning {
             Next::InitDone => self.tell(ApiEvent::InitDone),
             Next::InvocationDone => self.tell(ApiEvent::InvocationDone),
             Next::Again | Next::Redeliver => {}
         }
-        Ok(())
+        Ok(meaning)
     }
 
     /// The invocation, for the connection that asks first.
@@ -174,6 +174,8 @@ impl Link {
 
     fn delivered(&self, delivery: &Delivery) {
         self.inner().state.delivered(&delivery.request_id);
+        // Who asked again before this was noted is to be refused.
+        self.invoked.notify_waiters();
     }
 
     fn begin_answer(&self, request_id: &str) -> Result<(), Refusal> {

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use serde_json::json;
 
 use super::http::{Body, Connection, Head, Trailers};
-use super::{Answer, FunctionError, Link, MAX_ANSWER_BYTES, Refusal};
+use super::{Answer, FunctionError, Link, MAX_ANSWER_BYTES, Next, Refusal};
 
 const PREFIX: &str = "/2018-06-01/";
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
@@ -87,15 +87,20 @@ fn call<'a>(method: &str, path: &'a str) -> Call<'a> {
 }
 
 async fn next(connection: &mut Connection, link: &Link, head: &Head) -> io::Result<bool> {
-    if let Err(refusal) = link.next() {
-        refuse(connection, &refusal, head.close).await?;
-        return Ok(!head.close);
-    }
+    let mut meaning = link.next();
     loop {
         let invoked = link.invoked.notified();
         tokio::pin!(invoked);
         // From here on no call is missed.
         invoked.as_mut().enable();
+        if let Ok(Next::Redeliver) = meaning {
+            // Another connection is being written to, or was lost: which of the two shows now, or after the next call.
+            meaning = link.next();
+        }
+        if let Err(refusal) = &meaning {
+            refuse(connection, refusal, head.close).await?;
+            return Ok(!head.close);
+        }
         // Several connections may wait, of which the runtime listens to the last one only: the others have gone.
         if connection.gone().now_or_never().is_some() {
             return Ok(false);
