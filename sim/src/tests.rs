@@ -44,7 +44,7 @@ fn seeds() {
         result.unwrap();
         return;
     }
-    let count = number("SEEDS").unwrap_or(150);
+    let count = number("SEEDS").unwrap_or(300);
     let steps = AtomicU64::new(0);
     run_all(0, count, |seed| {
         let (history, result) = run(seed);
@@ -56,7 +56,7 @@ fn seeds() {
 
 #[test]
 fn the_same_seed_does_the_same() {
-    run_all(0, number("SEEDS").map_or(15, |seeds| seeds / 10), |seed| {
+    run_all(0, number("SEEDS").map_or(30, |seeds| seeds / 10), |seed| {
         let (first, second) = (run(seed).0.text(), run(seed).0.text());
         let differs = first.lines().zip(second.lines()).find(|(first, second)| first != second);
         match differs {
