@@ -105,9 +105,14 @@ impl Node {
     }
 
     async fn start_roles(options: NodeOptions) -> Result<Self, StartError> {
-        let NodeOptions { config, roles, spawner, recorder, traces_every_request, clock, entropy, began } =
+        let NodeOptions { mut config, roles, spawner, recorder, traces_every_request, clock, entropy, began } =
             options;
         let directory = DataDirectory::lock(&config.data_dir)?;
+        if roles.contains(&Role::Queue) && !config.queue.database.is_empty() && config.peers.listen.is_empty()
+        {
+            // Other queue nodes on the same database have to reach this one; on this machine they can.
+            config.peers.listen = format!("unix:{}", directory.path().join("peers.sock").display());
+        }
         let gateway = roles.contains(&Role::Gateway);
         let aws = listen(gateway, "listen", &config.listen).await?;
         let grpc = listen(gateway, "grpc_listen", &config.grpc_listen).await?;
