@@ -26,6 +26,10 @@ impl ServiceGenerator for Generator {
             .pool
             .get_service_by_name(&format!("{}.{}", service.package, service.proto_name))
             .expect("both come from the same descriptors");
+        if service.methods.iter().any(|method| method.client_streaming) {
+            // What carries the other services' calls is below their traits.
+            return self.tonic.generate(service, buf);
+        }
         let methods: Vec<(Method, MethodDescriptor)> =
             service.methods.iter().map(clone_method).zip(descriptor.methods()).collect();
         let name = service.name.clone();
@@ -51,6 +55,7 @@ impl ServiceGenerator for Generator {
         buf.push_str(&via(&name, &methods));
         buf.push_str(&remote(&name, &methods));
         buf.push_str(&rpc(&name, &methods));
+        buf.push_str(&carried(&name, &upper, &methods));
         if aws.is_some() {
             buf.push_str(&serve(&name, &methods));
         }
@@ -190,10 +195,10 @@ fn rpc(name: &str, methods: &[(Method, MethodDescriptor)]) -> String {
          server: crate::rpc::RpcServer,\n}}\n\n\
          impl {name}Rpc {{\n    /// Adds the service to `routes`: it calls `inner`, taking the caller's context from `server`.\n    \
          pub fn add_to(\n        routes: &mut tonic::service::RoutesBuilder,\n        inner: std::sync::Arc<dyn {name}>,\n        \
-         server: crate::rpc::RpcServer,\n    ) {{\n        \
-         let service = {module}::{name}Server::new(Self {{ inner, server }})\n            \
+         server: crate::rpc::RpcServer,\n    ) -> Self {{\n        let this = Self {{ inner, server }};\n        \
+         let service = {module}::{name}Server::new(this.clone())\n            \
          .max_decoding_message_size({max_in})\n            .max_encoding_message_size({max_out});\n        \
-         routes.add_service(service);\n    }}\n}}\n\n\
+         routes.add_service(service);\n        this\n    }}\n}}\n\n\
          #[tonic::async_trait]\nimpl {module}::{name} for {name}Rpc {{\n"
     );
     for (method, descriptor) in methods {
@@ -224,6 +229,29 @@ fn rpc(name: &str, methods: &[(Method, MethodDescriptor)]) -> String {
         .expect("strings take writes");
     }
     code.push_str("}\n\n");
+    code
+}
+
+/// The same service for calls that a stream carries (`lambfold.api.v1.Calls`).
+fn carried(name: &str, upper: &str, methods: &[(Method, MethodDescriptor)]) -> String {
+    let mut code = format!(
+        "#[async_trait::async_trait]\nimpl crate::rpc::Carried for {name}Rpc {{\n    \
+         fn operations(&self) -> &'static [&'static crate::Operation] {{\n        {upper}_OPERATIONS\n    }}\n\n    \
+         async fn carried(&self, call: crate::rpc::CarriedCall) -> Result<bytes::Bytes, crate::Fault> {{\n        \
+         let inner = self.inner.clone();\n        match call.operation.index {{\n"
+    );
+    for (index, (method, _)) in methods.iter().enumerate().filter(|(_, it)| !it.0.server_streaming) {
+        writeln!(
+            code,
+            "            {index} => self.server.carried(call, move |ctx, input: {}| async move {{ \
+             inner.{}(&ctx, input).await }}).await,",
+            method.input_type, method.name,
+        )
+        .expect("strings take writes");
+    }
+    code.push_str(
+        "            _ => Err(crate::Fault::unknown_operation(call.operation.name)),\n        }\n    }\n}\n\n",
+    );
     code
 }
 

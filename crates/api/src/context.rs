@@ -97,6 +97,11 @@ impl Endpoint {
         (sound && matches!(scheme, "http" | "https")).then(|| Self(format!("{scheme}://{host}").into()))
     }
 
+    /// As a peer tells it; the default if it is no endpoint.
+    pub(crate) fn parse(text: &str) -> Self {
+        text.split_once("://").and_then(|(scheme, host)| Self::new(scheme, host)).unwrap_or_default()
+    }
+
     /// `scheme://authority`, without a slash at the end.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -20,7 +20,15 @@ impl Part {
         role: Role,
         run: impl FnOnce(CancellationToken) -> F,
     ) -> Self {
-        let stop = CancellationToken::new();
+        Self::start_with(role, CancellationToken::new(), run)
+    }
+
+    /// The same with a token that others know, too.
+    pub(crate) fn start_with<F: Future<Output = ()> + Send + 'static>(
+        role: Role,
+        stop: CancellationToken,
+        run: impl FnOnce(CancellationToken) -> F,
+    ) -> Self {
         let running = tokio::spawn(run(stop.clone()));
         Self { role, stop, running }
     }

@@ -1,19 +1,23 @@
 //! Calls to a service in another process.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lambfold_types::{Clock, Entropy, uuid_v4};
+use lambfold_types::{Clock, Entropy, Timestamp, uuid_v4};
 use prost::Message;
 use tonic::client::Grpc;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
+use uuid::Uuid;
 
+use super::carriage::{self, Carriage};
+use super::head;
 use super::metadata;
-use super::status::fault_from_status;
+use super::status::{fault_from_status, status_from_fault};
 use crate::BoxStream;
 use crate::context::CallContext;
 use crate::fault::Fault;
@@ -51,12 +55,27 @@ pub struct RpcClient {
     entropy: Arc<dyn Entropy>,
     token: Option<MetadataValue<Ascii>>,
     retry: RetryPolicy,
+    carriage: Arc<Carriage>,
+    /// Milliseconds since the epoch.
+    older_peer_until: Arc<AtomicI64>,
 }
+
+/// How long a peer without a stream of calls is not asked for one again.
+const OLDER_PEER_FOR: Duration = Duration::from_secs(30);
 
 impl RpcClient {
     /// Calls over `channel`.
     pub fn new(channel: Channel, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { channel, clock, entropy, token: None, retry: RetryPolicy::default() }
+        let (carriage, older_peer_until) = (Arc::default(), Arc::default());
+        Self {
+            channel,
+            clock,
+            entropy,
+            token: None,
+            retry: RetryPolicy::default(),
+            carriage,
+            older_peer_until,
+        }
     }
 
     /// Proves membership of the cluster by `token`.
@@ -89,8 +108,7 @@ impl RpcClient {
         let give_up = self.clock.now() + self.retry.patience;
         let mut wait = self.retry.first_wait;
         loop {
-            let request = self.request(ctx, id, input.clone())?;
-            let status = match self.attempt(operation, request).await {
+            let status = match self.attempt(operation, ctx, id, input.clone()).await {
                 Ok(output) => return Ok(output),
                 Err(status) => status,
             };
@@ -118,8 +136,7 @@ impl RpcClient {
         Out: Message + Default + 'static,
     {
         let id = (operation.retry == Retry::Keyed).then(|| uuid_v4(&*self.entropy));
-        let request = self.request(&ctx.to_pass_on(), id, input).map_err(PassOnError::Answered)?;
-        self.attempt(operation, request).await.map_err(|status| {
+        self.attempt(operation, &ctx.to_pass_on(), id, input).await.map_err(|status| {
             if was_not_sent(&status) {
                 PassOnError::NotSent
             } else if is_lost(&status) {
@@ -144,7 +161,7 @@ impl RpcClient {
         let mut grpc = self.grpc(operation);
         grpc.ready().await.map_err(|_| Fault::unavailable())?;
         let codec = ProstCodec::<In, Out>::default();
-        let request = self.request(ctx, None, input)?;
+        let request = self.request(ctx, None, self.timeout(ctx)?, input);
         let answer = grpc
             .server_streaming(request, http_path(operation.rpc_path), codec)
             .await
@@ -152,19 +169,62 @@ impl RpcClient {
         Ok(Box::pin(answer.into_inner().map(|item| item.map_err(|status| fault_from_status(&status)))))
     }
 
+    /// By the stream of calls if the peer knows that and the input is not large, else by the operation's own rpc.
     async fn attempt<In, Out>(
         &self,
         operation: &'static Operation,
-        request: Request<In>,
+        ctx: &CallContext,
+        id: Option<Uuid>,
+        input: In,
     ) -> Result<Out, Status>
     where
         In: Input,
         Out: Message + Default + 'static,
     {
+        let timeout = self.timeout(ctx).map_err(|fault| status_from_fault(&fault))?;
+        if input.encoded_len() <= carriage::LARGEST_INPUT && !self.is_older_peer() {
+            let head = head::head(ctx, id, timeout);
+            let bytes = input.encode_to_vec().into();
+            let carried =
+                self.carriage.carry(&self.channel, self.token.as_ref(), operation.rpc_path, head, bytes);
+            match self.until(ctx.deadline, carried).await {
+                Ok(Ok(output)) => {
+                    return Out::decode(output).map_err(|error| Status::internal(error.to_string()));
+                }
+                Ok(Err(fault)) => return Err(status_from_fault(&fault)),
+                Err(status) if status.code() != Code::Unimplemented => return Err(status),
+                Err(_) => self.note_older_peer(),
+            }
+        }
         let mut grpc = self.grpc(operation);
         grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
         let codec = ProstCodec::<In, Out>::default();
+        let request = self.request(ctx, id, timeout, input);
         grpc.unary(request, http_path(operation.rpc_path), codec).await.map(tonic::Response::into_inner)
+    }
+
+    async fn until<T>(
+        &self,
+        deadline: Option<Timestamp>,
+        call: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let Some(deadline) = deadline else { return call.await };
+        tokio::select! {
+            biased;
+            outcome = call => outcome,
+            () = self.clock.sleep_until(deadline) => Err(status_from_fault(&Fault::deadline_exceeded())),
+        }
+    }
+
+    /// Whether the peer was found to be of a release that has no stream of calls, a little while ago: while releases
+    /// change, it may soon be a newer one.
+    fn is_older_peer(&self) -> bool {
+        self.older_peer_until.load(Ordering::Relaxed) > self.clock.now().millis()
+    }
+
+    fn note_older_peer(&self) {
+        let until = self.clock.now() + OLDER_PEER_FOR;
+        self.older_peer_until.store(until.millis(), Ordering::Relaxed);
     }
 
     fn grpc(&self, operation: &Operation) -> Grpc<Channel> {
@@ -173,12 +233,20 @@ impl RpcClient {
             .max_encoding_message_size(operation.max_request_bytes.max(4 << 20))
     }
 
+    fn timeout(&self, ctx: &CallContext) -> Result<Option<Duration>, Fault> {
+        match ctx.deadline.map(|deadline| deadline.since(self.clock.now())) {
+            Some(left) if left.is_zero() => Err(Fault::deadline_exceeded()),
+            left => Ok(left),
+        }
+    }
+
     fn request<In>(
         &self,
         ctx: &CallContext,
-        id: Option<uuid::Uuid>,
+        id: Option<Uuid>,
+        timeout: Option<Duration>,
         input: In,
-    ) -> Result<Request<In>, Fault> {
+    ) -> Request<In> {
         let mut request = Request::new(input);
         metadata::inject(ctx, request.metadata_mut());
         if let Some(id) = id {
@@ -187,14 +255,10 @@ impl RpcClient {
         if let Some(token) = &self.token {
             metadata::inject_token(token, request.metadata_mut());
         }
-        if let Some(deadline) = ctx.deadline {
-            let left = deadline.since(self.clock.now());
-            if left.is_zero() {
-                return Err(Fault::deadline_exceeded());
-            }
+        if let Some(left) = timeout {
             request.set_timeout(left);
         }
-        Ok(request)
+        request
     }
 }
 

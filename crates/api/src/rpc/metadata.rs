@@ -7,6 +7,7 @@ use lambfold_types::{Clock, Scope};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use uuid::Uuid;
 
+use super::head::unsaid;
 use super::server::ContextSource;
 use crate::context::{CallContext, Endpoint, Principal};
 use crate::fault::Fault;
@@ -103,8 +104,9 @@ impl PeerContext {
     }
 }
 
-impl ContextSource for PeerContext {
-    fn context(&self, metadata: &MetadataMap) -> Result<CallContext, Fault> {
+impl PeerContext {
+    /// Refuses who is no peer.
+    pub(super) fn admit(&self, metadata: &MetadataMap) -> Result<(), Fault> {
         if let Some(expected) = &self.token {
             let given = text(metadata, CLUSTER_TOKEN).unwrap_or_default();
             if !same(given.as_bytes(), expected.as_bytes()) {
@@ -116,31 +118,30 @@ impl ContextSource for PeerContext {
                 ));
             }
         }
-        let wrong = |what: &str| {
-            Fault::raw(
-                "AccessDeniedException",
-                "AccessDenied",
-                403,
-                format!("A peer must say the {what} of a call."),
-            )
-        };
+        Ok(())
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+}
+
+impl ContextSource for PeerContext {
+    fn context(&self, metadata: &MetadataMap) -> Result<CallContext, Fault> {
+        self.admit(metadata)?;
         let scope = Scope {
             account: text(metadata, ACCOUNT)
                 .and_then(|it| it.parse().ok())
-                .ok_or_else(|| wrong("account"))?,
-            region: text(metadata, REGION).and_then(|it| it.parse().ok()).ok_or_else(|| wrong("region"))?,
+                .ok_or_else(|| unsaid("account"))?,
+            region: text(metadata, REGION).and_then(|it| it.parse().ok()).ok_or_else(|| unsaid("region"))?,
         };
-        let endpoint = text(metadata, ENDPOINT)
-            .and_then(|it| it.split_once("://"))
-            .and_then(|(scheme, host)| Endpoint::new(scheme, host))
-            .unwrap_or_default();
         Ok(CallContext {
             scope,
-            principal: Principal::from_peer(text(metadata, PRINCIPAL).ok_or_else(|| wrong("principal"))?),
+            principal: Principal::from_peer(text(metadata, PRINCIPAL).ok_or_else(|| unsaid("principal"))?),
             request_id: text(metadata, REQUEST_ID)
                 .and_then(|it| it.parse().ok())
-                .ok_or_else(|| wrong("request id"))?,
-            endpoint,
+                .ok_or_else(|| unsaid("request id"))?,
+            endpoint: text(metadata, ENDPOINT).map(Endpoint::parse).unwrap_or_default(),
             trace: trace(metadata),
             deadline: timeout(metadata).map(|wait| self.clock.now() + wait),
             passed_on: metadata.contains_key(PASSED_ON),

@@ -3,10 +3,14 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
+use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
+use super::calls::CarriedCall;
 use super::keyed::Remembered;
 use super::metadata;
 use super::status::status_from_fault;
@@ -49,13 +53,44 @@ impl RpcServer {
         Fut: Future<Output = Result<Out, Fault>> + Send + 'static,
     {
         let (ctx, id, input) = self.open(operation, request).map_err(|fault| status_from_fault(&fault))?;
-        let outcome = match id {
-            Some(id) if operation.retry == Retry::Keyed => {
-                self.remembered.once(operation, id, async move { call(ctx, input).await }).await
-            }
-            _ => call(ctx, input).await,
-        };
+        let outcome = self.answer(operation, id, async move { call(ctx, input).await }).await;
         outcome.map(Response::new).map_err(|fault| status_from_fault(&fault))
+    }
+
+    /// One call of a stream of calls: its encoded answer.
+    pub async fn carried<In, Out, F, Fut>(&self, carried: CarriedCall, call: F) -> Result<Bytes, Fault>
+    where
+        In: Input + Default,
+        Out: Message + Clone + 'static,
+        F: FnOnce(CallContext, In) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Out, Fault>> + Send + 'static,
+    {
+        let CarriedCall { operation, ctx, id, input } = carried;
+        if input.len() > operation.max_request_bytes {
+            return Err(Fault::too_large(operation.max_request_bytes));
+        }
+        let input = In::decode(input).map_err(|error| {
+            tracing::error!(operation = operation.name, %error, "a peer sent what is no request");
+            Fault::internal()
+        })?;
+        let output = self.answer(operation, id, async move { call(ctx, input).await }).await?;
+        Ok(output.encode_to_vec().into())
+    }
+
+    async fn answer<Out, Fut>(
+        &self,
+        operation: &'static Operation,
+        id: Option<Uuid>,
+        call: Fut,
+    ) -> Result<Out, Fault>
+    where
+        Out: Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<Out, Fault>> + Send + 'static,
+    {
+        match id {
+            Some(id) if operation.retry == Retry::Keyed => self.remembered.once(operation, id, call).await,
+            _ => call.await,
+        }
     }
 
     /// One call, a stream of answers.
@@ -80,7 +115,7 @@ impl RpcServer {
         &self,
         operation: &'static Operation,
         request: Request<In>,
-    ) -> Result<(CallContext, Option<uuid::Uuid>, In), Fault> {
+    ) -> Result<(CallContext, Option<Uuid>, In), Fault> {
         let ctx = self.source.context(request.metadata())?;
         let id = metadata::operation_id(request.metadata());
         let input = request.into_inner();

@@ -22,9 +22,9 @@ struct RpcStatus {
 
 const DETAIL_TYPE: &str = "type.googleapis.com/lambfold.api.v1.FaultDetail";
 
-/// The status that carries `fault`.
-pub fn status_from_fault(fault: &Fault) -> Status {
-    let detail = FaultDetail {
+/// `fault` as it travels.
+pub(super) fn detail_of(fault: &Fault) -> FaultDetail {
+    FaultDetail {
         code: fault.code().to_owned(),
         query_code: fault.query_code().to_owned(),
         http_status: u32::from(fault.http_status()),
@@ -32,7 +32,26 @@ pub fn status_from_fault(fault: &Fault) -> Status {
         sender: fault.is_sender(),
         retry_after_ms: fault.retry_after().map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
         members: fault.members().clone(),
-    };
+    }
+}
+
+/// The fault that travelled as `detail`.
+pub(super) fn fault_of(detail: FaultDetail) -> Fault {
+    let http_status = u16::try_from(detail.http_status).unwrap_or(500);
+    let mut fault = Fault::raw(detail.code, detail.query_code, http_status, detail.message);
+    if !detail.sender {
+        fault = fault.blame_receiver();
+    }
+    if let Some(wait) = detail.retry_after_ms {
+        fault = fault.with_retry_after(Duration::from_millis(wait));
+    }
+    let members: BTreeMap<String, String> = detail.members;
+    members.iter().fold(fault, |fault, (name, value)| fault.with_member(name, value.clone()))
+}
+
+/// The status that carries `fault`.
+pub fn status_from_fault(fault: &Fault) -> Status {
+    let detail = detail_of(fault);
     let code = match fault.http_status() {
         400 => Code::InvalidArgument,
         401 => Code::Unauthenticated,
@@ -76,16 +95,7 @@ pub fn fault_from_status(status: &Status) -> Fault {
             _ => Fault::internal(),
         };
     };
-    let http_status = u16::try_from(detail.http_status).unwrap_or(500);
-    let mut fault = Fault::raw(detail.code, detail.query_code, http_status, detail.message);
-    if !detail.sender {
-        fault = fault.blame_receiver();
-    }
-    if let Some(wait) = detail.retry_after_ms {
-        fault = fault.with_retry_after(Duration::from_millis(wait));
-    }
-    let members: BTreeMap<String, String> = detail.members;
-    members.iter().fold(fault, |fault, (name, value)| fault.with_member(name, value.clone()))
+    fault_of(detail)
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use lambfold_api::control::ControlRpc;
 use lambfold_api::lambda::{LambdaInvokeRpc, LambdaRpc};
 use lambfold_api::queue::QueuePeersRpc;
-use lambfold_api::rpc::{PeerContext, RpcServer};
+use lambfold_api::rpc::{Calls, PeerContext, RpcServer};
 use lambfold_api::sqs::{SqsPeekRpc, SqsRpc};
 use lambfold_api::telemetry::{Traces, TracesRpc};
 use lambfold_api::transport::{PeerAddress, PeerListener};
 use lambfold_api::worker::WorkerRpc;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
@@ -37,39 +38,43 @@ pub(crate) async fn start(
     let listen = |error| StartError::listen("peers.listen", &peers.listen, &error);
     let listener = PeerListener::bind(&address).await.map_err(listen)?;
 
-    let rpc = || RpcServer::new(Arc::new(PeerContext::new(around.clock.clone(), token.clone())));
+    let source = Arc::new(PeerContext::new(around.clock.clone(), token));
+    let rpc = || RpcServer::new(source.clone());
+    let stop = CancellationToken::new();
+    let mut calls = Calls::new(source.clone(), stop.clone());
     let (_, health) = tonic_health::server::health_reporter();
     let mut routes = Routes::builder();
     routes.add_service(health);
-    TracesRpc::add_to(&mut routes, traces, rpc());
+    calls.add(TracesRpc::add_to(&mut routes, traces, rpc()));
     if let Some(sqs) = &services.sqs {
-        SqsRpc::add_to(&mut routes, sqs.clone(), rpc());
+        calls.add(SqsRpc::add_to(&mut routes, sqs.clone(), rpc()));
     }
     if let Some(peek) = &services.peek {
-        SqsPeekRpc::add_to(&mut routes, peek.clone(), rpc());
+        calls.add(SqsPeekRpc::add_to(&mut routes, peek.clone(), rpc()));
     }
     if let Some(peers) = &services.queue_peers {
-        QueuePeersRpc::add_to(&mut routes, peers.clone(), rpc());
+        calls.add(QueuePeersRpc::add_to(&mut routes, peers.clone(), rpc()));
     }
     if let Some(lambda) = &services.lambda {
-        LambdaRpc::add_to(&mut routes, lambda.clone(), rpc());
+        calls.add(LambdaRpc::add_to(&mut routes, lambda.clone(), rpc()));
     }
     if let Some(control) = &services.control {
-        ControlRpc::add_to(&mut routes, control.clone(), rpc());
+        calls.add(ControlRpc::add_to(&mut routes, control.clone(), rpc()));
     }
     if let Some(invoke) = &services.invoke {
-        LambdaInvokeRpc::add_to(&mut routes, invoke.clone(), rpc());
+        calls.add(LambdaInvokeRpc::add_to(&mut routes, invoke.clone(), rpc()));
     }
     if let Some(worker) = &services.worker {
-        WorkerRpc::add_to(&mut routes, worker.clone(), rpc());
+        calls.add(WorkerRpc::add_to(&mut routes, worker.clone(), rpc()));
     }
+    calls.add_to(&mut routes);
     let server = Server::builder()
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .add_routes(routes.routes());
     // Blamed on whichever role is first: without its peers none can work.
     let role = around.roles.first().copied().unwrap_or(Role::Queue);
-    Ok(Some(Part::start(role, |stop| async move {
+    Ok(Some(Part::start_with(role, stop, |stop| async move {
         if let Err(error) =
             server.serve_with_incoming_shutdown(listener.incoming(tls), stop.cancelled_owned()).await
         {
