@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use lambfold_api::control::FunctionVersion;
-use lambfold_api::worker::{InvokeRequest, InvokeResponse};
-use lambfold_api::{CallContext, Fault};
+use lambfold_api::worker::invoke_frame::Frame;
+use lambfold_api::worker::{InvokeFrame, InvokeRequest, InvokeResponse};
+use lambfold_api::{BoxStream, CallContext, Fault};
 use lambfold_types::{Scope, Timestamp};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::faults;
 use crate::metrics::InvocationOutcome;
@@ -33,6 +35,21 @@ pub(crate) struct Invocation {
     pub(crate) payload: Bytes,
     pub(crate) client_context: String,
     pub(crate) log_tail: bool,
+    /// Where the answer goes as it comes; without it, it comes whole.
+    pub(crate) stream: Option<AnswerStream>,
+}
+
+/// The way of an answer to a caller that wants it as it comes.
+pub(crate) type AnswerStream = mpsc::Sender<Piece>;
+
+/// Part of a streamed answer.
+pub(crate) enum Piece {
+    /// The function has begun to answer; the content type that it named, or nothing.
+    Head(String),
+    /// Bytes of the answer.
+    Bytes(Bytes),
+    /// How the invocation ended. An answer that did not come in pieces is in it.
+    End(Result<InvokeResponse, Fault>),
 }
 
 /// Counts an invocation for as long as it is held.
@@ -158,7 +175,11 @@ impl Invocation {
             log_tail: self.log_tail,
             incarnation: grant.incarnation.clone(),
         };
-        shared.workers[grant.worker].invoke(&ctx, request).await
+        let worker = &shared.workers[grant.worker];
+        match &self.stream {
+            None => worker.invoke(&ctx, request).await,
+            Some(stream) => pass_on(worker.invoke_stream(&ctx, request).await?, stream).await,
+        }
     }
 
     /// What the caller is told of a fault that says nothing of whether the function ran. Never to be tried again by us.
@@ -177,4 +198,22 @@ impl Invocation {
             }
         }
     }
+}
+
+/// Passes the pieces of an answer on, in the pace of who reads them, up to its end. When nobody reads them any more,
+/// the rest is dropped: the function runs on.
+async fn pass_on(
+    mut frames: BoxStream<Result<InvokeFrame, Fault>>,
+    stream: &AnswerStream,
+) -> Result<InvokeResponse, Fault> {
+    while let Some(frame) = frames.next().await {
+        let piece = match frame?.frame {
+            Some(Frame::Head(head)) => Piece::Head(head.content_type),
+            Some(Frame::Chunk(bytes)) => Piece::Bytes(bytes),
+            Some(Frame::End(response)) => return Ok(response),
+            None => continue,
+        };
+        let _ = stream.send(piece).await;
+    }
+    Err(Fault::unavailable())
 }

@@ -22,6 +22,7 @@ mod placement;
 mod request;
 mod service;
 mod shared;
+mod streamed;
 
 pub use metrics::Metrics;
 pub use options::Options;

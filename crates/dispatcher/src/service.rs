@@ -5,22 +5,29 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lambfold_api::control::{Control, FunctionVersion};
-use lambfold_api::lambda::{InvocationRequest, InvocationResponse, LambdaInvoke};
+use lambfold_api::lambda::{
+    InvocationRequest, InvocationResponse, InvokeWithResponseStreamFrame, InvokeWithResponseStreamRequest,
+    LambdaInvoke,
+};
 use lambfold_api::worker::{InvokeResponse, Worker};
-use lambfold_api::{CallContext, Fault, FunctionTarget, TraceContext};
+use lambfold_api::{BoxStream, CallContext, Fault, FunctionTarget, TraceContext};
 use lambfold_telemetry::{span, trace_of};
 use lambfold_types::{Clock, Entropy, Qualifier, RunFuture};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::faults;
 use crate::follow;
-use crate::invocation::Invocation;
+use crate::invocation::{Invocation, Piece};
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::request;
 use crate::shared::Shared;
+use crate::streamed;
+
+/// Pieces of a streamed answer between a worker and who reads it, of 64 KiB at most.
+const PIECES_WAITING: usize = 8;
 
 /// What a dispatcher is built from.
 pub struct Parts {
@@ -83,6 +90,56 @@ impl DispatcherService {
 #[async_trait::async_trait]
 impl LambdaInvoke for DispatcherHandle {
     async fn invoke(&self, ctx: &CallContext, input: InvocationRequest) -> Result<InvocationResponse, Fault> {
+        let invocation_type = input.invocation_type.clone();
+        let admitted = self.admit(ctx, input).await?;
+        match invocation_type.as_deref() {
+            None | Some("" | "RequestResponse") => {}
+            Some("DryRun") => return Ok(InvocationResponse { status_code: Some(204), ..Default::default() }),
+            Some(_) => return Err(faults::asynchronous()),
+        }
+        let executed_version = admitted.invocation.function.version.clone();
+        let response = self.run(admitted.invocation).instrument(admitted.span).await?;
+        Ok(answer(response, executed_version))
+    }
+
+    async fn invoke_with_response_stream(
+        &self,
+        ctx: &CallContext,
+        input: InvokeWithResponseStreamRequest,
+    ) -> Result<BoxStream<Result<InvokeWithResponseStreamFrame, Fault>>, Fault> {
+        let dry_run = input.invocation_type.as_deref() == Some("DryRun");
+        let admitted = self.admit(ctx, streamed::as_invocation(input)).await?;
+        let executed_version = admitted.invocation.function.version.clone();
+        if dry_run {
+            return Ok(streamed::dry_run(executed_version));
+        }
+        let (stream, mut pieces) = mpsc::channel(PIECES_WAITING);
+        let invocation = Invocation { stream: Some(stream.clone()), ..admitted.invocation };
+        let shared = Arc::clone(&self.shared);
+        // In a task of its own, as every invocation: it counts until it is over, whoever still reads.
+        let task = async move {
+            let outcome = Box::pin(invocation.run(&shared)).await;
+            let _ = stream.send(Piece::End(outcome)).await;
+        };
+        self.shared.tasks.spawn(task.instrument(admitted.span));
+        match pieces.recv().await {
+            // What fails before anything was answered is a fault of the call.
+            Some(Piece::End(Err(fault))) => Err(fault),
+            Some(first) => Ok(streamed::frames(executed_version, first, pieces)),
+            None => Err(Fault::internal()),
+        }
+    }
+}
+
+/// An invocation that has passed all checks, and its span.
+struct Admitted {
+    invocation: Invocation,
+    span: Span,
+}
+
+impl DispatcherHandle {
+    /// Checks a request, in the order in which AWS does.
+    async fn admit(&self, ctx: &CallContext, input: InvocationRequest) -> Result<Admitted, Fault> {
         let shared = &self.shared;
         let name = input.function_name.as_deref().unwrap_or_default();
         let target = FunctionTarget::read(ctx, name, input.qualifier.as_deref())?;
@@ -94,11 +151,6 @@ impl LambdaInvoke for DispatcherHandle {
         }
         let payload = request::event(input.payload)?;
         let client_context = request::client_context(input.client_context.as_deref())?;
-        match input.invocation_type.as_deref() {
-            None | Some("" | "RequestResponse") => {}
-            Some("DryRun") => return Ok(InvocationResponse { status_code: Some(204), ..Default::default() }),
-            Some(_) => return Err(faults::asynchronous()),
-        }
         if shared.stopping.is_cancelled() {
             return Err(Fault::unavailable());
         }
@@ -112,7 +164,6 @@ impl LambdaInvoke for DispatcherHandle {
         );
         // A function always gets a trace header, as on AWS.
         let trace = trace_of(&span).or(ctx.trace).unwrap_or_else(|| self.unsampled_trace());
-        let executed_version = function.version.clone();
         let invocation = Invocation {
             ctx: ctx.with_trace(Some(trace)),
             function,
@@ -120,13 +171,11 @@ impl LambdaInvoke for DispatcherHandle {
             payload,
             client_context,
             log_tail: input.log_type.as_deref() == Some("Tail"),
+            stream: None,
         };
-        let response = self.run(invocation).instrument(span).await?;
-        Ok(answer(response, executed_version))
+        Ok(Admitted { invocation, span })
     }
-}
 
-impl DispatcherHandle {
     /// In a task of its own: when the caller goes, the invocation still counts until it is over.
     async fn run(&self, invocation: Invocation) -> Result<InvokeResponse, Fault> {
         let (sender, receiver) = oneshot::channel();

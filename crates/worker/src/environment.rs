@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::platform_log::PlatformLog;
 use crate::registry::Entry;
 use crate::running::{Happening, Running};
+use crate::runtime_api::AnswerStream;
 
 /// An invocation on its way to an environment.
 pub(crate) struct Invocation {
@@ -32,6 +33,8 @@ pub(crate) struct Invocation {
     pub(crate) trace_header: String,
     pub(crate) log_tail: bool,
     pub(crate) trace: Option<TraceContext>,
+    /// Where the answer may go as it comes, if its invoker wants that.
+    stream: Option<AnswerStream>,
     reply: oneshot::Sender<Result<InvokeResponse, Fault>>,
     /// Once set, nobody may run it again.
     started: Arc<AtomicBool>,
@@ -49,6 +52,7 @@ impl Invocation {
         request: lambfold_api::worker::InvokeRequest,
         trace_header: String,
         trace: Option<TraceContext>,
+        stream: Option<AnswerStream>,
     ) -> (Self, Pending) {
         let (reply, answer) = oneshot::channel();
         let started = Arc::new(AtomicBool::new(false));
@@ -60,6 +64,7 @@ impl Invocation {
             trace_header,
             log_tail: request.log_tail,
             trace,
+            stream,
             reply,
             started: Arc::clone(&started),
         };

@@ -9,6 +9,7 @@
 //! Not here: which environment takes an invocation (the dispatcher decides), isolation (`lambfold-sandbox`), what a
 //! runtime does inside (`runtimes/`), and the extensions and telemetry APIs (docs/gaps.md).
 
+mod answer_stream;
 mod environment;
 mod error;
 mod failure;

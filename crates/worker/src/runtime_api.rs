@@ -22,6 +22,8 @@ use self::state::{Next, Phase, Refusal, RuntimeState};
 
 /// What the answer to an invocation may hold: 6 MiB and a little, as AWS's manager allows.
 pub(crate) const MAX_ANSWER_BYTES: usize = 6_291_556;
+/// What a streamed answer may hold: 200 MiB (AWS: Lambda quotas).
+pub(crate) const MAX_STREAMED_BYTES: usize = 200 << 20;
 /// Connections of one environment at once; further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 128;
 /// After a failed accept: the process is out of file descriptors, most likely.
@@ -54,10 +56,12 @@ pub(crate) struct FunctionError {
 pub(crate) enum Answer {
     /// The handler's result.
     Response(Bytes),
+    /// All of it has been streamed to the invoker, up to the error that it ended in, if it did.
+    Streamed(Option<FunctionError>),
     /// The handler failed.
     Error(FunctionError),
-    /// The result is over the limit.
-    TooLarge,
+    /// The result is over the limit, in bytes.
+    TooLarge(usize),
     /// The connection broke within the answer.
     Truncated,
     /// It named a response mode that there is not.
@@ -71,6 +75,20 @@ pub(crate) struct Delivery {
     /// The HTTP answer to `next` up to the body.
     pub(crate) head: Bytes,
     pub(crate) payload: Bytes,
+    /// Where an answer goes that comes in a stream; without it, such an answer is collected.
+    pub(crate) stream: Option<AnswerStream>,
+}
+
+/// The way of a streamed answer to its invoker. Holds few pieces: the function waits for who reads.
+pub(crate) type AnswerStream = mpsc::Sender<Piece>;
+
+/// Part of a streamed answer.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// It begins; the content type that the runtime named, or nothing.
+    Head(String),
+    /// Bytes of it.
+    Bytes(Bytes),
 }
 
 /// Serves one environment; stops, and closes every connection, when dropped.
@@ -93,6 +111,8 @@ struct Inner {
     state: RuntimeState,
     /// What no connection has taken yet.
     pending: Option<Delivery>,
+    /// Of the invocation that is under way.
+    stream: Option<AnswerStream>,
 }
 
 impl RuntimeApi {
@@ -100,7 +120,7 @@ impl RuntimeApi {
     pub(crate) fn start(listener: std::net::TcpListener, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let listener = TcpListener::from_std(listener)?;
         let (sender, events) = mpsc::unbounded_channel();
-        let inner = Inner { state: RuntimeState::new(), pending: None };
+        let inner = Inner { state: RuntimeState::new(), pending: None, stream: None };
         let link = Arc::new(Link { inner: Mutex::new(inner), invoked: Notify::new(), events: sender });
         let mut server = JoinSet::new();
         server.spawn(accept(listener, Arc::clone(&link), clock));
@@ -127,6 +147,7 @@ impl RuntimeApi {
         if !inner.state.invoke(&delivery.request_id) {
             return false;
         }
+        inner.stream.clone_from(&delivery.stream);
         inner.pending = Some(delivery);
         drop(inner);
         self.link.invoked.notify_waiters();
@@ -182,8 +203,16 @@ impl Link {
         self.inner().state.begin_answer(request_id)
     }
 
+    /// Where the answer that has begun may be streamed to; the way is given to one connection only.
+    fn take_stream(&self) -> Option<AnswerStream> {
+        self.inner().stream.take()
+    }
+
     fn end_answer(&self, answer: Answer) {
-        self.inner().state.end_answer();
+        let mut inner = self.inner();
+        inner.state.end_answer();
+        inner.stream = None;
+        drop(inner);
         self.tell(ApiEvent::Answer(answer));
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lambfold_api::worker::worker_report::Report;
 use lambfold_api::worker::{
-    Capacity, InvokeRequest, InvokeResponse, ReportRequest, RetireRequest, RetireResponse, Synced, Worker,
-    WorkerReport,
+    Capacity, InvokeFrame, InvokeRequest, InvokeResponse, ReportRequest, RetireRequest, RetireResponse,
+    Synced, Worker, WorkerReport,
 };
 use lambfold_api::{BoxStream, CallContext, Fault};
 use lambfold_sandbox::SandboxDriver;
@@ -18,9 +18,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
-use crate::environment::{Environment, Invocation};
+use crate::answer_stream;
+use crate::environment::{Environment, Invocation, Pending};
 use crate::error::{Error, capacity_exceeded, environment_gone, worker_restarted};
 use crate::interpreter::Interpreters;
 use crate::launch::Launcher;
@@ -28,11 +29,15 @@ use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::packages::PackageCache;
 use crate::registry::{Entry, Registry};
+use crate::runtime_api::AnswerStream;
 use crate::runtime_files::RuntimeFiles;
 
 /// How long, in all, a new environment waits for one that is on its way out.
 const ROOM_ATTEMPTS: u32 = 20;
 const ROOM_WAIT: Duration = Duration::from_millis(10);
+
+/// Pieces of a streamed answer between a function and who reads it, of 64 KiB at most.
+const PIECES_WAITING: usize = 8;
 
 /// What a worker is built from.
 pub struct Parts {
@@ -157,18 +162,23 @@ impl Worker for WorkerHandle {
         if !input.incarnation.is_empty() && input.incarnation != shared.incarnation {
             return Err(worker_restarted());
         }
-        let span = span!(
-            ctx.trace, "worker.invoke",
-            "faas.invocation_id" = %input.request_id,
-            "faas.coldstart" = input.function.is_some(),
-            "faas.instance" = %input.environment_id,
-            "aws.lambda.invoked_arn" = %input.invoked_function_arn,
-        );
-        let trace_header = match trace_of(&span).or(ctx.trace) {
-            Some(trace) => trace.to_amzn(),
-            None => input.trace_header.clone(),
-        };
-        self.place(ctx, input, trace_header).instrument(span).await
+        let span = span_of(ctx, &input);
+        let pending = self.place(ctx, input, &span, None).instrument(span.clone()).await?;
+        pending.answer().instrument(span).await
+    }
+
+    async fn invoke_stream(
+        &self,
+        ctx: &CallContext,
+        input: InvokeRequest,
+    ) -> Result<BoxStream<Result<InvokeFrame, Fault>>, Fault> {
+        if !input.incarnation.is_empty() && input.incarnation != self.shared.incarnation {
+            return Err(worker_restarted());
+        }
+        let span = span_of(ctx, &input);
+        let (stream, pieces) = mpsc::channel(PIECES_WAITING);
+        let pending = self.place(ctx, input, &span, Some(stream)).instrument(span.clone()).await?;
+        Ok(Box::pin(answer_stream::frames(pieces, pending, span)))
     }
 
     async fn retire(&self, _: &CallContext, input: RetireRequest) -> Result<RetireResponse, Fault> {
@@ -180,21 +190,25 @@ impl Worker for WorkerHandle {
 }
 
 impl WorkerHandle {
-    /// Hands the invocation to its environment, which is made if it is new, and waits for the answer. When the
-    /// caller goes, the function runs on.
+    /// Hands the invocation to its environment, which is made if it is new. When the caller goes, the function runs on.
     async fn place(
         &self,
         ctx: &CallContext,
         mut input: InvokeRequest,
-        trace_header: String,
-    ) -> Result<InvokeResponse, Fault> {
+        span: &Span,
+        stream: Option<AnswerStream>,
+    ) -> Result<Pending, Fault> {
         let shared = &self.shared;
+        let trace_header = match trace_of(span).or(ctx.trace) {
+            Some(trace) => trace.to_amzn(),
+            None => input.trace_header.clone(),
+        };
         if shared.stopping.is_cancelled() {
             return Err(environment_gone());
         }
         let function = input.function.take();
         let environment_id = std::mem::take(&mut input.environment_id);
-        let (invocation, pending) = Invocation::new(input, trace_header, ctx.trace);
+        let (invocation, pending) = Invocation::new(input, trace_header, ctx.trace, stream);
         let entry = match (shared.registry.get(&environment_id), function) {
             (Some(entry), _) => entry,
             (None, None) => return Err(environment_gone()),
@@ -213,8 +227,7 @@ impl WorkerHandle {
         if entry.invocations.send(invocation).await.is_err() {
             return Err(environment_gone());
         }
-        drop(entry);
-        pending.answer().await
+        Ok(pending)
     }
 
     /// Registers a new environment. One that was told to make room takes a moment to go.
@@ -262,4 +275,14 @@ impl WorkerHandle {
             runtimes: interpreters.runtimes(),
         }
     }
+}
+
+fn span_of(ctx: &CallContext, input: &InvokeRequest) -> Span {
+    span!(
+        ctx.trace, "worker.invoke",
+        "faas.invocation_id" = %input.request_id,
+        "faas.coldstart" = input.function.is_some(),
+        "faas.instance" = %input.environment_id,
+        "aws.lambda.invoked_arn" = %input.invoked_function_arn,
+    )
 }

@@ -6,8 +6,10 @@ mod neighbours;
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use lambfold_api::control::watch_event::Event;
-use lambfold_api::lambda::{InvocationRequest, LambdaInvoke};
+use lambfold_api::lambda::invoke_with_response_stream_frame::Frame;
+use lambfold_api::lambda::{InvocationRequest, InvokeWithResponseStreamRequest, LambdaInvoke};
 use lambfold_api::worker::{EnvironmentState, InvokeResponse};
 use lambfold_api::{CallContext, Fault};
 use lambfold_dispatcher::Options;
@@ -217,4 +219,61 @@ async fn answers_carry_what_the_caller_asked_for() {
     );
     let trace = &here.calls()[0].trace_header;
     assert!(trace.starts_with("Root=1-") && trace.ends_with(";Sampled=0"), "{trace}");
+}
+
+#[tokio::test]
+async fn a_streamed_answer_has_a_head_pieces_and_an_end() {
+    let here = Neighbours::start(Options::default(), 10, vec![function("f", "c1")]).await;
+    let ctx = CallContext::internal(lambfold_types::Scope::default(), uuid::Uuid::from_u128(1));
+    let stream = async |invocation_type: Option<&str>| {
+        let input = InvokeWithResponseStreamRequest {
+            function_name: Some("f".into()),
+            invocation_type: invocation_type.map(str::to_owned),
+            ..InvokeWithResponseStreamRequest::default()
+        };
+        let frames = here.dispatcher.invoke_with_response_stream(&ctx, input).await?;
+        let frames: Vec<_> = frames.map(|frame| frame.unwrap().frame.unwrap()).collect().await;
+        Ok::<_, Fault>(frames)
+    };
+    let head = |frames: &[Frame]| match &frames[0] {
+        Frame::Head(head) => (head.status_code, head.executed_version.clone()),
+        _ => panic!("the head comes first"),
+    };
+    let chunks = |frames: &[Frame]| {
+        let pieces = frames.iter().filter_map(|frame| match frame {
+            Frame::Chunk(update) => update.payload.clone(),
+            _ => None,
+        });
+        pieces.map(|piece| String::from_utf8(piece.to_vec()).unwrap()).collect::<Vec<_>>()
+    };
+    let complete = |frames: &[Frame]| match frames.last() {
+        Some(Frame::Complete(event)) => (event.error_code.clone(), event.error_details.clone()),
+        _ => panic!("the end comes last"),
+    };
+
+    here.script([Act::Answer("abcd")]);
+    let frames = stream(None).await.unwrap();
+    assert_eq!(head(&frames), (Some(200), Some("$LATEST".into())));
+    assert_eq!(chunks(&frames), ["ab", "cd"]);
+    assert_eq!(complete(&frames), (None, None));
+
+    // Gone before it began: placed again, as any invocation.
+    here.script([Act::Fault("EnvironmentGone"), Act::Answer("xy")]);
+    assert_eq!(chunks(&stream(None).await.unwrap()), ["x", "y"]);
+
+    let failed = InvokeResponse {
+        payload: r#"{"errorType":"E"}"#.into(),
+        function_error: "Unhandled".into(),
+        ..InvokeResponse::default()
+    };
+    here.script([Act::Respond(failed)]);
+    let frames = stream(None).await.unwrap();
+    assert!(chunks(&frames).is_empty());
+    assert_eq!(complete(&frames), (Some("Unhandled".into()), Some(r#"{"errorType":"E"}"#.into())));
+
+    here.script([Act::Fault("InternalFailure")]);
+    assert_eq!(stream(None).await.err().unwrap().code(), "ServiceException");
+
+    let dry = stream(Some("DryRun")).await.unwrap();
+    assert_eq!((head(&dry).0, dry.len()), (Some(204), 1));
 }

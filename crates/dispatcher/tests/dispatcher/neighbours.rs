@@ -11,10 +11,11 @@ use lambfold_api::control::{
     WatchRequest,
 };
 use lambfold_api::lambda::{InvocationRequest, InvocationResponse, LambdaInvoke};
+use lambfold_api::worker::invoke_frame::Frame;
 use lambfold_api::worker::worker_report::Report;
 use lambfold_api::worker::{
-    Capacity, EnvironmentState, ExecutionEnvironment, InvokeRequest, InvokeResponse, ReportRequest,
-    RetireRequest, RetireResponse, Worker, WorkerReport,
+    AnswerHead, Capacity, EnvironmentState, ExecutionEnvironment, InvokeFrame, InvokeRequest, InvokeResponse,
+    ReportRequest, RetireRequest, RetireResponse, Worker, WorkerReport,
 };
 use lambfold_api::{BoxStream, CallContext, Fault};
 use lambfold_clock::{ManualClock, SystemEntropy};
@@ -102,6 +103,25 @@ impl Worker for ScriptedWorker {
             }
             Act::Fault(code) => Err(Fault::raw(code, code, 500, "as told")),
         }
+    }
+
+    /// The script's answer in two pieces.
+    async fn invoke_stream(
+        &self,
+        ctx: &CallContext,
+        input: InvokeRequest,
+    ) -> Result<BoxStream<Result<InvokeFrame, Fault>>, Fault> {
+        let mut response = self.invoke(ctx, input).await?;
+        let mut frames = Vec::new();
+        if response.function_error.is_empty() {
+            let mut payload = std::mem::take(&mut response.payload);
+            let first = payload.split_to(payload.len() / 2);
+            frames.push(Frame::Head(AnswerHead { content_type: "text/plain".into() }));
+            frames.extend([Frame::Chunk(first), Frame::Chunk(payload)]);
+        }
+        frames.push(Frame::End(response));
+        let frames = frames.into_iter().map(|frame| Ok(InvokeFrame { frame: Some(frame) }));
+        Ok(Box::pin(tokio_stream::iter(frames.collect::<Vec<_>>())))
     }
 
     async fn retire(&self, _: &CallContext, input: RetireRequest) -> Result<RetireResponse, Fault> {

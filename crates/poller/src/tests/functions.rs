@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use lambfold_api::lambda::{ErrorCode, InvocationRequest, InvocationResponse, LambdaInvoke};
-use lambfold_api::{CallContext, Fault, TraceContext};
+use lambfold_api::lambda::{
+    ErrorCode, InvocationRequest, InvocationResponse, InvokeWithResponseStreamFrame,
+    InvokeWithResponseStreamRequest, LambdaInvoke,
+};
+use lambfold_api::{BoxStream, CallContext, Fault, TraceContext};
 use lambfold_clock::ManualClock;
 use lambfold_types::{Clock, Timestamp};
 use serde_json::Value;
@@ -160,5 +163,14 @@ impl LambdaInvoke for Functions {
             payload: Some(payload.into()),
             ..InvocationResponse::default()
         })
+    }
+
+    async fn invoke_with_response_stream(
+        &self,
+        _: &CallContext,
+        _: InvokeWithResponseStreamRequest,
+    ) -> Result<BoxStream<Result<InvokeWithResponseStreamFrame, Fault>>, Fault> {
+        self.queues.broken("an invocation that streams its answer");
+        Err(Fault::internal())
     }
 }

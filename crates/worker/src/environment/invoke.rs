@@ -15,7 +15,7 @@ use crate::metrics::InvocationOutcome;
 use crate::platform_log::Report;
 use crate::platform_log::iso;
 use crate::running::{Happening, Running};
-use crate::runtime_api::{Answer, ApiEvent, Delivery, MAX_ANSWER_BYTES};
+use crate::runtime_api::{Answer, ApiEvent, Delivery};
 
 /// How long an invoker who wants the log waits for the runtime to come back, so that REPORT tells all.
 const TAIL_PATIENCE: Duration = Duration::from_millis(100);
@@ -255,6 +255,7 @@ fn delivery(turn: &Turn) -> Delivery {
         request_id: invocation.request_id.clone(),
         head: head.into(),
         payload: invocation.payload.clone(),
+        stream: invocation.stream.clone(),
     }
 }
 
@@ -266,9 +267,12 @@ fn outcome(answer: Answer, request_id: &str) -> Outcome {
     };
     match answer {
         Answer::Response(payload) => Outcome { payload, error_type: String::new(), failed: false },
-        Answer::Error(error) => Outcome { payload: error.body, error_type: error.error_type, failed: true },
-        Answer::TooLarge => Outcome {
-            payload: failure::response_too_large(MAX_ANSWER_BYTES),
+        Answer::Streamed(None) => Outcome { payload: Bytes::new(), error_type: String::new(), failed: false },
+        Answer::Streamed(Some(error)) | Answer::Error(error) => {
+            Outcome { payload: error.body, error_type: error.error_type, failed: true }
+        }
+        Answer::TooLarge(limit) => Outcome {
+            payload: failure::response_too_large(limit),
             error_type: "Function.ResponseSizeTooLarge".to_owned(),
             failed: true,
         },

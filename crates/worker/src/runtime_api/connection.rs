@@ -9,13 +9,17 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use serde_json::json;
 
-use super::http::{Body, Connection, Head, Trailers};
-use super::{Answer, FunctionError, Link, MAX_ANSWER_BYTES, Next, Refusal};
+use super::http::{Body, Connection, Head, Place, Trailers, is_disconnect};
+use super::{
+    Answer, AnswerStream, FunctionError, Link, MAX_ANSWER_BYTES, MAX_STREAMED_BYTES, Next, Piece, Refusal,
+};
 
 const PREFIX: &str = "/2018-06-01/";
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
 const ERROR_BODY: &str = "lambda-runtime-function-error-body";
 const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
+/// What is passed on of a streamed answer at a time.
+const PIECE_BYTES: usize = 64 << 10;
 const ACCEPTED: &str = r#"{"status":"OK"}"#;
 
 /// What a path and method ask for.
@@ -125,13 +129,19 @@ async fn response(connection: &mut Connection, link: &Link, head: &Head, id: &st
     if let Err(refusal) = link.begin_answer(id) {
         return refuse_unread(connection, head, &refusal).await;
     }
-    if head.header(RESPONSE_MODE).is_some_and(|mode| !mode.eq_ignore_ascii_case("streaming")) {
+    let mode = head.header(RESPONSE_MODE);
+    if mode.is_some_and(|mode| !mode.eq_ignore_ascii_case("streaming")) {
         link.end_answer(Answer::InvalidMode);
         connection.read_body(head, MAX_ANSWER_BYTES).await?;
         let message = "Invalid function response mode";
         refuse_with(connection, "400 Bad Request", "InvalidFunctionResponseMode", message, head.close)
             .await?;
         return Ok(!head.close);
+    }
+    if mode.is_some()
+        && let Some(stream) = link.take_stream()
+    {
+        return stream_answer(connection, link, head, &stream).await;
     }
     match read_answer(connection, link, head).await? {
         Some((body, trailers)) => {
@@ -143,6 +153,55 @@ async fn response(connection: &mut Connection, link: &Link, head: &Head, id: &st
             Ok(!head.close)
         }
         None => Ok(false),
+    }
+}
+
+/// Passes an answer on as it comes. When its invoker has gone, the rest is read and dropped: the function runs on.
+async fn stream_answer(
+    connection: &mut Connection,
+    link: &Link,
+    head: &Head,
+    stream: &AnswerStream,
+) -> io::Result<bool> {
+    let content_type = head.header("content-type").unwrap_or_default().to_owned();
+    let _ = stream.send(Piece::Head(content_type)).await;
+    match pass_on(connection, head, stream).await {
+        Ok(Some(trailers)) => {
+            link.end_answer(Answer::Streamed(trailer_error(&trailers)));
+            connection.answer("202 Accepted", ACCEPTED, head.close).await?;
+            Ok(!head.close)
+        }
+        Ok(None) => {
+            link.end_answer(Answer::TooLarge(MAX_STREAMED_BYTES));
+            too_large(connection, MAX_STREAMED_BYTES).await?;
+            Ok(false)
+        }
+        Err(error) => {
+            link.end_answer(Answer::Truncated);
+            if is_disconnect(&error) { truncated(connection).await.map(|()| false) } else { Err(error) }
+        }
+    }
+}
+
+/// The trailers, or `None` if it is over the limit.
+async fn pass_on(
+    connection: &mut Connection,
+    head: &Head,
+    stream: &AnswerStream,
+) -> io::Result<Option<Trailers>> {
+    let mut place = connection.begin_body(head).await?;
+    let mut passed = 0;
+    while let Some(piece) = connection.piece(&mut place, PIECE_BYTES).await? {
+        passed += piece.len();
+        if passed > MAX_STREAMED_BYTES {
+            return Ok(None);
+        }
+        let _ = stream.send(Piece::Bytes(piece)).await;
+    }
+    if let Place::Sized(_) = place {
+        Ok(Some(Trailers::new()))
+    } else {
+        connection.trailers().await.map(Some)
     }
 }
 
@@ -165,23 +224,13 @@ async fn read_answer(
     match connection.read_body(head, MAX_ANSWER_BYTES).await {
         Ok(Body::Whole(body, trailers)) => Ok(Some((body, trailers))),
         Ok(Body::TooLarge) => {
-            link.end_answer(Answer::TooLarge);
-            let message = format!("Exceeded maximum allowed payload size ({MAX_ANSWER_BYTES} bytes).");
-            let status = "413 Request Entity Too Large";
-            // Closed, so that a client that goes on sending notices.
-            refuse_with(connection, status, "RequestEntityTooLarge", &message, true).await?;
+            link.end_answer(Answer::TooLarge(MAX_ANSWER_BYTES));
+            too_large(connection, MAX_ANSWER_BYTES).await?;
             Ok(None)
         }
         Ok(Body::Truncated) => {
             link.end_answer(Answer::Truncated);
-            refuse_with(
-                connection,
-                "400 Bad Request",
-                "TruncatedHTTPRequest",
-                "HTTP request truncated",
-                true,
-            )
-            .await?;
+            truncated(connection).await?;
             Ok(None)
         }
         Err(error) => {
@@ -189,6 +238,16 @@ async fn read_answer(
             Err(error)
         }
     }
+}
+
+async fn too_large(connection: &mut Connection, limit: usize) -> io::Result<()> {
+    let message = format!("Exceeded maximum allowed payload size ({limit} bytes).");
+    // Closed, so that a client that goes on sending notices.
+    refuse_with(connection, "413 Request Entity Too Large", "RequestEntityTooLarge", &message, true).await
+}
+
+async fn truncated(connection: &mut Connection) -> io::Result<()> {
+    refuse_with(connection, "400 Bad Request", "TruncatedHTTPRequest", "HTTP request truncated", true).await
 }
 
 async fn init_error(connection: &mut Connection, link: &Link, head: &Head) -> io::Result<bool> {

@@ -57,6 +57,19 @@ enum Framing {
     Chunked,
 }
 
+/// Where in a body its reader stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// So many bytes are left, and then there is nothing.
+    Sized(usize),
+    /// So many bytes of a chunk are left.
+    InChunk(usize),
+    /// Before the size of a chunk.
+    BetweenChunks,
+    /// Behind it all.
+    End,
+}
+
 impl Connection {
     pub(crate) fn new(stream: TcpStream) -> Self {
         Self { stream, buffer: BytesMut::with_capacity(4096) }
@@ -116,9 +129,7 @@ impl Connection {
         if let Framing::Length(0) = framing {
             return Ok(Body::Whole(Bytes::new(), Trailers::new()));
         }
-        if head.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
-            self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
-        }
+        self.encourage(head).await?;
         let read = match framing {
             Framing::Length(length) => self.read_sized(length, limit).await,
             Framing::Chunked => self.read_chunked(limit).await,
@@ -127,6 +138,64 @@ impl Connection {
             Err(error) if is_disconnect(&error) => Ok(Body::Truncated),
             other => other,
         }
+    }
+
+    async fn encourage(&mut self, head: &Head) -> io::Result<()> {
+        if head.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
+            self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+        }
+        Ok(())
+    }
+
+    /// Begins the body that belongs to `head`, for [`piece`](Self::piece).
+    pub(crate) async fn begin_body(&mut self, head: &Head) -> io::Result<Place> {
+        let framing = framing(head)?;
+        self.encourage(head).await?;
+        Ok(match framing {
+            Framing::Length(length) => Place::Sized(length),
+            Framing::Chunked => Place::BetweenChunks,
+        })
+    }
+
+    /// What has arrived of the body, up to `most` bytes; waits if that is nothing. `None` at its end. An error of a
+    /// kind that [`is_disconnect`] knows: it ended early.
+    pub(crate) async fn piece(&mut self, place: &mut Place, most: usize) -> io::Result<Option<Bytes>> {
+        loop {
+            let left = match *place {
+                Place::End | Place::Sized(0) => return Ok(None),
+                Place::Sized(left) | Place::InChunk(left) => left,
+                Place::BetweenChunks => {
+                    let line = self.read_line().await?;
+                    let digits = line.split(';').next().unwrap_or_default().trim();
+                    let size = usize::from_str_radix(digits, 16).map_err(invalid)?;
+                    *place = if size == 0 { Place::End } else { Place::InChunk(size) };
+                    continue;
+                }
+            };
+            if self.buffer.is_empty() && self.fill().await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let piece = self.buffer.split_to(left.min(most).min(self.buffer.len())).freeze();
+            let left = left - piece.len();
+            *place = match *place {
+                Place::InChunk(_) if left == 0 => {
+                    self.end_chunk().await?;
+                    Place::BetweenChunks
+                }
+                Place::InChunk(_) => Place::InChunk(left),
+                _ => Place::Sized(left),
+            };
+            return Ok(Some(piece));
+        }
+    }
+
+    async fn end_chunk(&mut self) -> io::Result<()> {
+        self.read_exactly(2).await?;
+        if &self.buffer[..2] != b"\r\n" {
+            return Err(invalid("a chunk does not end where it should"));
+        }
+        self.buffer.advance(2);
+        Ok(())
     }
 
     async fn read_sized(&mut self, length: usize, limit: usize) -> io::Result<Body> {
@@ -161,12 +230,14 @@ impl Connection {
                 body.extend_from_slice(&self.buffer[..size]);
                 self.buffer.advance(size);
             }
-            self.read_exactly(2).await?;
-            if &self.buffer[..2] != b"\r\n" {
-                return Err(invalid("a chunk does not end where it should"));
-            }
-            self.buffer.advance(2);
+            self.end_chunk().await?;
         }
+        let trailers = self.trailers().await?;
+        Ok(if too_large { Body::TooLarge } else { Body::Whole(body.freeze(), trailers) })
+    }
+
+    /// What stands behind the last chunk.
+    pub(crate) async fn trailers(&mut self) -> io::Result<Trailers> {
         let mut trailers = Trailers::new();
         loop {
             let line = self.read_line().await?;
@@ -179,7 +250,7 @@ impl Connection {
             let (name, value) = line.split_once(':').ok_or_else(|| invalid("a trailer without a colon"))?;
             trailers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        Ok(if too_large { Body::TooLarge } else { Body::Whole(body.freeze(), trailers) })
+        Ok(trailers)
     }
 
     /// A line without its end. Trailers may carry an error of some size, in base64.
@@ -276,7 +347,8 @@ fn framing(head: &Head) -> io::Result<Framing> {
     }
 }
 
-fn is_disconnect(error: &io::Error) -> bool {
+/// Whether the other side went away.
+pub(crate) fn is_disconnect(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
 }

@@ -7,4 +7,5 @@ mod failures;
 mod happy_path;
 mod limits;
 mod provided;
+mod streaming;
 mod support;
