@@ -37,7 +37,7 @@ struct Waiting {
     batch: Batch,
     answer: oneshot::Sender<Result<Found<()>, Fault>>,
     /// Held until it is written.
-    _room: Option<OwnedSemaphorePermit>,
+    room: Option<OwnedSemaphorePermit>,
 }
 
 type Answer = oneshot::Receiver<Result<Found<()>, Fault>>;
@@ -86,7 +86,7 @@ impl Intake {
             let (answer, answered) = oneshot::channel();
             // The last of those that are too large together has what is left.
             let room = room.split(units(&batch).min(room.num_permits()));
-            place.send(Waiting { batch, answer, _room: room });
+            place.send(Waiting { batch, answer, room });
             answers.push(answered);
         }
         Ok(answers)
@@ -116,7 +116,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut outlet: Outlet, shutdown: Cance
 async fn commit(shared: &Shared, waiting: Vec<Waiting>) {
     let now = shared.clock.now();
     let (batches, rest): (Vec<Batch>, Vec<_>) =
-        waiting.into_iter().map(|it| (it.batch, (it.answer, it._room))).unzip();
+        waiting.into_iter().map(|Waiting { batch, answer, room }| (batch, (answer, room))).unzip();
     let batches = Arc::new(batches);
     let written = batches.clone();
     let outcome = shared.store(move |store| store.append(&written, now)).await;

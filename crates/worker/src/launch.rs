@@ -110,6 +110,7 @@ impl Launcher {
         self.driver.prepare(template).await
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is a part of what is assigned")]
     fn assignment(
         &self,
         function: &FunctionVersion,

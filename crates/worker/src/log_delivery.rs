@@ -245,10 +245,7 @@ impl Delivery {
             let id = uuid_v4(&*self.entropy);
             let ctx =
                 CallContext { deadline: Some(now + ATTEMPT), ..CallContext::internal(Scope::default(), id) };
-            let fault = match self.intake.deliver(&ctx, request.clone()).await {
-                Ok(_) => return Ok(()),
-                Err(fault) => fault,
-            };
+            let Err(fault) = self.intake.deliver(&ctx, request.clone()).await else { return Ok(()) };
             let stopping = stop.is_some_and(CancellationToken::is_cancelled);
             // What was refused for what it is will be refused again.
             let may_pass = fault.http_status() >= 500 || matches!(fault.http_status(), 408 | 429);

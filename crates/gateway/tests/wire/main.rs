@@ -10,6 +10,7 @@ mod edge;
 #[path = "../edge/fake_logs.rs"]
 mod fake_logs;
 #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "one form for every operation's answer")]
+#[expect(dead_code, reason = "what is called is recorded by the log here")]
 #[path = "../edge/fakes.rs"]
 mod fakes;
 mod h2;
