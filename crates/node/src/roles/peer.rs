@@ -67,10 +67,10 @@ pub(crate) async fn start(
         calls.add(LambdaInvokeRpc::add_to(&mut routes, invoke.clone(), rpc()));
     }
     if let Some(logs) = &services.logs {
-        LogsRpc::add_to(&mut routes, logs.clone(), rpc());
+        calls.add(LogsRpc::add_to(&mut routes, logs.clone(), rpc()));
     }
     if let Some(intake) = &services.log_intake {
-        LogIntakeRpc::add_to(&mut routes, intake.clone(), rpc());
+        calls.add(LogIntakeRpc::add_to(&mut routes, intake.clone(), rpc()));
     }
     if let Some(worker) = &services.worker {
         calls.add(WorkerRpc::add_to(&mut routes, worker.clone(), rpc()));
