@@ -57,7 +57,8 @@ impl Server {
                 // Only queues are measured here; what else a gateway must know of is never called.
                 .env("LAMBFOLD_PEERS__QUEUE", &socket)
                 .env("LAMBFOLD_PEERS__CONTROL", &socket)
-                .env("LAMBFOLD_PEERS__DISPATCHER", &socket);
+                .env("LAMBFOLD_PEERS__DISPATCHER", &socket)
+                .env("LAMBFOLD_PEERS__LOGS", &socket);
             Ok(command)
         };
         let mut queue = role("queue,gateway", &metrics_address, "queue")?;

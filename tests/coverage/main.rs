@@ -26,6 +26,7 @@ fn the_gaps_page_lists_every_planned_operation() {
 
 fn section() -> String {
     let tables = [
+        lambfold_api::logs::LOGS_OPERATIONS,
         lambfold_api::sqs::SQS_OPERATIONS,
         lambfold_api::lambda::LAMBDA_OPERATIONS,
         lambfold_api::lambda::LAMBDA_INVOKE_OPERATIONS,

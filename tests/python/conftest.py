@@ -93,7 +93,8 @@ def cluster(folder):
     whole = Server(folder / "whole", settings={**shared, "LAMBFOLD_PEERS__LISTEN": sockets["whole"]}).start()
     queues = Server(folder / "queues", verb=("serve", "--roles", "queue,gateway"), settings={
         **shared, "LAMBFOLD_PEERS__LISTEN": sockets["queues"], "LAMBFOLD_PACKAGES_DIR": f"{folder}/whole/packages",
-        "LAMBFOLD_PEERS__CONTROL": sockets["whole"], "LAMBFOLD_PEERS__DISPATCHER": sockets["whole"]}).start()
+        "LAMBFOLD_PEERS__CONTROL": sockets["whole"], "LAMBFOLD_PEERS__DISPATCHER": sockets["whole"],
+        "LAMBFOLD_PEERS__LOGS": sockets["whole"]}).start()
     yield queues.url
     assert queues.stop() == 0
     assert whole.stop() == 0

@@ -16,7 +16,7 @@ import time
 from conftest import BIN, ROLE, ROOT, client, counts, free_port, recorder, zip_of
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "1"))
-ROLES = ["poller", "dispatcher", "worker", "queue", "control", "gateway"]
+ROLES = ["poller", "dispatcher", "worker", "queue", "control", "logs", "gateway"]
 
 
 def main():

@@ -18,7 +18,7 @@ use prost_reflect::DescriptorPool;
 use prost_reflect::prost_types::FileDescriptorSet;
 
 /// The packages whose shapes have AWS wire forms.
-const PUBLIC_PACKAGES: [&str; 2] = ["lambfold.sqs.v1", "lambfold.lambda.v1"];
+const PUBLIC_PACKAGES: [&str; 3] = ["lambfold.sqs.v1", "lambfold.lambda.v1", "lambfold.logs.v1"];
 
 fn main() {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../../proto");
@@ -48,6 +48,7 @@ fn main() {
 
     for package in PUBLIC_PACKAGES {
         let mut code = shapes::impls(&pool, package);
+        code.push_str(&shapes::frames(&pool, package));
         code.push_str(&errors::code_enum(&pool, package));
         fs::write(out.join(format!("{package}.aws.rs")), code).expect("OUT_DIR is writable");
     }

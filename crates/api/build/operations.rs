@@ -28,10 +28,12 @@ pub(crate) fn definition(service: &ServiceDescriptor, index: usize, method: &Met
         Some("LAYER") => "Layer",
         Some("EVENT_SOURCE_MAPPING") => "EventSourceMapping",
         Some("CAPACITY_PROVIDER") => "CapacityProvider",
+        Some("LOG_GROUP") => "LogGroup",
         _ => "Service",
     };
     let validation = match aws.validation.as_deref() {
         Some("QUERY") => "Query",
+        Some("INVALID_PARAMETER") => "InvalidParameter",
         _ => "Framework",
     };
     let name = static_name(service.name(), method.name());
@@ -39,7 +41,7 @@ pub(crate) fn definition(service: &ServiceDescriptor, index: usize, method: &Met
     format!(
         "/// `{action}`\npub static {name}: crate::operation::Operation = crate::operation::Operation {{\n\
          \x20   service: {service:?},\n    name: {method:?},\n    index: {index},\n    action: {action:?},\n\
-         \x20   rpc_path: {rpc:?},\n    api_version: {version:?},\n    target_prefix: {target:?},\n\
+         \x20   rpc_path: {rpc:?},\n    api_version: {version:?},\n    target_prefix: {target:?},\n    json_version: {json:?},\n\
          \x20   http: {http},\n    retry: crate::operation::Retry::{retry},\n\
          \x20   resource: crate::operation::ResourceKind::{resource},\n    resource_member: {member:?},\n\
          \x20   validation: crate::operation::Validation::{validation},\n    planned: {planned},\n\
@@ -49,6 +51,7 @@ pub(crate) fn definition(service: &ServiceDescriptor, index: usize, method: &Met
         rpc = format!("/{}/{}", service.full_name(), method.name()),
         version = aws.api_version,
         target = aws.target_prefix.unwrap_or_default(),
+        json = aws.json_version.as_deref().unwrap_or("1.0"),
         http = http_binding(&operation),
         member = operation.resource_member.unwrap_or_default(),
         planned = operation.planned,

@@ -51,6 +51,7 @@ pub(crate) struct Aws {
     pub(crate) api_version: String,
     pub(crate) target_prefix: Option<String>,
     pub(crate) validation: Option<String>,
+    pub(crate) json_version: Option<String>,
 }
 
 pub(crate) struct Error {
@@ -122,6 +123,7 @@ pub(crate) fn aws(service: &ServiceDescriptor) -> Option<Aws> {
         api_version: text(&found, "api_version").unwrap_or_default(),
         target_prefix: text(&found, "target_prefix"),
         validation: enumeration(&found, "validation", "VALIDATION_"),
+        json_version: text(&found, "json_version"),
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use heck::ToUpperCamelCase;
+use heck::{ToSnakeCase, ToUpperCamelCase};
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 
 use crate::PUBLIC_PACKAGES;
@@ -78,6 +78,34 @@ pub(crate) fn impls(pool: &DescriptorPool, package: &str) -> String {
             validate(&shape),
             text_member(&shape),
             payload(&shape),
+        )
+        .expect("strings take writes");
+    }
+    code
+}
+
+/// `impl Frame for …` of the frames of streams: messages with one `oneof`.
+pub(crate) fn frames(pool: &DescriptorPool, package: &str) -> String {
+    let mut code = String::new();
+    for shape in pool.all_messages().filter(|shape| shape.parent_file().package_name() == package) {
+        let Some(oneof) = shape.oneofs().find(|oneof| !oneof.is_synthetic()) else { continue };
+        let kind = format!("{}::{}", shape.name().to_snake_case(), oneof.name().to_upper_camel_case());
+        let arms: String = oneof.fields().fold(String::new(), |mut arms, field| {
+            let variant = field.name().to_upper_camel_case();
+            writeln!(
+                arms,
+                "            Some({kind}::{variant}(event)) => crate::wire::Event::of({:?}, event).map(Some),",
+                field.json_name()
+            )
+            .expect("strings take writes");
+            arms
+        });
+        writeln!(
+            code,
+            "impl crate::wire::Frame for {} {{\n    fn event(self) -> Result<Option<crate::wire::Event>, crate::Fault> {{\n        \
+             match self.{} {{\n            None => Ok(None),\n{arms}        }}\n    }}\n}}",
+            rust_type(&shape),
+            oneof.name()
         )
         .expect("strings take writes");
     }

@@ -65,6 +65,7 @@ impl Resource<'_> {
                 Arn::function(&scope, rest, None).to_string()
             }
             ResourceKind::EventSourceMapping => Arn::event_source_mapping(scope, name).to_string(),
+            ResourceKind::LogGroup => Arn::log_group(scope, name).to_string(),
             ResourceKind::Layer => lambda_arn(scope, "layer", name),
             ResourceKind::CapacityProvider => lambda_arn(scope, "capacity-provider", name),
         }
@@ -101,5 +102,9 @@ mod tests {
             assert_eq!(arn_of(operation, Some(member)), arn);
         }
         assert_eq!(arn_of(&crate::sqs::SQS_LIST_QUEUES, None), "*");
+        assert_eq!(
+            arn_of(&crate::logs::LOGS_PUT_LOG_EVENTS, Some("/aws/lambda/f")),
+            "arn:aws:logs:us-east-1:000000000000:log-group:/aws/lambda/f"
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! The contract between Lambfold's services and with its callers: everything that is generated from `proto/`,
 //! and the few types that every call shares.
 //!
-//! - [`sqs`] and [`lambda`] are the public APIs under AWS's own names; [`control`], [`queue`], [`worker`] and
-//!   [`telemetry`] are what the roles say to one another.
+//! - [`sqs`], [`lambda`] and [`logs`] are the public APIs under AWS's own names; [`control`], [`queue`], [`worker`],
+//!   [`logstore`] and [`telemetry`] are what the roles say to one another.
 //! - Each service is one trait (`Sqs`, `Lambda`, …): `async fn op(&self, ctx: &CallContext, input) ->
 //!   Result<Output, Fault>`. Whether an implementation runs in this process ([`interceptor::LocalCall`]) or in
 //!   another one (`SqsRemote` over [`rpc::RpcClient`]) is invisible to the caller.
@@ -52,7 +52,9 @@ mod packages {
 
     package!(sqs, "lambfold.sqs.v1.rs", "lambfold.sqs.v1.aws.rs");
     package!(lambda, "lambfold.lambda.v1.rs", "lambfold.lambda.v1.aws.rs");
+    package!(logs, "lambfold.logs.v1.rs", "lambfold.logs.v1.aws.rs");
     package!(control, "lambfold.control.v1.rs");
+    package!(logstore, "lambfold.logstore.v1.rs");
     package!(queue, "lambfold.queue.v1.rs");
     package!(worker, "lambfold.worker.v1.rs");
     package!(telemetry, "lambfold.telemetry.v1.rs");
@@ -60,6 +62,8 @@ mod packages {
 
 pub use packages::control::v1 as control;
 pub use packages::lambda::v1 as lambda;
+pub use packages::logs::v1 as logs;
+pub use packages::logstore::v1 as logstore;
 pub use packages::queue::v1 as queue;
 pub use packages::sqs::v1 as sqs;
 pub use packages::telemetry::v1 as telemetry;

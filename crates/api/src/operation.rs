@@ -18,6 +18,8 @@ pub struct Operation {
     pub api_version: &'static str,
     /// The prefix of `X-Amz-Target` where the service has one.
     pub target_prefix: &'static str,
+    /// The version of AWS JSON that the service speaks: `1.0`, `1.1`.
+    pub json_version: &'static str,
     /// The REST binding where the service has one.
     pub http: Option<HttpBinding>,
     /// Whether a call whose answer was lost may be made again.
@@ -75,6 +77,8 @@ pub enum ResourceKind {
     EventSourceMapping,
     /// A capacity provider's name or ARN.
     CapacityProvider,
+    /// A log group's name.
+    LogGroup,
     /// It is an ARN.
     Arn,
 }
@@ -86,4 +90,6 @@ pub enum Validation {
     Query,
     /// `ValidationException`: the texts of AWS's request framework.
     Framework,
+    /// `InvalidParameterException` with the same texts, as CloudWatch Logs has it.
+    InvalidParameter,
 }

@@ -82,13 +82,15 @@ impl Violations {
                 )),
                 None => Ok(()),
             },
-            Validation::Framework => {
-                let (count, plural) = (found.texts.len(), if found.texts.len() == 1 { "" } else { "s" });
-                let message =
-                    format!("{count} validation error{plural} detected: {}", found.texts.join("; "));
-                Err(Fault::raw("ValidationException", "ValidationException", 400, message))
-            }
+            Validation::Framework => Err(found.told("ValidationException")),
+            Validation::InvalidParameter => Err(found.told("InvalidParameterException")),
         }
+    }
+
+    fn told(&self, code: &'static str) -> Fault {
+        let (count, plural) = (self.texts.len(), if self.texts.len() == 1 { "" } else { "s" });
+        let message = format!("{count} validation error{plural} detected: {}", self.texts.join("; "));
+        Fault::raw(code, code, 400, message)
     }
 
     /// A string member.

@@ -1,5 +1,7 @@
 //! The seam between the operation table and the wire protocols: `lambfold-aws-wire` implements it.
 
+use bytes::Bytes;
+
 use crate::BoxStream;
 use crate::fault::Fault;
 use crate::operation::Operation;
@@ -19,9 +21,39 @@ pub trait WireCodec: Sync {
     fn encode<T: Shape>(&self, operation: &'static Operation, output: T) -> Result<Self::Response, Fault>;
 
     /// Writes a streamed output, frame by frame.
-    fn encode_stream<T: prost::Message + 'static>(
+    fn encode_stream<T: Frame>(
         &self,
         operation: &'static Operation,
         output: BoxStream<Result<T, Fault>>,
     ) -> Result<Self::Response, Fault>;
+}
+
+/// One frame of a streamed output: a message with one `oneof`, whose fields are the events of AWS's model under their
+/// AWS names. Generated.
+pub trait Frame: prost::Message + 'static {
+    /// The event that it is; `None` for a frame that says nothing.
+    fn event(self) -> Result<Option<Event>, Fault>;
+}
+
+/// An event of a stream, ready for any framing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The name in AWS's model, such as `sessionStart`.
+    pub name: &'static str,
+    /// What the payload is.
+    pub content_type: &'static str,
+    /// The event.
+    pub payload: Bytes,
+}
+
+impl Event {
+    /// The event `name`: a structure as JSON, or the bytes of its payload member.
+    pub fn of<T: Shape>(name: &'static str, mut shape: T) -> Result<Self, Fault> {
+        if T::HAS_PAYLOAD {
+            let payload = shape.take_payload().unwrap_or_default();
+            return Ok(Self { name, content_type: "application/octet-stream", payload });
+        }
+        let payload = serde_json::to_vec(&shape).map_err(|_| Fault::internal())?.into();
+        Ok(Self { name, content_type: "application/json", payload })
+    }
 }

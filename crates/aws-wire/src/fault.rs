@@ -15,8 +15,10 @@ const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 /// A wire protocol, for what has no operation: errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// AWS JSON 1.0.
+    /// AWS JSON 1.0, with the codes of Query beside its own, for clients that knew those: SQS.
     AwsJson,
+    /// AWS JSON 1.1: CloudWatch Logs.
+    AwsJson11,
     /// Query, with answers in XML or JSON.
     Query(QueryFormat),
     /// REST JSON.
@@ -28,6 +30,7 @@ impl Protocol {
     pub fn fault(self, fault: &Fault, request_id: Uuid) -> Response<Bytes> {
         let mut response = match self {
             Self::AwsJson => aws_json(fault),
+            Self::AwsJson11 => aws_json_1_1(fault),
             Self::Query(format) => query::error(fault, format, request_id),
             Self::RestJson => rest_json(fault),
         };
@@ -51,6 +54,12 @@ pub fn in_words_of(service: &str, fault: Fault) -> Fault {
         ("lambda", "ThrottlingException") => {
             Fault::raw("TooManyRequestsException", "TooManyRequestsException", 429, "Rate exceeded")
                 .with_member("Reason", "CallerRateLimitExceeded")
+        }
+        ("logs", "ThrottlingException") => {
+            Fault::raw("ThrottlingException", "ThrottlingException", 400, "Rate exceeded")
+        }
+        ("logs", "InternalFailure") => {
+            Fault::raw("ServiceUnavailableException", "ServiceUnavailableException", 500, fault.message())
         }
         ("lambda", "InternalFailure") => {
             Fault::raw("ServiceException", "ServiceException", 500, fault.message())
@@ -81,6 +90,17 @@ fn aws_json(fault: &Fault) -> Response<Bytes> {
         let side = if fault.is_sender() { "Sender" } else { "Receiver" };
         response.headers_mut().insert(QUERY_ERROR, text(&format!("{};{side}", fault.query_code())));
     }
+    response
+}
+
+fn aws_json_1_1(fault: &Fault) -> Response<Bytes> {
+    let body = object(|map| {
+        map.serialize_entry("__type", fault.code())?;
+        map.serialize_entry("message", fault.message())?;
+        members(map, fault)
+    });
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, json::CONTENT_TYPE_1_1);
     response
 }
 
@@ -162,6 +182,14 @@ mod tests {
         let (status, headers, body) = rendered(Protocol::AwsJson, &Fault::serialization("x"));
         assert_eq!((status, headers.as_str()), (400, "content-type: application/x-amz-json-1.0"));
         assert_eq!(body, r#"{"__type":"com.amazon.coral.service#SerializationException","message":"x"}"#);
+    }
+
+    #[test]
+    fn errors_of_json_1_1_have_one_name() {
+        let fault = in_words_of("logs", Fault::internal());
+        let (status, headers, body) = rendered(Protocol::AwsJson11, &fault);
+        assert_eq!((status, headers.as_str()), (500, "content-type: application/x-amz-json-1.1"));
+        assert!(body.starts_with(r#"{"__type":"ServiceUnavailableException","message":"#), "{body}");
     }
 
     #[test]

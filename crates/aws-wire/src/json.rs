@@ -1,9 +1,9 @@
-//! AWS JSON 1.0: the operation in `X-Amz-Target`, one JSON object in, one out (facts: SQS §1.1).
+//! AWS JSON, 1.0 and 1.1: the operation in `X-Amz-Target`, one JSON object in, one out (facts: SQS §1.1).
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use lambfold_api::schema::Shape;
-use lambfold_api::wire::WireCodec;
+use lambfold_api::wire::{Frame, WireCodec};
 use lambfold_api::{BoxStream, Fault, Operation};
 
 use crate::serialization;
@@ -11,8 +11,10 @@ use crate::strict::Strict;
 
 /// What AWS JSON 1.0 calls itself.
 pub(crate) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.0");
+/// What AWS JSON 1.1 calls itself.
+pub(crate) const CONTENT_TYPE_1_1: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 
-/// The codec of AWS JSON 1.0. A request is its body.
+/// The codec of AWS JSON, of the version that the operation's service speaks. A request is its body.
 #[derive(Clone, Copy, Debug)]
 pub struct AwsJson;
 
@@ -27,7 +29,7 @@ impl WireCodec for AwsJson {
             .map_err(|error| serialization::fault(&error))
     }
 
-    fn encode<T: Shape>(&self, _: &'static Operation, output: T) -> Result<Response<Bytes>, Fault> {
+    fn encode<T: Shape>(&self, operation: &'static Operation, output: T) -> Result<Response<Bytes>, Fault> {
         // Operations without an output shape answer with an empty body.
         let body = if T::SCHEMA.members.is_empty() {
             Bytes::new()
@@ -36,11 +38,12 @@ impl WireCodec for AwsJson {
         };
         let mut response = Response::new(body);
         *response.status_mut() = StatusCode::OK;
-        response.headers_mut().insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        let content_type = if operation.json_version == "1.1" { CONTENT_TYPE_1_1 } else { CONTENT_TYPE };
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
         Ok(response)
     }
 
-    fn encode_stream<T: prost::Message + 'static>(
+    fn encode_stream<T: Frame>(
         &self,
         operation: &'static Operation,
         _: BoxStream<Result<T, Fault>>,

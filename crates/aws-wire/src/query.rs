@@ -8,7 +8,7 @@ mod xml;
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use lambfold_api::schema::Shape;
-use lambfold_api::wire::WireCodec;
+use lambfold_api::wire::{Frame, WireCodec};
 use lambfold_api::{BoxStream, Fault, Operation};
 use uuid::Uuid;
 
@@ -66,7 +66,7 @@ impl WireCodec for AwsQuery {
         Ok(answer(body.map_err(|_| Fault::internal())?, self.format))
     }
 
-    fn encode_stream<T: prost::Message + 'static>(
+    fn encode_stream<T: Frame>(
         &self,
         operation: &'static Operation,
         _: BoxStream<Result<T, Fault>>,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, header};
 use lambfold_api::schema::Shape;
-use lambfold_api::wire::WireCodec;
+use lambfold_api::wire::{Frame, WireCodec};
 use lambfold_api::{BoxStream, Fault, Operation};
 
 use crate::router::Labels;
@@ -63,7 +63,7 @@ impl WireCodec for RestJson {
         Ok(response)
     }
 
-    fn encode_stream<T: prost::Message + 'static>(
+    fn encode_stream<T: Frame>(
         &self,
         operation: &'static Operation,
         _: BoxStream<Result<T, Fault>>,

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use lambfold_api::lambda::{LAMBDA_INVOKE_OPERATIONS, LAMBDA_OPERATIONS};
+use lambfold_api::logs::LOGS_OPERATIONS;
 use lambfold_api::sqs::{self, SQS_OPERATIONS};
 use lambfold_api::{Fault, Operation};
 use uuid::Uuid;
@@ -25,7 +26,7 @@ const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 /// Where a request goes.
 #[derive(Debug)]
 pub enum Route {
-    /// AWS JSON 1.0.
+    /// AWS JSON, of the version that the operation's service speaks.
     AwsJson(&'static Operation),
     /// Query; [`Router::query`] finds the operation once the body is there.
     Query(QueryFormat),
@@ -62,6 +63,8 @@ impl Refusal {
 pub struct Router {
     /// Operations of SQS by name: the rest of the target header, or the action.
     sqs: HashMap<&'static str, &'static Operation>,
+    /// Operations of CloudWatch Logs by name.
+    logs: HashMap<&'static str, &'static Operation>,
     rest: Templates,
 }
 
@@ -76,7 +79,8 @@ impl Router {
     pub fn new() -> Self {
         let lambda = LAMBDA_OPERATIONS.iter().chain(LAMBDA_INVOKE_OPERATIONS);
         Self {
-            sqs: SQS_OPERATIONS.iter().map(|operation| (operation.name, *operation)).collect(),
+            sqs: by_name(SQS_OPERATIONS),
+            logs: by_name(LOGS_OPERATIONS),
             rest: Templates::new(lambda.copied()),
         }
     }
@@ -136,15 +140,23 @@ impl Router {
 
     fn target(&self, target: &HeaderValue) -> Result<Route, Refusal> {
         let target = target.to_str().unwrap_or_default();
-        let operation = target
-            .split_once('.')
-            .and_then(|(prefix, name)| self.sqs.get(name).filter(|it| it.target_prefix == prefix));
-        operation.map(|operation| Route::AwsJson(operation)).ok_or_else(|| {
-            let text = Fault::unknown_operation(target);
-            let fault = Fault::new(sqs::ErrorCode::UnknownOperationException, text.message());
-            Refusal::Fault(Protocol::AwsJson, fault)
-        })
+        let (prefix, name) = target.split_once('.').unwrap_or_default();
+        let of = |table: &HashMap<&str, &'static Operation>| {
+            table.get(name).copied().filter(|it| it.target_prefix == prefix)
+        };
+        if let Some(operation) = of(&self.sqs).or_else(|| of(&self.logs)) {
+            return Ok(Route::AwsJson(operation));
+        }
+        let text = Fault::unknown_operation(target);
+        let fault = Fault::new(sqs::ErrorCode::UnknownOperationException, text.message());
+        let is_of_logs = LOGS_OPERATIONS.first().is_some_and(|it| it.target_prefix == prefix);
+        let protocol = if is_of_logs { Protocol::AwsJson11 } else { Protocol::AwsJson };
+        Err(Refusal::Fault(protocol, fault))
     }
+}
+
+fn by_name(table: &[&'static Operation]) -> HashMap<&'static str, &'static Operation> {
+    table.iter().map(|operation| (operation.name, *operation)).collect()
 }
 
 /// What a front end says to a path that no service has: to a stranger that nothing is here for him, to a client that

@@ -64,6 +64,7 @@ pub struct Connection {
     clock: Arc<dyn Clock>,
     sqs: Signer,
     lambda: Signer,
+    logs: Signer,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -75,6 +76,7 @@ impl Connection {
             clock,
             sqs: Signer::new(credentials.clone(), region, "sqs"),
             lambda: Signer::new(credentials.clone(), region, "lambda"),
+            logs: Signer::new(credentials.clone(), region, "logs"),
             sender: None,
         }
     }
@@ -103,6 +105,14 @@ impl Connection {
     pub async fn sqs_bytes(&mut self, operation: &str, input: Bytes) -> Result<Bytes, Error> {
         let answer = self.send(Service::Sqs, sqs_request(operation), input).await?;
         if answer.status.is_success() { Ok(answer.body) } else { Err(service_error(&answer)) }
+    }
+
+    /// An operation of CloudWatch Logs in AWS JSON.
+    pub async fn logs(&mut self, operation: &str, input: &Value) -> Result<Value, Error> {
+        let request = Request::post("/")
+            .header(header::CONTENT_TYPE, "application/x-amz-json-1.1")
+            .header("x-amz-target", format!("Logs_20140328.{operation}"));
+        body(&self.send(Service::Logs, request, serde_json::to_vec(input)?.into()).await?)
     }
 
     /// A Lambda operation by its REST binding; the answer's JSON.
@@ -146,6 +156,7 @@ impl Connection {
         match service {
             Service::Sqs => self.sqs.sign(&mut parts, &body, now),
             Service::Lambda => self.lambda.sign(&mut parts, &body, now),
+            Service::Logs => self.logs.sign(&mut parts, &body, now),
         }
         self.exchange(Request::from_parts(parts, Full::new(body))).await
     }
@@ -179,6 +190,7 @@ impl Connection {
 enum Service {
     Sqs,
     Lambda,
+    Logs,
 }
 
 fn sqs_request(operation: &str) -> http::request::Builder {

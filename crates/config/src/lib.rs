@@ -4,6 +4,7 @@
 mod control;
 mod dispatcher;
 mod gateway;
+mod logs;
 mod peers;
 mod poller;
 mod queue;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use control::Control;
 pub use dispatcher::Dispatcher;
 pub use gateway::Gateway;
+pub use logs::Logs;
 pub use peers::Peers;
 pub use poller::Poller;
 pub use queue::Queue;
@@ -62,6 +64,8 @@ pub struct Config {
     pub poller: Poller,
     /// Execution environments.
     pub worker: Worker,
+    /// CloudWatch Logs.
+    pub logs: Logs,
     /// The other processes.
     pub peers: Peers,
 }

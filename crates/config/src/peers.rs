@@ -18,6 +18,8 @@ pub struct Peers {
     pub dispatcher: String,
     /// The queue service.
     pub queue: String,
+    /// CloudWatch Logs.
+    pub logs: String,
     /// The workers.
     pub workers: Vec<String>,
     /// Peers that keep spans.

@@ -9,12 +9,14 @@ use http::request::Parts;
 use http::{HeaderValue, Response, header};
 use hyper::body::Incoming;
 use lambfold_api::lambda::{LAMBDA_INVOKE_OPERATIONS, serve_lambda, serve_lambda_invoke};
+use lambfold_api::logs::serve_logs;
 use lambfold_api::sqs::{ReceiveMessageResult, SQS_OPERATIONS, SQS_RECEIVE_MESSAGE, serve_sqs};
 use lambfold_api::wire::WireCodec;
 use lambfold_api::{CallContext, Fault, Operation};
 use lambfold_aws_wire::sigv4::{Covered, Signature};
 use lambfold_aws_wire::{
-    AwsJson, AwsQuery, Protocol, QueryFormat, QueryRequest, RestJson, RestRequest, Route, in_words_of,
+    Answer, AwsJson, AwsQuery, EventStreams, Protocol, QueryFormat, QueryRequest, RestJson, RestRequest,
+    Route, in_words_of,
 };
 use lambfold_telemetry::{root_span, span, trace_of};
 use tokio::select;
@@ -25,7 +27,7 @@ use crate::body;
 use crate::front::Front;
 use crate::identity;
 
-type Answer = Response<Bytes>;
+type Outcome<B> = Result<Response<B>, Fault>;
 
 impl Front {
     /// The operation that the request is for, if it is for one, and the answer.
@@ -34,11 +36,13 @@ impl Front {
         head: Parts,
         body: Incoming,
         request_id: Uuid,
-    ) -> (Option<&'static Operation>, Answer) {
+    ) -> (Option<&'static Operation>, Response<Answer>) {
         match self.router.route(&head) {
             Ok(Route::AwsJson(operation)) => {
                 let outcome = self.aws_json(operation, &head, body, request_id).await;
-                (Some(operation), or_fault(outcome, "sqs", Protocol::AwsJson, request_id))
+                let protocol =
+                    if operation.service == "logs" { Protocol::AwsJson11 } else { Protocol::AwsJson };
+                (Some(operation), or_fault(outcome, operation.service, protocol, request_id))
             }
             Ok(Route::Query(format)) => self.query(&head, body, format, request_id).await,
             Ok(Route::Rest(operation, labels)) => {
@@ -48,7 +52,7 @@ impl Front {
                 };
                 (Some(operation), or_fault(outcome, "lambda", Protocol::RestJson, request_id))
             }
-            Err(refusal) => (None, refusal.into_response(request_id)),
+            Err(refusal) => (None, refusal.into_response(request_id).map(Answer::Whole)),
         }
     }
 
@@ -58,10 +62,16 @@ impl Front {
         head: &Parts,
         body: Incoming,
         request_id: Uuid,
-    ) -> Result<Answer, Fault> {
+    ) -> Outcome<Answer> {
         let body = self.read(operation.max_request_bytes, head, body).await?;
         let ctx = self.context(head, &body, request_id)?;
-        self.call_sqs(operation, ctx, &AwsJson, body).await
+        if operation.service == "logs" {
+            let (ctx, span) = self.traced(operation, ctx);
+            let codec = EventStreams::rpc(AwsJson);
+            let call = serve_logs(&*self.logs, operation, &ctx, &codec, body);
+            return self.within(&ctx, Box::pin(call)).instrument(span).await;
+        }
+        Ok(self.call_sqs(operation, ctx, &AwsJson, body).await?.map(Answer::Whole))
     }
 
     async fn query(
@@ -70,7 +80,7 @@ impl Front {
         body: Incoming,
         format: QueryFormat,
         request_id: Uuid,
-    ) -> (Option<&'static Operation>, Answer) {
+    ) -> (Option<&'static Operation>, Response<Answer>) {
         let mut found = None;
         let outcome = async {
             let largest = SQS_OPERATIONS.iter().map(|it| it.max_request_bytes).max().unwrap_or_default();
@@ -82,7 +92,8 @@ impl Front {
             let ctx = self.context(head, &body, request_id)?;
             let path = head.uri.path();
             request.queue_url = (path != "/").then(|| format!("{}{path}", ctx.endpoint));
-            self.call_sqs(operation, ctx, &AwsQuery { format, request_id }, request).await
+            let codec = AwsQuery { format, request_id };
+            Ok(self.call_sqs(operation, ctx, &codec, request).await?.map(Answer::Whole))
         }
         .await;
         (found, or_fault(outcome, "sqs", Protocol::Query(format), request_id))
@@ -93,7 +104,7 @@ impl Front {
         operation: &'static Operation,
         request: RestRequest,
         request_id: Uuid,
-    ) -> Result<Answer, Fault> {
+    ) -> Outcome<Answer> {
         let ctx = self.context(&request.head, &request.body, request_id)?;
         let (ctx, span) = self.traced(operation, ctx);
         let is_invoke = LAMBDA_INVOKE_OPERATIONS.iter().any(|it| std::ptr::eq(*it, operation));
@@ -109,16 +120,16 @@ impl Front {
         {
             answer.headers_mut().insert("x-amzn-trace-id", value);
         }
-        Ok(answer)
+        Ok(answer.map(Answer::Whole))
     }
 
-    async fn call_sqs<C: WireCodec<Response = Answer>>(
+    async fn call_sqs<C: WireCodec<Response = Response<Bytes>>>(
         &self,
         operation: &'static Operation,
         ctx: CallContext,
         codec: &C,
         request: C::Request,
-    ) -> Result<Answer, Fault> {
+    ) -> Outcome<Bytes> {
         let (ctx, span) = self.traced(operation, ctx);
         let call = serve_sqs(&*self.sqs, operation, &ctx, codec, request);
         let call = self.within(&ctx, Box::pin(call)).instrument(span);
@@ -177,11 +188,7 @@ impl Front {
     }
 
     /// What `call` comes to before its deadline. A call that panics fails alone.
-    async fn within(
-        &self,
-        ctx: &CallContext,
-        call: impl Future<Output = Result<Answer, Fault>>,
-    ) -> Result<Answer, Fault> {
+    async fn within<B>(&self, ctx: &CallContext, call: impl Future<Output = Outcome<B>>) -> Outcome<B> {
         let call = AssertUnwindSafe(call).catch_unwind();
         let Some(deadline) = ctx.deadline else {
             return call.await.unwrap_or_else(|_| Err(Fault::internal()));
@@ -194,12 +201,17 @@ impl Front {
     }
 }
 
-fn or_fault(outcome: Result<Answer, Fault>, service: &str, protocol: Protocol, request_id: Uuid) -> Answer {
+fn or_fault(
+    outcome: Outcome<Answer>,
+    service: &str,
+    protocol: Protocol,
+    request_id: Uuid,
+) -> Response<Answer> {
     outcome.unwrap_or_else(|fault| {
         let fault = in_words_of(service, fault);
         if fault.http_status() >= 500 {
             tracing::warn!(%request_id, code = fault.code(), message = fault.message(), "a request failed");
         }
-        protocol.fault(&fault, request_id)
+        protocol.fault(&fault, request_id).map(Answer::Whole)
     })
 }

@@ -18,6 +18,7 @@ use tokio::select;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::body::AnswerBody;
 use crate::front::Front;
 use crate::identity::Secure;
 use crate::listener::{Connection, Listener};
@@ -76,8 +77,8 @@ async fn serve_one(
         async move {
             let busy = Busy::new(activity, front.clock.clone());
             let answer = front.answer(request).await;
-            drop(busy);
-            Ok::<_, Infallible>(answer)
+            // A connection that streams an answer is busy until that ends.
+            Ok::<_, Infallible>(answer.map(|answer| AnswerBody::new(answer, busy)))
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));

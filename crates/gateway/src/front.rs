@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue, Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use lambfold_api::lambda::{Lambda, LambdaInvoke};
+use lambfold_api::logs::Logs;
 use lambfold_api::sqs::{Sqs, SqsPeek};
-use lambfold_aws_wire::Router;
 use lambfold_aws_wire::sigv4::Verifier;
+use lambfold_aws_wire::{Answer, Router};
 use lambfold_types::{Clock, Entropy, uuid_v4};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -28,28 +28,29 @@ pub(crate) struct Front {
     pub(crate) peek: Arc<dyn SqsPeek>,
     pub(crate) lambda: Arc<dyn Lambda>,
     pub(crate) invoke: Arc<dyn LambdaInvoke>,
+    pub(crate) logs: Arc<dyn Logs>,
     pub(crate) verifier: Arc<dyn Verifier>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) metrics: Metrics,
     pub(crate) pages: Pages,
     pub(crate) options: Options,
-    /// Cancelled when the edge stops: long polls end then.
+    /// Cancelled when the edge stops: long polls and streams end then.
     pub(crate) stopping: CancellationToken,
 }
 
 impl Front {
     /// Answers `request`.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
         if Pages::has(request.uri().path()) {
             return self
                 .pages
                 .answer(request.method(), request.uri().path(), &*self.entropy)
                 .await
-                .map(Full::new);
+                .map(Answer::Whole);
         }
         if messages::is_page(request.uri().path()) {
-            return self.messages(request.into_parts().0).await.map(Full::new);
+            return self.messages(request.into_parts().0).await.map(Answer::Whole);
         }
         let began = Instant::now();
         let _under_way = self.metrics.begin();
@@ -58,7 +59,17 @@ impl Front {
         let (operation, mut response) = self.aws(head, body, request_id).await;
         response.headers_mut().insert(REQUEST_ID, header_value(request_id));
         self.metrics.answered(operation, "http", response.status().as_u16(), began.elapsed());
-        response.map(Full::new)
+        response.map(|answer| self.until_stopping(answer))
+    }
+
+    /// A stream ends as if there were no more when the edge stops.
+    fn until_stopping(&self, answer: Answer) -> Answer {
+        match answer {
+            Answer::Whole(body) => Answer::Whole(body),
+            Answer::Stream(body) => {
+                Answer::Stream(Box::pin(body.take_until(self.stopping.clone().cancelled_owned())))
+            }
+        }
     }
 }
 

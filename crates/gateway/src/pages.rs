@@ -108,7 +108,7 @@ fn health() -> Response<Bytes> {
     let version = env!("CARGO_PKG_VERSION");
     // With the blanks that Python's json puts there: scripts compare text.
     let page = format!(
-        "{{\"services\": {{\"lambda\": \"available\", \"sqs\": \"available\"}}, \"edition\": \"lambfold\", \"version\": \"{version}\"}}"
+        "{{\"services\": {{\"lambda\": \"available\", \"logs\": \"available\", \"sqs\": \"available\"}}, \"edition\": \"lambfold\", \"version\": \"{version}\"}}"
     );
     with_type(StatusCode::OK, "application/json", page.into())
 }

@@ -9,6 +9,8 @@ use lambfold_api::interceptor::{Input, Interceptor, PublicEdge};
 use lambfold_api::lambda::lambda_invoke_server::LambdaInvokeServer;
 use lambfold_api::lambda::lambda_server::LambdaServer;
 use lambfold_api::lambda::{Lambda, LambdaInvoke, LambdaInvokeRpc, LambdaRpc};
+use lambfold_api::logs::logs_server::LogsServer;
+use lambfold_api::logs::{Logs, LogsRpc};
 use lambfold_api::rpc::{ContextSource, RpcServer};
 use lambfold_api::sqs::sqs_peek_server::SqsPeekServer;
 use lambfold_api::sqs::sqs_server::SqsServer;
@@ -33,6 +35,7 @@ pub(crate) struct Public {
     pub(crate) peek: Arc<dyn SqsPeek>,
     pub(crate) lambda: Arc<dyn Lambda>,
     pub(crate) invoke: Arc<dyn LambdaInvoke>,
+    pub(crate) logs: Arc<dyn Logs>,
 }
 
 /// Serves gRPC clients until `shutdown`; returns when the last call has its answer.
@@ -51,6 +54,7 @@ pub(crate) async fn serve(
     reporter.set_serving::<SqsPeekServer<SqsPeekRpc>>().await;
     reporter.set_serving::<LambdaServer<LambdaRpc>>().await;
     reporter.set_serving::<LambdaInvokeServer<LambdaInvokeRpc>>().await;
+    reporter.set_serving::<LogsServer<LogsRpc>>().await;
     // Reflection shows what is served here: not the services between our own roles.
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -60,6 +64,7 @@ pub(crate) async fn serve(
             .with_service_name(SqsPeekServer::<SqsPeekRpc>::NAME)
             .with_service_name(LambdaServer::<LambdaRpc>::NAME)
             .with_service_name(LambdaInvokeServer::<LambdaInvokeRpc>::NAME)
+            .with_service_name(LogsServer::<LogsRpc>::NAME)
             .with_service_name("grpc.health.v1.Health")
     };
     let mut routes = Routes::builder();
@@ -70,7 +75,8 @@ pub(crate) async fn serve(
     SqsRpc::add_to(&mut routes, public.sqs, rpc.clone());
     SqsPeekRpc::add_to(&mut routes, public.peek, rpc.clone());
     LambdaRpc::add_to(&mut routes, public.lambda, rpc.clone());
-    LambdaInvokeRpc::add_to(&mut routes, public.invoke, rpc);
+    LambdaInvokeRpc::add_to(&mut routes, public.invoke, rpc.clone());
+    LogsRpc::add_to(&mut routes, public.logs, rpc);
     let server = Server::builder()
         // For messages that do not come: a call that was made has a deadline, which is earlier.
         .timeout(options.body_timeout.saturating_add(options.request_timeout))

@@ -6,6 +6,7 @@ use lambfold_api::Endpoint;
 use lambfold_api::authorize::Authorizer;
 use lambfold_api::interceptor::PublicEdge;
 use lambfold_api::lambda::{Lambda, LambdaInvoke, LambdaInvokeVia, LambdaVia};
+use lambfold_api::logs::{Logs, LogsVia};
 use lambfold_api::sqs::{Sqs, SqsPeek, SqsPeekVia, SqsVia};
 use lambfold_api::telemetry::Traces;
 use lambfold_aws_wire::Router;
@@ -31,6 +32,8 @@ pub struct Services {
     pub lambda: Arc<dyn Lambda>,
     /// Lambda's invoke.
     pub invoke: Arc<dyn LambdaInvoke>,
+    /// CloudWatch Logs.
+    pub logs: Arc<dyn Logs>,
     /// The spans of all roles.
     pub traces: Arc<dyn Traces>,
     /// Packages of functions, where this process can reach them.
@@ -73,6 +76,7 @@ impl GatewayService {
             peek: Arc::new(SqsPeekVia::new(services.peek.clone(), edge())),
             lambda: Arc::new(LambdaVia::new(services.lambda.clone(), edge())),
             invoke: Arc::new(LambdaInvokeVia::new(services.invoke.clone(), edge())),
+            logs: Arc::new(LogsVia::new(services.logs.clone(), edge())),
             verifier: around.verifier.clone(),
             clock: around.clock.clone(),
             entropy: around.entropy.clone(),
@@ -117,6 +121,7 @@ impl GatewayService {
             peek: Arc::new(SqsPeekVia::new(services.peek, edge())),
             lambda: Arc::new(LambdaVia::new(services.lambda, edge())),
             invoke: Arc::new(LambdaInvokeVia::new(services.invoke, edge())),
+            logs: Arc::new(LogsVia::new(services.logs, edge())),
         };
         let stopping = front.stopping.clone();
         let stop = async {

@@ -21,7 +21,7 @@ pub(crate) enum Command {
     Up(Settings),
     /// Run some roles in this process; the others are its peers.
     Serve {
-        /// gateway, control, dispatcher, queue, poller, worker: separated by commas.
+        /// gateway, control, dispatcher, queue, poller, worker, logs: separated by commas.
         #[arg(long, env = "LAMBFOLD_ROLES", value_delimiter = ',', required = true)]
         roles: Vec<Role>,
         #[command(flatten)]
@@ -43,6 +43,8 @@ pub(crate) enum Command {
         #[arg(long, default_value = "127.0.0.1:4566")]
         endpoint: String,
     },
+    /// Show what a function logged.
+    Logs(LogsOptions),
     /// Show the main path: a message goes in, a function runs, the message is gone.
     Demo {
         /// A running Lambfold (host:port); without it the demo starts one on a temporary directory.
@@ -59,6 +61,31 @@ impl Default for Command {
     fn default() -> Self {
         Self::Up(Settings::default())
     }
+}
+
+/// Whose log, and how much of it.
+#[derive(Debug, Args)]
+pub(crate) struct LogsOptions {
+    /// The function's name.
+    pub(crate) function: String,
+    /// Go on showing what comes.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// How far back to begin: 30s, 10m, 2h or 1d.
+    #[arg(long, default_value = "10m")]
+    pub(crate) since: String,
+    /// Only what matches a filter pattern of CloudWatch Logs.
+    #[arg(long)]
+    pub(crate) filter: Option<String>,
+    /// A running Lambfold: host:port or a URL.
+    #[arg(long, default_value = "127.0.0.1:4566")]
+    pub(crate) endpoint: String,
+    /// The function's region.
+    #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
+    pub(crate) region: String,
+    /// The function's account.
+    #[arg(long, env = "AWS_ACCESS_KEY_ID", default_value = "000000000000")]
+    pub(crate) account: String,
 }
 
 /// What may be set on the command line; everything can be set in a file or the environment.

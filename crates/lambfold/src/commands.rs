@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod healthcheck;
+pub(crate) mod logs;
 pub(crate) mod migrate;
 pub(crate) mod serve;
 

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Config { default, settings } => commands::config::run(&settings, default),
         Command::Migrate(settings) => commands::migrate::run(&settings),
         Command::Healthcheck { endpoint } => commands::healthcheck::run(&endpoint),
+        Command::Logs(options) => commands::logs::run(&options),
         Command::Demo { endpoint } => commands::demo::run(endpoint.as_deref()),
         Command::Bench(options) => commands::bench::run(&options),
     };

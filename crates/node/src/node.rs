@@ -138,7 +138,7 @@ impl Node {
         let mut parts = Vec::new();
         let mut services = Services::default();
         // What is called first; each role finds those before it in `services`, or calls them where they run.
-        for role in [Role::Queue, Role::Control, Role::Worker, Role::Dispatcher, Role::Poller] {
+        for role in [Role::Logs, Role::Queue, Role::Control, Role::Worker, Role::Dispatcher, Role::Poller] {
             if roles.contains(&role) {
                 parts.push(roles::start(role, &mut around, &mut services).await?);
             }
@@ -151,7 +151,7 @@ impl Node {
             let traces = Arc::new(JoinedTraces(sources));
             parts.push(roles::gateway(&mut around, &services, aws, grpc, traces)?);
         }
-        // Gateway, poller, dispatcher, worker, control, queue.
+        // Gateway, poller, dispatcher, worker, control, queue, logs.
         parts.reverse();
         let secure = !around.config.gateway.tls.certificate.as_os_str().is_empty();
         let summary = Summary {

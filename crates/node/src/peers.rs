@@ -7,6 +7,8 @@ use lambfold_api::control::{Control, ControlRemote, ControlVia};
 use lambfold_api::lambda::{
     Lambda, LambdaInvoke, LambdaInvokeRemote, LambdaInvokeVia, LambdaRemote, LambdaVia,
 };
+use lambfold_api::logs::{Logs, LogsRemote, LogsVia};
+use lambfold_api::logstore::{LogIntake, LogIntakeRemote, LogIntakeVia};
 use lambfold_api::rpc::RpcClient;
 use lambfold_api::sqs::{Sqs, SqsPeek, SqsPeekRemote, SqsPeekVia, SqsRemote, SqsVia};
 use lambfold_api::telemetry::{Traces, TracesRemote};
@@ -87,6 +89,15 @@ impl PeerMap {
     service!(
         /// The data plane of invoke.
         invoke, LambdaInvoke, LambdaInvokeVia, LambdaInvokeRemote, dispatcher
+    );
+
+    service!(
+        /// CloudWatch Logs.
+        logs, Logs, LogsVia, LogsRemote, logs
+    );
+    service!(
+        /// What workers deliver logs to.
+        log_intake, LogIntake, LogIntakeVia, LogIntakeRemote, logs
     );
 
     /// Every worker.

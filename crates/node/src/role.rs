@@ -18,12 +18,14 @@ pub enum Role {
     Poller,
     /// Execution environments.
     Worker,
+    /// CloudWatch Logs.
+    Logs,
 }
 
 impl Role {
     /// All of them: what `lambfold up` runs.
-    pub const ALL: [Self; 6] =
-        [Self::Gateway, Self::Control, Self::Dispatcher, Self::Queue, Self::Poller, Self::Worker];
+    pub const ALL: [Self; 7] =
+        [Self::Gateway, Self::Control, Self::Dispatcher, Self::Queue, Self::Poller, Self::Worker, Self::Logs];
 }
 
 impl fmt::Display for Role {
@@ -35,6 +37,7 @@ impl fmt::Display for Role {
             Self::Queue => "queue",
             Self::Poller => "poller",
             Self::Worker => "worker",
+            Self::Logs => "logs",
         })
     }
 }

@@ -3,6 +3,7 @@
 mod control;
 mod dispatcher;
 mod gateway;
+mod logs;
 mod packages;
 mod peer;
 mod poller;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 
 use lambfold_api::control::Control;
 use lambfold_api::lambda::{Lambda, LambdaInvoke};
+use lambfold_api::logs::Logs;
+use lambfold_api::logstore::LogIntake;
 use lambfold_api::queue::QueuePeers;
 use lambfold_api::sqs::{Sqs, SqsPeek};
 use lambfold_api::worker::Worker;
@@ -37,6 +40,9 @@ pub(crate) struct Services {
     pub(crate) control: Option<Arc<dyn Control>>,
     pub(crate) invoke: Option<Arc<dyn LambdaInvoke>>,
     pub(crate) worker: Option<Arc<dyn Worker>>,
+    pub(crate) logs: Option<Arc<dyn Logs>>,
+    /// What workers deliver to.
+    pub(crate) log_intake: Option<Arc<dyn LogIntake>>,
     pub(crate) isolation: Option<Isolation>,
 }
 
@@ -49,6 +55,7 @@ pub(crate) async fn start(
     match role {
         Role::Queue => queue::start(around, services).await,
         Role::Control => control::start(around, services).await,
+        Role::Logs => logs::start(around, services).await,
         Role::Worker => worker::start(around, services).await,
         Role::Dispatcher => dispatcher::start(around, services),
         Role::Poller => poller::start(around, services),
@@ -60,5 +67,6 @@ pub(crate) async fn start(
 pub(crate) fn migrate(config: &Config, data_dir: &Path) -> Result<(), StartError> {
     queue::open(&config.queue, data_dir)?;
     control::open(data_dir)?;
+    logs::open(data_dir)?;
     Ok(())
 }

@@ -3,8 +3,10 @@
 
 mod control;
 mod lock;
+mod logs;
 mod migrate;
 mod queue;
 
 pub use control::SqliteControlStore;
+pub use logs::SqliteLogStore;
 pub use queue::{Options as QueueOptions, SqliteQueueStore};

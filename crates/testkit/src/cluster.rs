@@ -45,11 +45,17 @@ impl Cluster {
         let groups: Vec<BTreeSet<Role>> = match layout {
             Layout::OneNode => vec![Role::ALL.into_iter().collect()],
             // What is called first, so that nobody has to wait long for anybody.
-            Layout::NodePerRole => {
-                [Role::Queue, Role::Control, Role::Worker, Role::Dispatcher, Role::Poller, Role::Gateway]
-                    .map(|role| BTreeSet::from([role]))
-                    .to_vec()
-            }
+            Layout::NodePerRole => [
+                Role::Logs,
+                Role::Queue,
+                Role::Control,
+                Role::Worker,
+                Role::Dispatcher,
+                Role::Poller,
+                Role::Gateway,
+            ]
+            .map(|role| BTreeSet::from([role]))
+            .to_vec(),
         };
         // The worker must know the gateway's address before there is one.
         let listen = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
@@ -143,6 +149,7 @@ fn settings(directory: &Path, layout: Layout, roles: &BTreeSet<Role>, listen: &s
     config.peers.queue = socket(Role::Queue);
     config.peers.control = socket(Role::Control);
     config.peers.dispatcher = socket(Role::Dispatcher);
+    config.peers.logs = socket(Role::Logs);
     config.peers.workers = vec![socket(Role::Worker)];
     config.peers.traces = [Role::Queue, Role::Poller, Role::Dispatcher, Role::Worker].map(socket).to_vec();
     config

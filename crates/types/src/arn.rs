@@ -37,6 +37,11 @@ impl Arn {
         Self { service: "lambda".into(), scope: scope.clone(), resource }
     }
 
+    /// The ARN of a CloudWatch Logs log group.
+    pub fn log_group(scope: &Scope, name: &str) -> Self {
+        Self { service: "logs".into(), scope: scope.clone(), resource: format!("log-group:{name}") }
+    }
+
     /// The ARN of a Lambda event source mapping.
     pub fn event_source_mapping(scope: &Scope, uuid: &str) -> Self {
         Self {

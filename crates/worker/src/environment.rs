@@ -12,7 +12,7 @@ use bytes::Bytes;
 use lambfold_api::control::FunctionVersion;
 use lambfold_api::worker::InvokeResponse;
 use lambfold_api::{Fault, TraceContext};
-use lambfold_types::Timestamp;
+use lambfold_types::{Timestamp, uuid_v4};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{cut_off, environment_gone};
@@ -23,6 +23,7 @@ use crate::platform_log::PlatformLog;
 use crate::registry::Entry;
 use crate::running::{Happening, Running};
 use crate::runtime_api::AnswerStream;
+use crate::variables::{log_group, log_stream};
 
 /// An invocation on its way to an environment.
 pub(crate) struct Invocation {
@@ -99,6 +100,7 @@ pub(crate) struct Environment {
     entry: Arc<Entry>,
     function: Arc<FunctionVersion>,
     invocations: mpsc::Receiver<Invocation>,
+    log_stream: String,
     log: FunctionLog,
     platform: PlatformLog,
 }
@@ -112,11 +114,17 @@ impl Environment {
         invocations: mpsc::Receiver<Invocation>,
     ) -> Self {
         let function = Arc::new(function);
+        // One for the life of the environment, whatever is started in it.
+        let today = launcher.clock.now().utc("%Y/%m/%d");
+        let log_stream = log_stream(&function, &today, &uuid_v4(&*launcher.entropy));
+        let outbox = launcher.logs.as_ref();
+        let stream = outbox.map(|outbox| outbox.stream(&function, log_group(&function), log_stream.clone()));
         Self {
             launcher,
             metrics,
             entry,
-            log: FunctionLog::new(Arc::clone(&function)),
+            log_stream,
+            log: FunctionLog::new(Arc::clone(&function), stream),
             platform: PlatformLog::new(&function),
             function,
             invocations,
@@ -173,7 +181,7 @@ impl Environment {
         let now = self.launcher.clock.now();
         self.log.begin(&invocation.request_id, invocation.log_tail);
         if self.log.wants_platform_lines()
-            && let Some(line) = self.platform.start(&invocation.request_id, now)
+            && let Some(line) = self.platform.start(&invocation.request_id, &invocation.trace_header, now)
         {
             self.log.platform(&line);
         }

@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 use crate::error::LaunchError;
 use crate::failure::Failure;
 use crate::interpreter::{Interpreter, Interpreters};
+use crate::log_delivery::Outbox;
 use crate::options::Options;
 use crate::packages::{Package, PackageCache};
 use crate::relay::Relay;
 use crate::running::Running;
 use crate::runtime_api::RuntimeApi;
 use crate::runtime_files::{self, RuntimeFiles};
-use crate::variables::{Surroundings, log_stream, variables};
+use crate::variables::{Surroundings, variables};
 
 const RUNTIME_API: ([u8; 4], u16) = ([127, 0, 0, 1], 9001);
 const ENDPOINT: ([u8; 4], u16) = ([127, 0, 0, 1], 4566);
@@ -37,6 +38,8 @@ pub(crate) struct Launcher {
     pub(crate) interpreters: Interpreters,
     pub(crate) runtime_files: RuntimeFiles,
     pub(crate) packages: PackageCache,
+    /// Where logs go.
+    pub(crate) logs: Option<Outbox>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     /// Set when what still runs is about to be killed.
@@ -44,8 +47,12 @@ pub(crate) struct Launcher {
 }
 
 impl Launcher {
-    /// Starts `function`; init begins with it.
-    pub(crate) async fn launch(&self, function: &FunctionVersion) -> Result<Running, LaunchError> {
+    /// Starts `function`, which logs to `log_stream`; init begins with it.
+    pub(crate) async fn launch(
+        &self,
+        function: &FunctionVersion,
+        log_stream: &str,
+    ) -> Result<Running, LaunchError> {
         let interpreter = self.interpreters.resolve(&function.runtime, self.options.nearest_version)?;
         let package = self.packages.get(&function.code_sha256).await?;
         let runtime_dir = self.runtime_files.directory(interpreter.map(|it| it.language)).to_owned();
@@ -56,8 +63,15 @@ impl Launcher {
         };
         let relay = listeners.next();
         let view = prepared.view(package.path());
-        let assignment =
-            self.assignment(function, interpreter, &package, &view, &runtime_api, relay.as_ref())?;
+        let assignment = self.assignment(
+            function,
+            log_stream,
+            interpreter,
+            &package,
+            &view,
+            &runtime_api,
+            relay.as_ref(),
+        )?;
         // Served before the process starts, so that it never finds nobody there.
         let api = RuntimeApi::start(runtime_api.listener, Arc::clone(&self.clock))?;
         let relay = match (relay, &self.options.endpoint) {
@@ -96,9 +110,11 @@ impl Launcher {
         self.driver.prepare(template).await
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is a part of what is assigned")]
     fn assignment(
         &self,
         function: &FunctionVersion,
+        log_stream: &str,
         interpreter: Option<&Interpreter>,
         package: &Package,
         view: &SandboxView,
@@ -106,13 +122,12 @@ impl Launcher {
         relay: Option<&SandboxListener>,
     ) -> Result<Assignment, LaunchError> {
         let unique = uuid_v4(&*self.entropy);
-        let log_stream = log_stream(function, &self.clock.now().utc("%Y/%m/%d"), &unique);
         let around = Surroundings {
             view,
             interpreter,
             runtime_api: runtime_api.address.to_string(),
             endpoint: relay.map(|relay| relay.address.to_string()),
-            log_stream: &log_stream,
+            log_stream,
         };
         let command = match interpreter {
             Some(interpreter) => wrapped(function, runtime_files::command(interpreter, &view.runtime_dir)),

@@ -16,6 +16,8 @@ mod failure;
 mod interpreter;
 mod launch;
 mod log;
+mod log_delivery;
+mod log_level;
 mod metrics;
 mod options;
 mod packages;

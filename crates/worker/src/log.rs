@@ -1,9 +1,13 @@
-//! What a function prints: split into lines for the server's log, and remembered at its end for the invoker.
+//! What a function prints: split into lines for its log stream and the server's own log, and remembered at its end for
+//! the invoker.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use lambfold_api::control::FunctionVersion;
+
+use crate::log_delivery::LogStream;
+use crate::log_level::Level;
 
 /// What `LogType: Tail` shows.
 const TAIL_BYTES: usize = 4096;
@@ -16,11 +20,17 @@ pub(crate) struct FunctionLog {
     request_id: String,
     line: Vec<u8>,
     tail: Option<Tail>,
+    stream: Option<LogStream>,
+    /// Lines below it are not shown: functions that log JSON have a level.
+    lowest: Option<Level>,
 }
 
 impl FunctionLog {
-    pub(crate) fn new(function: Arc<FunctionVersion>) -> Self {
-        Self { function, request_id: String::new(), line: Vec::new(), tail: None }
+    /// A log that goes to `stream`, if there is one.
+    pub(crate) fn new(function: Arc<FunctionVersion>, stream: Option<LogStream>) -> Self {
+        let lowest = (function.log_format == "JSON")
+            .then(|| Level::parse(&function.application_log_level).unwrap_or(Level::Info));
+        Self { function, request_id: String::new(), line: Vec::new(), tail: None, stream, lowest }
     }
 
     /// What follows belongs to that invocation. `tail`: its end is wanted.
@@ -40,9 +50,6 @@ impl FunctionLog {
 
     /// Bytes that the function wrote.
     pub(crate) fn output(&mut self, mut bytes: &[u8]) {
-        if let Some(tail) = &mut self.tail {
-            tail.push(bytes);
-        }
         while let Some(at) = bytes.iter().position(|byte| *byte == b'\n') {
             self.push_to_line(&bytes[..at]);
             self.emit();
@@ -58,6 +65,11 @@ impl FunctionLog {
             tail.push(text.as_bytes());
             tail.push(b"\n");
         }
+        if let Some(stream) = &mut self.stream {
+            // A record of JSON is the event; a line of text is one with its end.
+            let end = if self.lowest.is_some() { "" } else { "\n" };
+            stream.push(format!("{text}{end}"));
+        }
         let FunctionVersion { function_name, version, .. } = &*self.function;
         let request_id = &self.request_id;
         tracing::debug!(target: "function", { function.name = %function_name, function.version = %version, request.id = %request_id }, "{text}");
@@ -65,7 +77,9 @@ impl FunctionLog {
 
     /// Whether anybody reads the platform's lines.
     pub(crate) fn wants_platform_lines(&self) -> bool {
-        self.tail.is_some() || tracing::enabled!(target: "function", tracing::Level::DEBUG)
+        self.tail.is_some()
+            || self.stream.is_some()
+            || tracing::enabled!(target: "function", tracing::Level::DEBUG)
     }
 
     fn push_to_line(&mut self, mut bytes: &[u8]) {
@@ -81,15 +95,25 @@ impl FunctionLog {
     /// Ends a line that the function has left open.
     fn end_line(&mut self) {
         if !self.line.is_empty() {
-            if let Some(tail) = &mut self.tail {
-                tail.push(b"\n");
-            }
             self.emit();
         }
     }
 
     fn emit(&mut self) {
+        if self.lowest.is_some_and(|lowest| lowest > Level::Trace && Level::of_line(&self.line) < lowest) {
+            self.line.clear();
+            return;
+        }
+        if let Some(tail) = &mut self.tail {
+            tail.push(&self.line);
+            tail.push(b"\n");
+        }
         let text = String::from_utf8_lossy(&self.line);
+        if let Some(stream) = &mut self.stream
+            && !text.is_empty()
+        {
+            stream.push(format!("{text}\n"));
+        }
         let FunctionVersion { function_name, version, .. } = &*self.function;
         let request_id = &self.request_id;
         tracing::info!(target: "function", { function.name = %function_name, function.version = %version, request.id = %request_id }, "{text}");
@@ -119,7 +143,7 @@ mod tests {
     use super::*;
 
     fn log() -> FunctionLog {
-        FunctionLog::new(Arc::new(FunctionVersion::default()))
+        FunctionLog::new(Arc::new(FunctionVersion::default()), None)
     }
 
     #[test]
@@ -143,6 +167,21 @@ mod tests {
         log.output(b"no newline");
         log.platform("END");
         assert_eq!(log.end(), b"START\nno newline\nEND\n");
+    }
+
+    #[test]
+    fn a_level_hides_what_is_below_it() {
+        let function = FunctionVersion {
+            log_format: "JSON".into(),
+            application_log_level: "WARN".into(),
+            ..FunctionVersion::default()
+        };
+        let mut log = FunctionLog::new(Arc::new(function), None);
+        log.begin("id", true);
+        let warning = r#"{"timestamp":"2026-01-02T03:04:05Z","level":"WARN"}"#;
+        log.output(format!("printed\n{warning}\n").as_bytes());
+        log.output(warning.replace("WARN", "INFO").as_bytes());
+        assert_eq!(log.end(), format!("{warning}\n").as_bytes());
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub struct Metrics {
     pub(crate) init_seconds: Histogram,
     pub(crate) init_failures: Counter,
     pub(crate) launch_failures: Counter,
+    pub(crate) log_events_dropped: Counter,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,6 +41,7 @@ impl Default for Metrics {
             init_seconds: Histogram::new(exponential_buckets(0.005, 2.0, 12)),
             init_failures: Counter::default(),
             launch_failures: Counter::default(),
+            log_events_dropped: Counter::default(),
         }
     }
 }
@@ -61,6 +63,11 @@ impl Metrics {
             "launch_failures",
             "Environments that could not be started, through no fault of the function",
             metrics.launch_failures.clone(),
+        );
+        registry.register(
+            "log_events_dropped",
+            "Log events of functions that never reached the logs service",
+            metrics.log_events_dropped.clone(),
         );
         metrics
     }

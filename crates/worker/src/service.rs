@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use lambfold_api::logstore::LogIntake;
 use lambfold_api::worker::worker_report::Report;
 use lambfold_api::worker::{
     Capacity, InvokeFrame, InvokeRequest, InvokeResponse, ReportRequest, RetireRequest, RetireResponse,
@@ -25,6 +26,7 @@ use crate::environment::{Environment, Invocation, Pending};
 use crate::error::{Error, capacity_exceeded, environment_gone, worker_restarted};
 use crate::interpreter::Interpreters;
 use crate::launch::Launcher;
+use crate::log_delivery::{self, Delivery};
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::packages::PackageCache;
@@ -47,6 +49,8 @@ pub struct Parts {
     pub interpreters: Interpreters,
     /// Where packages are: `packages/<SHA-256 in hex>`.
     pub store: Arc<dyn ObjectStore>,
+    /// Where what functions log goes; nowhere but into the server's own log if there is none.
+    pub logs: Option<Arc<dyn LogIntake>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -58,6 +62,7 @@ pub struct Parts {
 /// The execution environments of one machine.
 pub struct WorkerService {
     handle: WorkerHandle,
+    delivery: Option<Delivery>,
 }
 
 /// The way in; clones are the same worker.
@@ -78,18 +83,21 @@ struct Shared {
 impl WorkerService {
     /// Makes a worker that is ready at once; [`run`](Self::run) is for its end.
     pub fn build(options: Options, parts: Parts) -> Result<Self, Error> {
-        let Parts { driver, interpreters, store, clock, entropy, metrics } = parts;
+        let Parts { driver, interpreters, store, logs, clock, entropy, metrics } = parts;
         let failed = |source| Error::StateDirectory { path: options.state_dir.clone(), source };
         let runtime_files = RuntimeFiles::install(&options.state_dir.join("runtimes")).map_err(failed)?;
         let cache = options.state_dir.join("packages");
         let packages = PackageCache::open(cache, store, options.package_cache_bytes).map_err(failed)?;
         let incarnation = uuid_v4(&*entropy).to_string();
+        let (logs, delivery) =
+            logs.map(|logs| log_delivery::channel(logs, &clock, &entropy, &metrics)).unzip();
         let launcher = Launcher {
             options,
             driver,
             interpreters,
             runtime_files,
             packages,
+            logs,
             clock,
             entropy,
             cutting_off: CancellationToken::new(),
@@ -102,7 +110,7 @@ impl WorkerService {
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         };
-        Ok(Self { handle: WorkerHandle { shared: Arc::new(shared) } })
+        Ok(Self { handle: WorkerHandle { shared: Arc::new(shared) }, delivery })
     }
 
     /// The way in.
@@ -120,6 +128,8 @@ impl WorkerService {
         let shared = &self.handle.shared;
         let Launcher { driver, runtime_files, interpreters, clock, options, .. } = &*shared.launcher;
         shared.tasks.spawn(runtime_files.clone().compile(interpreters.found().to_vec()));
+        let delivered = CancellationToken::new();
+        let delivery = self.delivery.map(|delivery| tokio::spawn(delivery.run(delivered.clone())));
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = driver.closed() => tracing::error!("the spawner has ended: no function can run any more"),
@@ -135,6 +145,11 @@ impl WorkerService {
         }
         shared.launcher.cutting_off.cancel();
         driver.shutdown().await;
+        delivered.cancel();
+        if let Some(delivery) = delivery {
+            // It has a bound of its own.
+            let _ = delivery.await;
+        }
     }
 }
 

@@ -108,7 +108,8 @@ fn reserved(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut imp
     set("LAMBDA_RUNTIME_DIR", around.view.runtime_dir.display().to_string());
 }
 
-fn log_group(function: &FunctionVersion) -> String {
+/// The function's own, or the one that its `LoggingConfig` names.
+pub(crate) fn log_group(function: &FunctionVersion) -> String {
     match function.log_group.as_str() {
         "" => format!("/aws/lambda/{}", function.function_name),
         group => group.to_owned(),

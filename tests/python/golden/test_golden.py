@@ -1,6 +1,7 @@
-"""Every shape of SQS and Lambda, full and empty and wrong, between botocore's serialisers and parsers and ours."""
+"""Every shape of SQS, Lambda and of what there is of CloudWatch Logs, full and empty and wrong, between botocore's serialisers and parsers and ours."""
 
 import json
+import re
 import urllib.parse
 
 import botocore.parsers
@@ -9,11 +10,16 @@ import pytest
 
 import wire as w
 
-SQS, LAMBDA, QUERY = w.model("sqs"), w.model("lambda"), w.query_model()
+SQS, LAMBDA, QUERY, LOGS = w.model("sqs"), w.model("lambda"), w.query_model(), w.model("logs")
 # Name in tests, service, botocore's protocol, ours.
-PROTOCOLS = {"json": (SQS, "json", "json"), "query": (QUERY, "query", "query"), "rest": (LAMBDA, "rest-json", "rest")}
-ALL = [(protocol, operation) for protocol, (model, _, _) in PROTOCOLS.items() for operation in model.operation_names]
-ERRORS = [(protocol, shape.name) for protocol, (model, _, _) in PROTOCOLS.items() for shape in model.error_shapes]
+PROTOCOLS = {"json": (SQS, "json", "json"), "query": (QUERY, "query", "query"), "rest": (LAMBDA, "rest-json", "rest"),
+             "logs": (LOGS, "json", "json-1.1")}
+# Of CloudWatch Logs there is a part.
+OF_LOGS = re.findall(r"^  rpc (\w+)", (w.ROOT / "proto/lambfold/logs/v1/logs.proto").read_text(), re.MULTILINE)
+OPERATIONS = {protocol: OF_LOGS if protocol == "logs" else model.operation_names for protocol, (model, _, _) in PROTOCOLS.items()}
+ALL = [(protocol, operation) for protocol, operations in OPERATIONS.items() for operation in operations]
+ERRORS = [(protocol, shape.name) for protocol, (model, _, _) in PROTOCOLS.items() if protocol != "logs" for shape in model.error_shapes]
+ERRORS += [("logs", name) for name in sorted({shape.name for it in OF_LOGS for shape in LOGS.operation_model(it).error_shapes})]
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +54,7 @@ def parsed(protocol, operation, response):
 
 
 def service(protocol):
-    return "lambda" if protocol == "rest" else "sqs"
+    return {"rest": "lambda", "logs": "logs"}.get(protocol, "sqs")
 
 
 @pytest.mark.parametrize("protocol,operation", ALL)
@@ -138,6 +144,7 @@ QUERY_CODES = {"QueueDoesNotExist": "AWS.SimpleQueueService.NonExistentQueue", "
         "UnsupportedOperation")}
 SQS_STATUSES = {"PurgeQueueInProgress": 403, "OverLimit": 403, "RequestThrottled": 403, "ResourceNotFoundException": 404,
                 "InvalidAddress": 404}
+LOGS_STATUSES = {"ServiceUnavailableException": 500}
 
 
 @pytest.mark.parametrize("protocol,code", ERRORS)
@@ -157,7 +164,7 @@ def test_errors(wire, protocol, code):
         assert {key: told[key] for key, _ in reason} == dict(reason)
         assert told.get("Type", "User") == ("User" if answer["status_code"] < 500 else "Service")
         return
-    assert answer["status_code"] == SQS_STATUSES.get(code, 400)
+    assert answer["status_code"] == (LOGS_STATUSES if protocol == "logs" else SQS_STATUSES).get(code, 400)
     assert error["Code"] == QUERY_CODES.get(code, code)
     if protocol == "json":
         assert error["QueryErrorCode"] == code

@@ -67,7 +67,10 @@ fn decode(router: &Router, method: &str, target: &str, headers: &[(String, Strin
     let (head, ()) = request.body(())?.into_parts();
     let body = Bytes::from(STANDARD.decode(body)?);
     let (operation, protocol, raw) = match router.route(&head) {
-        Ok(Route::AwsJson(operation)) => (operation, Protocol::AwsJson, Raw::Json(body)),
+        Ok(Route::AwsJson(operation)) => {
+            let protocol = if operation.service == "logs" { Protocol::AwsJson11 } else { Protocol::AwsJson };
+            (operation, protocol, Raw::Json(body))
+        }
         Ok(Route::Query(format)) => {
             let mut parameters = vec![body];
             parameters.extend(head.uri.query().map(|query| Bytes::copy_from_slice(query.as_bytes())));
@@ -91,7 +94,7 @@ fn decode(router: &Router, method: &str, target: &str, headers: &[(String, Strin
 fn encode(service: &str, operation: &str, protocol: &str, output: Value) -> Outcome {
     let operation = shapes::operation(service, operation).ok_or(format!("no operation {operation}"))?;
     let written = match protocol_of(protocol)? {
-        Protocol::AwsJson => shapes::encode(operation, &Written(AwsJson), output),
+        Protocol::AwsJson | Protocol::AwsJson11 => shapes::encode(operation, &Written(AwsJson), output),
         Protocol::Query(format) => {
             shapes::encode(operation, &Written(AwsQuery { format, request_id: Uuid::nil() }), output)
         }
@@ -103,6 +106,7 @@ fn encode(service: &str, operation: &str, protocol: &str, output: Value) -> Outc
 fn protocol_of(name: &str) -> Result<Protocol, Box<dyn std::error::Error>> {
     match name {
         "json" => Ok(Protocol::AwsJson),
+        "json-1.1" => Ok(Protocol::AwsJson11),
         "query" => Ok(Protocol::Query(QueryFormat::Xml)),
         "query-json" => Ok(Protocol::Query(QueryFormat::Json)),
         "rest" => Ok(Protocol::RestJson),

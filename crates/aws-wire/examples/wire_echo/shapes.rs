@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Response;
 use lambfold_api::schema::Shape;
 use lambfold_api::wire::WireCodec;
-use lambfold_api::{Fault, Operation, lambda, sqs};
+use lambfold_api::{Fault, Operation, lambda, logs, sqs};
 use lambfold_aws_wire::{AwsJson, AwsQuery, QueryFormat, QueryRequest, RestJson, RestRequest};
 use serde_json::Value;
 use uuid::Uuid;
@@ -76,6 +76,24 @@ macro_rules! shapes {
 }
 
 shapes! {
+    logs: LOGS_CREATE_LOG_GROUP, CreateLogGroupRequest => CreateLogGroupResponse;
+    logs: LOGS_CREATE_LOG_STREAM, CreateLogStreamRequest => CreateLogStreamResponse;
+    logs: LOGS_DELETE_LOG_GROUP, DeleteLogGroupRequest => DeleteLogGroupResponse;
+    logs: LOGS_DELETE_LOG_STREAM, DeleteLogStreamRequest => DeleteLogStreamResponse;
+    logs: LOGS_DELETE_RETENTION_POLICY, DeleteRetentionPolicyRequest => DeleteRetentionPolicyResponse;
+    logs: LOGS_DESCRIBE_LOG_GROUPS, DescribeLogGroupsRequest => DescribeLogGroupsResponse;
+    logs: LOGS_DESCRIBE_LOG_STREAMS, DescribeLogStreamsRequest => DescribeLogStreamsResponse;
+    logs: LOGS_FILTER_LOG_EVENTS, FilterLogEventsRequest => FilterLogEventsResponse;
+    logs: LOGS_GET_LOG_EVENTS, GetLogEventsRequest => GetLogEventsResponse;
+    logs: LOGS_LIST_TAGS_FOR_RESOURCE, ListTagsForResourceRequest => ListTagsForResourceResponse;
+    logs: LOGS_LIST_TAGS_LOG_GROUP, ListTagsLogGroupRequest => ListTagsLogGroupResponse;
+    logs: LOGS_PUT_LOG_EVENTS, PutLogEventsRequest => PutLogEventsResponse;
+    logs: LOGS_PUT_RETENTION_POLICY, PutRetentionPolicyRequest => PutRetentionPolicyResponse;
+    logs: LOGS_START_LIVE_TAIL, StartLiveTailRequest;
+    logs: LOGS_TAG_LOG_GROUP, TagLogGroupRequest => TagLogGroupResponse;
+    logs: LOGS_TAG_RESOURCE, TagResourceRequest => TagResourceResponse;
+    logs: LOGS_UNTAG_LOG_GROUP, UntagLogGroupRequest => UntagLogGroupResponse;
+    logs: LOGS_UNTAG_RESOURCE, UntagResourceRequest => UntagResourceResponse;
     sqs: SQS_ADD_PERMISSION, AddPermissionRequest => AddPermissionResponse;
     sqs: SQS_CANCEL_MESSAGE_MOVE_TASK, CancelMessageMoveTaskRequest => CancelMessageMoveTaskResult;
     sqs: SQS_CHANGE_MESSAGE_VISIBILITY, ChangeMessageVisibilityRequest => ChangeMessageVisibilityResponse;

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use lambfold_api::authorize::{Authorizer, Resource};
 use lambfold_api::lambda::{LAMBDA_INVOKE_OPERATIONS, LAMBDA_OPERATIONS, serve_lambda, serve_lambda_invoke};
+use lambfold_api::logs::{LOGS_OPERATIONS, serve_logs};
 use lambfold_api::rpc::fault_from_status;
 use lambfold_api::schema::Shape;
 use lambfold_api::sqs::{SQS_OPERATIONS, serve_sqs};
-use lambfold_api::wire::WireCodec;
+use lambfold_api::wire::{Frame, WireCodec};
 use lambfold_api::{BoxStream, CallContext, Fault, Operation};
 use lambfold_aws_wire::{AwsJson, RestJson, RestRequest, Route, Router};
 use lambfold_gateway::Options;
@@ -18,9 +19,10 @@ use tokio::net::TcpStream;
 use tonic::{Code, Request};
 use uuid::Uuid;
 
+use crate::fake_logs::FakeLogs;
 use crate::fakes::{FakeInvoke, FakeLambda, FakeSqs};
 use crate::grpc::{call, connect};
-use crate::server::{Server, ask, sqs, start_with};
+use crate::server::{Server, ask, start_with, target_of};
 
 /// Lets nobody do anything, and remembers who asked for what.
 #[derive(Default)]
@@ -54,6 +56,14 @@ const SQS_MEMBERS: &str = r#"{"QueueUrl":"http://x/000000000000/q","QueueName":"
     "VisibilityTimeout":1,"Entries":[{"Id":"1","MessageBody":"b","ReceiptHandle":"h"}],"Attributes":{"DelaySeconds":"1"},
     "Tags":{"a":"b"},"TagKeys":["a"],"Label":"l","AWSAccountIds":["000000000000"],"Actions":["*"],
     "SourceArn":"arn:aws:sqs:us-east-1:000000000000:q","TaskHandle":"t"}"#;
+
+fn logs_members(operation: &Operation) -> String {
+    let tags = if operation.name == "UntagLogGroup" { r#"["a"]"# } else { r#"{"a":"b"}"# };
+    format!(
+        r#"{{"logGroupName":"g","logStreamName":"s","logEvents":[{{"timestamp":1,"message":"m"}}],"retentionInDays":1,
+        "tags":{tags},"tagKeys":["a"],"resourceArn":"arn:aws:logs:us-east-1:000000000000:log-group:g","logGroupIdentifiers":["g"]}}"#
+    )
+}
 
 fn lambda_members(operation: &Operation) -> String {
     let arn = "arn:aws:lambda:us-east-1:000000000000";
@@ -104,11 +114,20 @@ fn target(operation: &Operation) -> String {
 }
 
 fn body_of(operation: &Operation) -> String {
-    if operation.service == "sqs" { SQS_MEMBERS.to_owned() } else { lambda_members(operation) }
+    match operation.service {
+        "sqs" => SQS_MEMBERS.to_owned(),
+        "logs" => logs_members(operation),
+        _ => lambda_members(operation),
+    }
 }
 
 fn all() -> impl Iterator<Item = &'static Operation> {
-    SQS_OPERATIONS.iter().chain(LAMBDA_OPERATIONS).chain(LAMBDA_INVOKE_OPERATIONS).copied()
+    SQS_OPERATIONS
+        .iter()
+        .chain(LAMBDA_OPERATIONS)
+        .chain(LAMBDA_INVOKE_OPERATIONS)
+        .chain(LOGS_OPERATIONS)
+        .copied()
 }
 
 #[tokio::test]
@@ -117,7 +136,7 @@ async fn every_operation_is_asked_for_over_http() {
     let mut stream = TcpStream::connect(server.http).await.unwrap();
     for operation in all() {
         let head = match &operation.http {
-            None => sqs(operation.name),
+            None => target_of(operation),
             Some(http) => format!("{} {} HTTP/1.1", http.method, target(operation)),
         };
         let answer = ask(&mut stream, &head, body_of(operation).as_bytes()).await;
@@ -160,7 +179,7 @@ impl<C: WireCodec> WireCodec for ToProtobuf<C> {
         self.0.encode(operation, output)
     }
 
-    fn encode_stream<T: prost::Message + 'static>(
+    fn encode_stream<T: Frame>(
         &self,
         operation: &'static Operation,
         output: BoxStream<Result<T, Fault>>,
@@ -186,7 +205,11 @@ async fn protobuf(operation: &'static Operation) -> Bytes {
         codec.1
     } else {
         let codec = ToProtobuf(AwsJson, Mutex::default());
-        let _ = serve_sqs(&FakeSqs::default(), operation, &ctx, &codec, body).await;
+        let _ = if operation.service == "logs" {
+            serve_logs(&FakeLogs::default(), operation, &ctx, &codec, body).await
+        } else {
+            serve_sqs(&FakeSqs::default(), operation, &ctx, &codec, body).await
+        };
         codec.1
     };
     kept.into_inner().unwrap().unwrap_or_else(|| panic!("{} has no input", operation.name))

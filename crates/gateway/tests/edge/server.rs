@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lambfold_api::Fault;
 use lambfold_api::authorize::{AllowAll, Authorizer};
+use lambfold_api::{Fault, Operation};
 use lambfold_aws_wire::sigv4::Unverified;
 use lambfold_clock::{SystemClock, SystemEntropy};
 use lambfold_gateway::{GatewayService, Metrics, Options, Packages, Services, Surroundings};
@@ -16,12 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::fake_logs::FakeLogs;
 use crate::fakes::{FakeInvoke, FakeLambda, FakePeek, FakeSqs, FakeTraces};
 
 pub(crate) struct Server {
     pub(crate) http: SocketAddr,
     pub(crate) grpc: SocketAddr,
     pub(crate) sqs: Arc<FakeSqs>,
+    pub(crate) logs: Arc<FakeLogs>,
     pub(crate) stop: CancellationToken,
     pub(crate) running: JoinHandle<()>,
 }
@@ -41,6 +43,7 @@ pub(crate) async fn start() -> Server {
 
 pub(crate) async fn start_with(options: Options, authorizer: Arc<dyn Authorizer>) -> Server {
     let sqs = Arc::new(FakeSqs::default());
+    let logs = Arc::new(FakeLogs::default());
     let mut registry = Registry::with_prefix("lambfold");
     let metrics = Metrics::register(&mut registry);
     let services = Services {
@@ -48,6 +51,7 @@ pub(crate) async fn start_with(options: Options, authorizer: Arc<dyn Authorizer>
         peek: Arc::new(FakePeek),
         lambda: Arc::new(FakeLambda),
         invoke: Arc::new(FakeInvoke),
+        logs: logs.clone(),
         traces: Arc::new(FakeTraces),
         packages: Some(Arc::new(OnePackage)),
     };
@@ -66,7 +70,7 @@ pub(crate) async fn start_with(options: Options, authorizer: Arc<dyn Authorizer>
     let stop = CancellationToken::new();
     let running =
         tokio::spawn(GatewayService::build(options, services, around).run(http, grpc, stop.clone()));
-    Server { http: addresses.0, grpc: addresses.1, sqs, stop, running }
+    Server { http: addresses.0, grpc: addresses.1, sqs, logs, stop, running }
 }
 
 /// An answer, taken apart.
@@ -129,6 +133,14 @@ pub(crate) async fn ask(stream: &mut TcpStream, head: &str, body: &[u8]) -> Answ
 pub(crate) fn sqs(operation: &str) -> String {
     format!(
         "POST / HTTP/1.1\r\nContent-Type: application/x-amz-json-1.0\r\nX-Amz-Target: AmazonSQS.{operation}"
+    )
+}
+
+/// The head of an operation in AWS JSON.
+pub(crate) fn target_of(operation: &Operation) -> String {
+    let Operation { json_version, target_prefix, name, .. } = operation;
+    format!(
+        "POST / HTTP/1.1\r\nContent-Type: application/x-amz-json-{json_version}\r\nX-Amz-Target: {target_prefix}.{name}"
     )
 }
 

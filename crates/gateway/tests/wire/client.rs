@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use lambfold_api::Operation;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -113,6 +114,14 @@ pub(crate) fn request(head: &str, body: &[u8]) -> Vec<u8> {
 pub(crate) fn sqs(operation: &str) -> String {
     format!(
         "POST / HTTP/1.1\r\nContent-Type: application/x-amz-json-1.0\r\nX-Amz-Target: AmazonSQS.{operation}"
+    )
+}
+
+/// The head of an operation in AWS JSON.
+pub(crate) fn target(operation: &Operation) -> String {
+    let Operation { json_version, target_prefix, name, .. } = operation;
+    format!(
+        "POST / HTTP/1.1\r\nContent-Type: application/x-amz-json-{json_version}\r\nX-Amz-Target: {target_prefix}.{name}"
     )
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lambfold_api::lambda::{LambdaInvokeVia, LambdaVia};
+use lambfold_api::logs::LogsVia;
 use lambfold_api::sqs::{SqsPeekVia, SqsVia};
 use lambfold_aws_wire::sigv4::Unverified;
 use lambfold_clock::{ManualClock, SystemEntropy};
@@ -16,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
+use crate::fake_logs::FakeLogs;
 use crate::fakes::{FakeInvoke, FakeLambda, FakePeek, FakeSqs, FakeTraces};
 use crate::log::{Log, Policy, Recorder, watch_panics};
 
@@ -45,6 +47,7 @@ impl Edge {
             peek: Arc::new(SqsPeekVia::new(Arc::new(FakePeek), recorder())),
             lambda: Arc::new(LambdaVia::new(Arc::new(FakeLambda), recorder())),
             invoke: Arc::new(LambdaInvokeVia::new(Arc::new(FakeInvoke), recorder())),
+            logs: Arc::new(LogsVia::new(Arc::new(FakeLogs::default()), recorder())),
             traces: Arc::new(FakeTraces),
             packages: None,
         };

@@ -7,6 +7,8 @@ mod cancellation;
 mod client;
 mod connections;
 mod edge;
+#[path = "../edge/fake_logs.rs"]
+mod fake_logs;
 #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "one form for every operation's answer")]
 #[expect(dead_code, reason = "what is called is recorded by the log here")]
 #[path = "../edge/fakes.rs"]

@@ -17,7 +17,7 @@ fn code_and_message(operation: &Operation, answer: &Answer) -> (String, String) 
     let body: Value =
         serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("{}: {answer:?}", operation.name));
     let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
-    let code = if operation.service == "sqs" {
+    let code = if operation.http.is_none() {
         text("__type").rsplit('#').next().unwrap_or_default().to_owned()
     } else {
         answer.header("x-amzn-errortype").unwrap_or_default().to_owned()

@@ -26,7 +26,7 @@ async fn health_is_told_to_everybody() {
     let health = client.ask("GET /_localstack/health HTTP/1.1", b"").await;
     assert_eq!(health.header("content-type"), Some("application/json"));
     let health: Value = serde_json::from_str(&health.body).unwrap();
-    assert_eq!(health["services"], json!({ "sqs": "available", "lambda": "available" }));
+    assert_eq!(health["services"], json!({ "sqs": "available", "lambda": "available", "logs": "available" }));
     for page in ["/livez", "/readyz", "/metrics", "/_localstack/health"] {
         for method in ["POST", "PUT", "DELETE"] {
             let answer = client.ask(&format!("{method} {page} HTTP/1.1"), b"").await;

@@ -4,20 +4,27 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use lambfold_api::lambda::{LAMBDA_INVOKE_OPERATIONS, LAMBDA_OPERATIONS, serve_lambda, serve_lambda_invoke};
+use lambfold_api::logs::{LOGS_OPERATIONS, serve_logs};
 use lambfold_api::schema::{Location, Shape};
 use lambfold_api::sqs::{SQS_OPERATIONS, serve_sqs};
-use lambfold_api::wire::WireCodec;
+use lambfold_api::wire::{Frame, WireCodec};
 use lambfold_api::{BoxStream, CallContext, Fault, Operation};
 use lambfold_types::Scope;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::client::{request, sqs};
+use crate::client::{request, target};
+use crate::fake_logs::FakeLogs;
 use crate::fakes::{FakeInvoke, FakeLambda, FakeSqs};
 
 /// The operation table, whole.
 pub(crate) fn all() -> impl Iterator<Item = &'static Operation> {
-    SQS_OPERATIONS.iter().chain(LAMBDA_OPERATIONS).chain(LAMBDA_INVOKE_OPERATIONS).copied()
+    SQS_OPERATIONS
+        .iter()
+        .chain(LAMBDA_OPERATIONS)
+        .chain(LAMBDA_INVOKE_OPERATIONS)
+        .chain(LOGS_OPERATIONS)
+        .copied()
 }
 
 /// Members that break no constraint of the operations that have them. The others ignore them.
@@ -30,6 +37,14 @@ fn members(operation: &Operation) -> Value {
             "Attributes": {"DelaySeconds": "1"}, "Tags": {"a": "b"}, "TagKeys": ["a"], "Label": "l",
             "AWSAccountIds": ["000000000000"], "Actions": ["*"], "TaskHandle": "t",
             "SourceArn": "arn:aws:sqs:us-east-1:000000000000:q",
+        });
+    }
+    if operation.service == "logs" {
+        return json!({
+            "logGroupName": "g", "logStreamName": "s", "logEvents": [{"timestamp": 1, "message": "m"}],
+            "retentionInDays": 1, "tagKeys": ["a"], "logGroupIdentifiers": ["g"],
+            "resourceArn": "arn:aws:logs:us-east-1:000000000000:log-group:g",
+            "tags": if operation.name == "UntagLogGroup" { json!(["a"]) } else { json!({"a": "b"}) },
         });
     }
     let version = if operation.name == "ListFunctions" { "ALL" } else { "1" };
@@ -61,6 +76,8 @@ pub(crate) async fn both(operation: &'static Operation) -> Both {
     // Each ends in `Writer::decode`: the services behind are never called.
     let _ = if operation.service == "sqs" {
         serve_sqs(&FakeSqs::default(), operation, &ctx, &writer, ()).await
+    } else if operation.service == "logs" {
+        serve_logs(&FakeLogs::default(), operation, &ctx, &writer, ()).await
     } else if LAMBDA_INVOKE_OPERATIONS.iter().any(|it| std::ptr::eq(*it, operation)) {
         serve_lambda_invoke(&FakeInvoke, operation, &ctx, &writer, ()).await
     } else {
@@ -89,7 +106,7 @@ impl WireCodec for Writer {
         Ok(())
     }
 
-    fn encode_stream<T: prost::Message + 'static>(
+    fn encode_stream<T: Frame>(
         &self,
         _: &'static Operation,
         _: BoxStream<Result<T, Fault>>,
@@ -101,7 +118,7 @@ impl WireCodec for Writer {
 fn http<T: Shape>(operation: &Operation, members: Value) -> Vec<u8> {
     let Value::Object(mut members) = members else { unreachable!("members are an object") };
     let Some(binding) = &operation.http else {
-        return request(&sqs(operation.name), Value::Object(members).to_string().as_bytes());
+        return request(&target(operation), Value::Object(members).to_string().as_bytes());
     };
     let (mut target, mut headers, mut body) = (binding.path.to_owned(), String::new(), Map::new());
     for member in T::SCHEMA.members {

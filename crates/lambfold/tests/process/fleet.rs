@@ -73,9 +73,10 @@ impl Fleet {
         let settings = [
             ("LAMBFOLD_QUEUE__DATABASE", database.as_str()),
             ("LAMBFOLD_PEERS__LISTEN", &socket(&format!("node-{number}.sock"))),
-            // SQS needs neither.
+            // SQS needs none of them.
             ("LAMBFOLD_PEERS__CONTROL", &nobody),
             ("LAMBFOLD_PEERS__DISPATCHER", &nobody),
+            ("LAMBFOLD_PEERS__LOGS", &nobody),
         ];
         node.server = Some(Server::serve(&data, &node.addresses, "queue,gateway", &settings));
     }

@@ -40,6 +40,7 @@ pub(crate) fn start(
         peek: around.peers.peek(services.peek.clone())?,
         lambda: around.peers.lambda(services.lambda.clone())?,
         invoke: around.peers.invoke(services.invoke.clone())?,
+        logs: around.peers.logs(services.logs.clone())?,
         traces,
         packages: Some(Arc::new(packages::Downloads(packages::open(&around.packages_dir)?))),
     };

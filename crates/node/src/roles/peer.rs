@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use lambfold_api::control::ControlRpc;
 use lambfold_api::lambda::{LambdaInvokeRpc, LambdaRpc};
+use lambfold_api::logs::LogsRpc;
+use lambfold_api::logstore::LogIntakeRpc;
 use lambfold_api::queue::QueuePeersRpc;
 use lambfold_api::rpc::{Calls, PeerContext, RpcServer};
 use lambfold_api::sqs::{SqsPeekRpc, SqsRpc};
@@ -63,6 +65,12 @@ pub(crate) async fn start(
     }
     if let Some(invoke) = &services.invoke {
         calls.add(LambdaInvokeRpc::add_to(&mut routes, invoke.clone(), rpc()));
+    }
+    if let Some(logs) = &services.logs {
+        calls.add(LogsRpc::add_to(&mut routes, logs.clone(), rpc()));
+    }
+    if let Some(intake) = &services.log_intake {
+        calls.add(LogIntakeRpc::add_to(&mut routes, intake.clone(), rpc()));
     }
     if let Some(worker) = &services.worker {
         calls.add(WorkerRpc::add_to(&mut routes, worker.clone(), rpc()));

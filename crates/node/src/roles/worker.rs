@@ -48,6 +48,7 @@ pub(super) async fn start(around: &mut Surroundings, services: &mut Services) ->
         driver,
         interpreters,
         store: packages::open(&around.packages_dir)?,
+        logs: Some(around.peers.log_intake(services.log_intake.clone())?),
         clock: around.clock.clone(),
         entropy: around.entropy.clone(),
         metrics: Metrics::register(&mut around.registry),

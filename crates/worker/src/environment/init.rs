@@ -51,12 +51,19 @@ impl Environment {
             "faas.version" = %self.function.version,
             "faas.coldstart" = true,
         );
-        let until = self.launcher.clock.now() + self.launcher.options.init_limit;
+        let now = self.launcher.clock.now();
+        let until = now + self.launcher.options.init_limit;
+        if let Some(line) = self.platform.init_start(self.entry.id(), now) {
+            self.log.platform(&line);
+        }
         let outcome = self.init(until).instrument(span).await;
         let init_us = micros(began.elapsed());
         match outcome {
             Ok(Ok(running)) => {
                 self.metrics.init_seconds.observe(began.elapsed().as_secs_f64());
+                for line in self.platform.init_done(init_us, self.launcher.clock.now()) {
+                    self.log.platform(&line);
+                }
                 let turn = self.begin(first, init_us);
                 Some((running, turn))
             }
@@ -79,7 +86,9 @@ impl Environment {
             Ok(Ok(running)) => {
                 let init_us = micros(turn.began.elapsed());
                 let now = self.launcher.clock.now();
-                self.log.platform(&self.platform.init_report(init_us, "invoke", "success", None, now));
+                if let Some(line) = self.platform.init_report(init_us, "invoke", "success", None, now) {
+                    self.log.platform(&line);
+                }
                 return Some((running, turn));
             }
             Ok(Err(failure)) => failure,
@@ -104,8 +113,13 @@ impl Environment {
         self.metrics.invocation(outcome);
         let status = if outcome == InvocationOutcome::Timeout { "timeout" } else { "error" };
         let duration_us = micros(turn.began.elapsed());
-        let report =
-            Report { duration_us, status: Some(status), error_type: Some(&error_type), ..Report::default() };
+        let report = Report {
+            duration_us,
+            status: Some(status),
+            error_type: Some(&error_type),
+            trace_header: &turn.invocation.trace_header,
+            ..Report::default()
+        };
         self.log_report(&request_id, &report);
         let log_tail = self.log.end().into();
         let response = InvokeResponse {
@@ -125,7 +139,7 @@ impl Environment {
     /// One attempt: from nothing to the runtime's first `next`.
     async fn init(&mut self, until: Timestamp) -> Result<Result<Running, InitFailure>, LaunchError> {
         let launcher = std::sync::Arc::clone(&self.launcher);
-        let mut running = match launcher.launch(&self.function).await {
+        let mut running = match launcher.launch(&self.function, &self.log_stream).await {
             Ok(running) => running,
             Err(LaunchError::Function(failure)) => return Ok(Err(InitFailure::Platform(failure))),
             Err(error) => return Err(error),
@@ -178,7 +192,9 @@ impl Environment {
 
     fn log_init(&mut self, phase: &str, failure: &InitFailure, init_us: u64) {
         let now = self.launcher.clock.now();
-        let line = self.platform.init_report(init_us, phase, failure.status(), failure.error_type(), now);
-        self.log.platform(&line);
+        let (status, error_type) = (failure.status(), failure.error_type());
+        if let Some(line) = self.platform.init_report(init_us, phase, status, error_type, now) {
+            self.log.platform(&line);
+        }
     }
 }

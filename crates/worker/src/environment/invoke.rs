@@ -144,6 +144,7 @@ impl Environment {
                 memory_peak_bytes: memory_peak_bytes.unwrap_or_default(),
                 status,
                 error_type: outcome.failed.then_some(outcome.error_type.as_str()),
+                trace_header: &invocation.trace_header,
             };
             self.log_report(&invocation.request_id, &report);
         }
@@ -191,7 +192,7 @@ impl Environment {
             };
             if timed_out {
                 self.log_timeout(request_id);
-            } else {
+            } else if !self.platform.is_json() {
                 self.log.platform(&format!("{}\n{}", failure.message(request_id), failure.error_type));
             }
             let report = Report {
@@ -200,6 +201,7 @@ impl Environment {
                 memory_peak_bytes: memory_peak.unwrap_or_default(),
                 status: Some(if timed_out { "timeout" } else { "error" }),
                 error_type: (!timed_out).then_some(failure.report_type),
+                trace_header: &invocation.trace_header,
             };
             self.log_report(request_id, &report);
         }
@@ -216,6 +218,10 @@ impl Environment {
     }
 
     pub(super) fn log_timeout(&mut self, request_id: &str) {
+        if self.platform.is_json() {
+            // The report says it.
+            return;
+        }
         let now = iso(self.launcher.clock.now());
         let text = failure::timeout_text(self.function.timeout_seconds);
         self.log.platform(&format!("{now} {request_id} {text}\n"));
@@ -223,6 +229,9 @@ impl Environment {
 
     pub(super) fn log_report(&mut self, request_id: &str, report: &Report<'_>) {
         if let Some(line) = self.platform.end(request_id) {
+            self.log.platform(&line);
+        }
+        if let Some(line) = self.platform.runtime_done(request_id, report, self.launcher.clock.now()) {
             self.log.platform(&line);
         }
         if let Some(line) = self.platform.report(request_id, report, self.launcher.clock.now()) {

@@ -56,6 +56,7 @@ impl Rig {
             driver: Arc::clone(&driver),
             interpreters,
             store: store.clone(),
+            logs: None,
             clock,
             entropy: Arc::new(SystemEntropy),
             metrics: Metrics::default(),
