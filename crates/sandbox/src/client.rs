@@ -180,6 +180,11 @@ impl PreparedSandbox for Prepared {
         }
     }
 
+    fn is_alive(&self) -> bool {
+        // The sender goes when the spawner does.
+        self.handle.exit.borrow().is_none() && self.handle.exit.has_changed().is_ok()
+    }
+
     async fn assign(
         self: Box<Self>,
         assignment: Assignment,

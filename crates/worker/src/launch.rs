@@ -49,7 +49,8 @@ impl Launcher {
         let interpreter = self.interpreters.resolve(&function.runtime, self.options.nearest_version)?;
         let package = self.packages.get(&function.code_sha256).await?;
         let runtime_dir = self.runtime_files.directory(interpreter.map(|it| it.language)).to_owned();
-        let mut prepared = self.prepare(SandboxTemplate { listen: self.listeners(), runtime_dir }).await?;
+        let mut prepared =
+            self.prepare(SandboxTemplate { listen: self.listeners(), runtime_dir, waiting: None }).await?;
         let mut listeners = prepared.take_listeners().into_iter();
         let Some(runtime_api) = listeners.next() else {
             return Err(SandboxError::Setup("no listener for the Runtime API".to_owned()).into());
