@@ -185,6 +185,18 @@ pub struct SandboxView {
     pub tmp_dir: PathBuf,
 }
 
+impl SandboxView {
+    /// That of every sandbox with a root of its own: AWS's paths.
+    pub fn own_root() -> Self {
+        Self {
+            task_root: "/var/task".into(),
+            runtime_dir: "/var/runtime".into(),
+            layers_dir: "/opt".into(),
+            tmp_dir: "/tmp".into(),
+        }
+    }
+}
+
 /// What a sandbox is to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {

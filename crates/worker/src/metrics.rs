@@ -1,4 +1,4 @@
-//! What a worker counts. Labels are outcomes only: never a function.
+//! What a worker counts. Labels are outcomes and installed runtimes: never a function.
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -15,6 +15,16 @@ pub struct Metrics {
     pub(crate) init_seconds: Histogram,
     pub(crate) init_failures: Counter,
     pub(crate) launch_failures: Counter,
+    pub(crate) pool_waiting: Family<RuntimeLabels, Gauge>,
+    pub(crate) pool_assigned: Family<RuntimeLabels, Counter>,
+    pub(crate) pool_missed: Family<RuntimeLabels, Counter>,
+    pub(crate) pool_unfit: Family<RuntimeLabels, Counter>,
+}
+
+/// An interpreter of this machine, by the identifier of its runtime.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RuntimeLabels {
+    pub(crate) runtime: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,6 +50,10 @@ impl Default for Metrics {
             init_seconds: Histogram::new(exponential_buckets(0.005, 2.0, 12)),
             init_failures: Counter::default(),
             launch_failures: Counter::default(),
+            pool_waiting: Family::default(),
+            pool_assigned: Family::default(),
+            pool_missed: Family::default(),
+            pool_unfit: Family::default(),
         }
     }
 }
@@ -61,6 +75,15 @@ impl Metrics {
             "launch_failures",
             "Environments that could not be started, through no fault of the function",
             metrics.launch_failures.clone(),
+        );
+        let pool = registry.sub_registry_with_prefix("pool");
+        pool.register("waiting", "Environments that wait for functions", metrics.pool_waiting.clone());
+        pool.register("assigned", "Cold starts by one that waited", metrics.pool_assigned.clone());
+        pool.register("missed", "Cold starts from nothing because none waited", metrics.pool_missed.clone());
+        pool.register(
+            "unfit",
+            "Cold starts from nothing because of a variable that is needed when the interpreter starts",
+            metrics.pool_unfit.clone(),
         );
         metrics
     }

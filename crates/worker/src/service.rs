@@ -27,6 +27,7 @@ use crate::launch::Launcher;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::packages::PackageCache;
+use crate::pool::{self, Pools};
 use crate::registry::{Entry, Registry};
 use crate::runtime_files::RuntimeFiles;
 
@@ -79,7 +80,9 @@ impl WorkerService {
         let cache = options.state_dir.join("packages");
         let packages = PackageCache::open(cache, store, options.package_cache_bytes).map_err(failed)?;
         let incarnation = uuid_v4(&*entropy).to_string();
+        let own_root = driver.capabilities().own_root;
         let launcher = Launcher {
+            pools: Pools::new(&options, own_root, &interpreters, metrics.clone()),
             options,
             driver,
             interpreters,
@@ -114,13 +117,21 @@ impl WorkerService {
     async fn work(self, shutdown: CancellationToken) {
         let shared = &self.handle.shared;
         let Launcher { driver, runtime_files, interpreters, clock, options, .. } = &*shared.launcher;
-        shared.tasks.spawn(runtime_files.clone().compile(interpreters.found().to_vec()));
+        let compiled = runtime_files.clone().compile(interpreters.found().to_vec());
+        let launcher = Arc::clone(&shared.launcher);
+        let advance = async move {
+            compiled.await;
+            pool::fill(launcher).await;
+        };
+        let stopping = shared.stopping.clone();
+        shared.tasks.spawn(async move { stopping.run_until_cancelled(advance).await });
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = driver.closed() => tracing::error!("the spawner has ended: no function can run any more"),
         }
         shared.stopping.cancel();
         shared.registry.retire_all();
+        shared.launcher.pools.close();
         shared.tasks.close();
         tokio::select! {
             () = shared.tasks.wait() => {}
