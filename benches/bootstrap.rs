@@ -33,7 +33,7 @@ fn answer(connection: &mut BufReader<TcpStream>) -> anyhow::Result<(String, Vec<
         anyhow::ensure!(connection.read_line(&mut line)? > 0, "the Runtime API has gone");
         match line.trim_end().split_once(": ") {
             Some((name, value)) if name.eq_ignore_ascii_case("lambda-runtime-aws-request-id") => {
-                value.clone_into(&mut id)
+                value.clone_into(&mut id);
             }
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse()?,
             None if line.trim_end().is_empty() => break,

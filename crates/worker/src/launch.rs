@@ -46,7 +46,7 @@ impl Launcher {
                 Ok(running) => return Ok(running),
                 Err(error) if self.is_going_down() => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, "an environment that waited is of no use: one is started")
+                    tracing::warn!(%error, "an environment that waited is of no use: one is started");
                 }
             }
         }

@@ -41,7 +41,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// The pools of a worker, one per interpreter.
 pub(crate) struct Pools {
-    pools: Vec<Pool>,
+    all: Vec<Pool>,
     memory_mib: u64,
     minimum: u32,
     /// Functions that are starting.
@@ -87,7 +87,7 @@ impl Pools {
         metrics: Metrics,
     ) -> Self {
         let found = if own_root && options.pool_memory_mib > 0 { interpreters.found() } else { &[] };
-        let pools = found
+        let all = found
             .iter()
             .map(|interpreter| Pool {
                 interpreter: interpreter.clone(),
@@ -99,7 +99,7 @@ impl Pools {
             })
             .collect();
         Self {
-            pools,
+            all,
             memory_mib: options.pool_memory_mib,
             minimum: options.pool_minimum,
             starting: AtomicUsize::new(0),
@@ -115,7 +115,7 @@ impl Pools {
         function: &FunctionVersion,
         now: Timestamp,
     ) -> Option<Vacant> {
-        let pool = self.pools.iter().find(|pool| pool.interpreter.program == interpreter.program)?;
+        let pool = self.all.iter().find(|pool| pool.interpreter.program == interpreter.program)?;
         if let Some(name) = fit::needed_at_start(function) {
             tracing::debug!(name, "a variable is needed when the interpreter starts");
             self.metrics.pool_unfit.get_or_create(&pool.labels).inc();
@@ -142,7 +142,7 @@ impl Pools {
 
     /// Drops everything that waits.
     pub(crate) fn close(&self) {
-        for pool in &self.pools {
+        for pool in &self.all {
             let mut state = pool.state();
             state.waiting.clear();
             self.show(pool, &state);
@@ -152,9 +152,9 @@ impl Pools {
     /// Which pool is in want of an environment, which the caller makes and [`hand_in`](Self::hand_in)s. Drops what has ended
     /// and what is too much.
     fn reserve(&self, now: Timestamp) -> Option<&Pool> {
-        let wants: Vec<Want> = self.pools.iter().map(|pool| self.want(pool, now)).collect();
+        let wants: Vec<Want> = self.all.iter().map(|pool| self.want(pool, now)).collect();
         let mut neediest = None;
-        for (pool, share) in self.pools.iter().zip(shares(&wants, self.memory_mib)) {
+        for (pool, share) in self.all.iter().zip(shares(&wants, self.memory_mib)) {
             let mut state = pool.state();
             state.waiting.retain(|vacant| vacant.prepared.is_alive());
             while state.waiting.len() > share as usize {
@@ -216,11 +216,11 @@ impl Pool {
 /// Keeps the pools filled, for ever.
 pub(crate) async fn fill(launcher: Arc<Launcher>) {
     let pools = &launcher.pools;
-    if pools.pools.is_empty() {
+    if pools.all.is_empty() {
         tracing::info!("no environments wait for functions: every cold start is one from nothing");
         return;
     }
-    let runtimes: Vec<&str> = pools.pools.iter().map(|pool| pool.labels.runtime.as_str()).collect();
+    let runtimes: Vec<&str> = pools.all.iter().map(|pool| pool.labels.runtime.as_str()).collect();
     tracing::info!(
         memory_mib = pools.memory_mib,
         "environments can wait for functions of {}",

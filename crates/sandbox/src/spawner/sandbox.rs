@@ -63,7 +63,7 @@ impl Waiting {
 
     /// What it has printed so far, the last of it.
     pub(super) fn last_words(&self) -> String {
-        let mut bytes = [0; 64 << 10];
+        let mut bytes = [0; 4096];
         // Its only writers have ended, or a byte waits: this does not block.
         let mut ready = [PollFd::new(&self.output, PollFlags::IN)];
         let readable =

@@ -223,16 +223,13 @@ impl Server {
         let tmp_mb = if self.ground.separate() { assignment.ephemeral_storage_mb } else { 0 };
         self.cgroups.limit(&name, assignment.memory_mb, tmp_mb, assignment.processes)?;
         known.memory_now = self.cgroups.memory_now_file(&name);
-        let reader = match known.waiting.take() {
-            Some(waiting) => {
-                launch::start(&self.ground, &known.socket, sandbox, assignment, None)?;
-                waiting.output
-            }
-            None => {
-                let (reader, output) = launch::output_pipe()?;
-                launch::start(&self.ground, &known.socket, sandbox, assignment, Some(&output))?;
-                reader
-            }
+        let reader = if let Some(waiting) = known.waiting.take() {
+            launch::start(&self.ground, &known.socket, sandbox, assignment, None)?;
+            waiting.output
+        } else {
+            let (reader, output) = launch::output_pipe()?;
+            launch::start(&self.ground, &known.socket, sandbox, assignment, Some(&output))?;
+            reader
         };
         known.phase = Phase::Assigning(number, reader, limits);
         Ok(())

@@ -71,13 +71,11 @@ impl Waiting {
             }
         }
         let mut byte = [0];
-        match rustix::io::read(&self.socket, &mut byte) {
-            Ok(1) => Ok(()),
-            _ => {
-                self.let_it_end();
-                Err(Failure::Setup("the waiting program ended before it was ready".to_owned()))
-            }
+        if rustix::io::read(&self.socket, &mut byte) == Ok(1) {
+            return Ok(());
         }
+        self.let_it_end();
+        Err(Failure::Setup("the waiting program ended before it was ready".to_owned()))
     }
 
     /// Gives it a moment to say why, before it is killed with the sandbox.

@@ -169,6 +169,10 @@ impl Rig {
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.running.await.unwrap();
+        let sandboxes = self.directory.path().join("sandbox");
+        assert_eq!(std::fs::read_dir(sandboxes.join("slots")).unwrap().count(), 0);
+        let groups = std::fs::read_to_string(sandboxes.join("cgroups")).unwrap();
+        assert!(!groups.lines().any(|group| std::path::Path::new(group).exists()), "{groups}");
     }
 }
 

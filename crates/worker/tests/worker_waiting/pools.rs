@@ -152,7 +152,7 @@ async fn rounds_of_cold_starts_leave_nothing_behind() {
         let waiting: u64 = runtimes.iter().map(|runtime| rig.metric("waiting", runtime)).sum();
         let waiting = usize::try_from(waiting).unwrap();
         let sound = waiting > 0 && processes(&rig).len() == 1 + 2 * waiting;
-        (sound && control_groups(&rig) % waiting == 0).then(|| control_groups(&rig) / waiting)
+        (sound && control_groups(&rig).is_multiple_of(waiting)).then(|| control_groups(&rig) / waiting)
     };
     eventually("what the rig asked for is gone", || settled().is_some()).await;
     let groups_each = settled().unwrap();
