@@ -1,4 +1,4 @@
-//! Warm invocations and cold starts.
+//! Warm invocations.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ pub struct Language {
     pub name: &'static str,
     /// The runtime identifier.
     pub runtime: &'static str,
-    file: &'static str,
-    source: &'static str,
+    pub(crate) file: &'static str,
+    pub(crate) source: &'static str,
 }
 
 /// Python.
@@ -35,7 +35,7 @@ pub const NODE: Language = Language {
     source: "export const handler = async (event) => ({ ok: true, n: Object.keys(event).length });\n",
 };
 
-const PAYLOAD: &[u8] = br#"{"greeting":"hello","from":"the load generator","padding":"0123"}"#;
+pub(crate) const PAYLOAD: &[u8] = br#"{"greeting":"hello","from":"the load generator","padding":"0123"}"#;
 
 /// Warm calls for `seconds` over `connections`.
 pub async fn warm(
@@ -82,24 +82,4 @@ async fn calls(target: Target, name: String, seconds: f64) -> (hdrhistogram::His
         }
     }
     (times, errors)
-}
-
-/// The first call of `functions` functions made for it, one after another.
-pub async fn cold(target: &Target, language: Language, functions: usize) -> anyhow::Result<Cell> {
-    let zip = zip_of(language.file, language.source)?;
-    let (mut times, mut errors, started) = (latencies(), 0, Instant::now());
-    let mut connection = target.connection();
-    for _ in 0..functions {
-        let name = unique("bench-cold");
-        target.create_function(&name, language.runtime, "index.handler", &zip).await?;
-        let began = Instant::now();
-        match connection.invoke(&name, Bytes::from_static(PAYLOAD), false).await {
-            Ok(answer) if answer.header("x-amz-function-error").is_none() => {
-                note(&mut times, began.elapsed());
-            }
-            _ => errors += 1,
-        }
-        target.delete_function(&name).await?;
-    }
-    Ok(Cell::new(&format!("cold {}", language.name), times.len(), started.elapsed(), &times, errors))
 }

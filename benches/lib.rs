@@ -7,7 +7,9 @@
 
 mod answers;
 pub mod backlog;
+pub mod bootstrap;
 pub mod cell;
+pub mod cold;
 pub mod disk;
 pub mod durability;
 pub mod fifo;

@@ -35,6 +35,9 @@ pub struct Options {
     /// Where the directories of what is started are made, on the disk to measure [default: the system's].
     #[arg(long)]
     pub work_dir: Option<PathBuf>,
+    /// Be the bootstrap of a function that is measured: called inside a sandbox.
+    #[arg(long, hide = true)]
+    pub bootstrap: bool,
     /// Serve the reference on this address and do nothing else.
     #[arg(long, hide = true)]
     pub reference: Option<String>,

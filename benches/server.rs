@@ -32,7 +32,8 @@ impl Server {
         Self::lambfold_with(directory, &[("LAMBFOLD_QUEUE__DATABASE", url)])
     }
 
-    fn lambfold_with(directory: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+    /// The same with settings, as variables of the environment.
+    pub fn lambfold_with(directory: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let address = free_address()?;
         let mut command = Command::new(std::env::current_exe()?);
         command
@@ -88,6 +89,20 @@ impl Server {
     /// Where the store's metrics are.
     pub fn metrics(&self) -> Target {
         Target::new(&self.metrics_address)
+    }
+
+    /// The ids of its processes and all below them.
+    pub fn processes(&self) -> Vec<u32> {
+        let mut found: Vec<u32> = self.children.iter().map(Child::id).collect();
+        let mut next = 0;
+        while let Some(pid) = found.get(next).copied() {
+            for thread in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+                let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+                found.extend(children.split_whitespace().filter_map(|it| it.parse::<u32>().ok()));
+            }
+            next += 1;
+        }
+        found
     }
 
     /// Memory that is resident now, in MiB, over all of its processes.

@@ -9,7 +9,7 @@ use crate::options::{Layout, Options};
 use crate::rounds::{Contestant, Rounds};
 use crate::server::{Server, timed};
 use crate::target::Target;
-use crate::{fifo, invoke, long_poll, memory, postgres, queues, table};
+use crate::{cold, fifo, invoke, long_poll, memory, postgres, queues, table};
 
 /// Connections of a cell, in all.
 const CONNECTIONS: usize = 16;
@@ -39,6 +39,9 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let (memory, restart) = (options.wants("memory at"), options.wants("restart at"));
     if options.endpoint.is_none() && (memory || restart) {
         memory::run(&fresh(directory.path(), "memory")?, options.backlog, memory, restart).await?;
+    }
+    if options.endpoint.is_none() {
+        cold::run(options, &fresh(directory.path(), "cold")?).await?;
     }
     if let Some(url) = options.postgres.as_deref().filter(|_| options.wants("postgres: life c16 b10")) {
         postgres::run(options, url, &fresh(directory.path(), "postgres")?).await?;
@@ -223,10 +226,6 @@ impl<'a> Session<'a> {
                         .lambfold(|target| Box::pin(invoke::warm(target, language, connections, seconds)));
                     self.rounds.hold(self.options.runs(), &[warm]).await?;
                 }
-            }
-            if self.options.wants(&format!("cold {}", language.name)) {
-                let cold = self.lambfold(|target| Box::pin(invoke::cold(target, language, 20)));
-                self.rounds.hold(self.options.runs(), &[cold]).await?;
             }
         }
         Ok(())

@@ -1,15 +1,19 @@
 'use strict';
-// Entry point of Lambfold's Node.js runtime: `node /var/runtime/bootstrap.cjs`.
+// Entry point of Lambfold's Node.js runtime: `node /var/runtime/bootstrap.cjs [wait]`.
 // CommonJS, because Node starts it 3 ms sooner than an ES module.
 
 const { run } = require('./runtime.cjs');
 
 /**
- * Runs the function that `env` describes, for ever.
- * The environment is an argument so that a process started in advance can be given its function later.
+ * Runs the function that `env` describes, for ever. With `wait` the process has been started in advance, and gets its
+ * function when there is one.
  */
-function main(env) {
-  run(env, __dirname);
+function main(env, wait) {
+  if (wait) {
+    require('./waiting.cjs').wait(env, (client) => run(env, __dirname, client));
+  } else {
+    run(env, __dirname);
+  }
 }
 
-main(process.env);
+main(process.env, process.argv[2] === 'wait');

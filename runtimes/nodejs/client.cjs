@@ -79,6 +79,17 @@ class RuntimeClient {
     this._connection = undefined;
   }
 
+  /** Opens the connection ahead of the first call. `done(error)` is called once. */
+  connect(done) {
+    const { socket } = this._open();
+    socket.once('connect', () => {
+      socket.off('error', done);
+      socket.unref();
+      done();
+    });
+    socket.once('error', done);
+  }
+
   /** Waits, for hours if need be, until an invocation comes. */
   next(done, drops = 0) {
     this._exchange(this._nextRequest, (error, answer) => {

@@ -15,16 +15,16 @@ const UNHANDLED_REJECTION = 128;
 // Node's own for a module whose top-level await never settles.
 const UNSETTLED_AWAIT = 13;
 
-/** Becomes the runtime of the function that `env` describes. */
-function run(env, runtimeDirectory) {
-  new Runtime(env).start(runtimeDirectory);
+/** Becomes the runtime of the function that `env` describes. A `client` may be connected already. */
+function run(env, runtimeDirectory, client) {
+  new Runtime(env, client).start(runtimeDirectory);
 }
 
 class Runtime {
-  constructor(env) {
+  constructor(env, client) {
     this._env = env;
     this._settings = readSettings(env);
-    this._client = new RuntimeClient(this._settings.apiAddress);
+    this._client = client ?? new RuntimeClient(this._settings.apiAddress);
     this._logError = patchConsole(this._settings);
     this._handler = undefined;
     this._requestId = undefined; // none until the first invocation

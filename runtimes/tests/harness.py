@@ -20,6 +20,10 @@ NODE = os.environ.get("TEST_NODE") or shutil.which("node")
 REQUEST_ID = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 FUNCTION_ARN = "arn:aws:lambda:eu-central-1:123456789012:function:probe:live"
 _PATIENCE_SECONDS = 20
+# Whether functions are assigned to processes that wait, instead of started.
+WAIT = os.environ.get("TEST_WAIT") == "1"
+# Variables that a process which waits cannot take over.
+AT_START = {"PYTHONPATH", "PYTHONIOENCODING", "NODE_OPTIONS"}
 
 
 class Answer:
@@ -143,19 +147,43 @@ class Function:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(textwrap.dedent(text))
         self.api = StubApi()
-        self._process = subprocess.Popen(
-            command or start_command(runtime),
-            env=self._environment(handler, env or {}),
-            cwd=self.root,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        environment = self._environment(handler, env or {})
+        if WAIT and command is None and not AT_START.intersection(environment):
+            self._process = self._start_waiting([*start_command(runtime), "wait"], environment)
+        else:
+            self._process = self._start(command or start_command(runtime), environment)
         self._output = b""
         self._output_is_open = True
         self._output_lock = threading.Lock()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def _start(self, command, environment, **options):
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=options.pop("cwd", self.root),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            **options,
+        )
+
+    def _start_waiting(self, command, environment):
+        """Starts it in advance, and gives it the function once it is ready."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            waiting_environment = {"AWS_LAMBDA_RUNTIME_API": self.api.address}
+            process = self._start(
+                ["/bin/sh", "-c", 'exec 3<&%d; exec "$@"' % theirs.fileno(), "sh", *command],
+                waiting_environment,
+                cwd="/",
+                pass_fds=[theirs.fileno()],
+            )
+            theirs.close()
+            assert ours.recv(10) == b"r", process.stdout.read()
+            ours.sendall(b"".join(b"%s=%s\0" % (os.fsencode(k), os.fsencode(v)) for k, v in environment.items()))
+        return process
 
     def __enter__(self):
         return self

@@ -12,6 +12,10 @@ pub struct Worker {
     pub memory_mib: u64,
     /// Environments at once.
     pub max_environments: u32,
+    /// Memory that environments which wait for functions may take in all, in MiB; 0: none wait.
+    pub pool_memory_mib: u64,
+    /// How many wait at least, per runtime.
+    pub pool_minimum: u32,
     /// Where functions reach Lambfold; empty for this process's own listen address.
     pub endpoint: String,
     /// Whether a function gets only the CPU share of its memory.

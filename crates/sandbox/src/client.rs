@@ -165,12 +165,7 @@ impl PreparedSandbox for Prepared {
 
     fn view(&self, code_dir: &Path) -> SandboxView {
         match &self.host_tmp_dir {
-            None => SandboxView {
-                task_root: "/var/task".into(),
-                runtime_dir: "/var/runtime".into(),
-                layers_dir: "/opt".into(),
-                tmp_dir: "/tmp".into(),
-            },
+            None => SandboxView::own_root(),
             Some(tmp) => SandboxView {
                 task_root: code_dir.to_owned(),
                 runtime_dir: self.runtime_dir.clone(),
@@ -178,6 +173,11 @@ impl PreparedSandbox for Prepared {
                 tmp_dir: tmp.clone(),
             },
         }
+    }
+
+    fn is_alive(&self) -> bool {
+        // The sender goes when the spawner does.
+        self.handle.exit.borrow().is_none() && self.handle.exit.has_changed().is_ok()
     }
 
     async fn assign(

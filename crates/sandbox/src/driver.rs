@@ -20,7 +20,8 @@ pub trait SandboxDriver: Send + Sync {
     /// What this driver can enforce and do.
     fn capabilities(&self) -> Capabilities;
 
-    /// Makes a living but empty sandbox. May be done ahead of need; what it holds is freed when the value is dropped.
+    /// Makes a living but empty sandbox, or one whose [`WaitingProgram`] is ready for an assignment. May be done ahead of
+    /// need; what it holds is freed when the value is dropped.
     ///
     /// # Errors
     ///
@@ -48,7 +49,12 @@ pub trait PreparedSandbox: Send {
     /// these are AWS's (`/var/task`, …); without one they are host paths, so build command and environment from here.
     fn view(&self, code_dir: &Path) -> SandboxView;
 
-    /// Sets limits, mounts the code and starts the command. Returns once the command has been executed.
+    /// False when the waiting program, or all of the sandbox, has ended: there is nothing to assign to any more.
+    fn is_alive(&self) -> bool;
+
+    /// Sets limits, mounts the code and starts the command. Returns once the command has been executed. Where a
+    /// program waits ([`SandboxTemplate::waiting`]) it is given the environment instead; the assignment has no command
+    /// then, and the same limits of open files and processes.
     ///
     /// # Errors
     ///
@@ -130,7 +136,30 @@ pub struct SandboxTemplate {
     pub listen: Vec<SocketAddr>,
     /// Directory on the host that is seen, read only, as `/var/runtime`.
     pub runtime_dir: PathBuf,
+    /// A program to start before it is known for which function. Needs [`Capabilities::own_root`].
+    pub waiting: Option<WaitingProgram>,
 }
+
+/// A program that is started, and enclosed as any function, before it has one: the interpreter and bootstrap of a
+/// managed runtime.
+///
+/// It finds a socket at descriptor [`ASSIGNMENT_FD`], to which it writes one byte when it is ready, and from which it
+/// then reads its assignment: the environment as `NAME=value` texts that end in a NUL each, up to the end of file. By
+/// then `/var/task`, `/opt` and `/tmp` are the function's; the program changes to its working directory by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingProgram {
+    /// The program (absolute, as seen inside) and its arguments.
+    pub command: Vec<String>,
+    /// Its whole environment until it has an assignment: nothing that is secret, or of one function.
+    pub environment: BTreeMap<String, String>,
+    /// As [`Assignment::open_files`].
+    pub open_files: u32,
+    /// As [`Assignment::processes`].
+    pub processes: u32,
+}
+
+/// Where a [`WaitingProgram`] finds its socket.
+pub const ASSIGNMENT_FD: i32 = 3;
 
 /// A socket that the worker accepts on and that only this sandbox can reach (given [`Capabilities::own_network`]).
 #[derive(Debug)]
@@ -156,6 +185,18 @@ pub struct SandboxView {
     pub tmp_dir: PathBuf,
 }
 
+impl SandboxView {
+    /// That of every sandbox with a root of its own: AWS's paths.
+    pub fn own_root() -> Self {
+        Self {
+            task_root: "/var/task".into(),
+            runtime_dir: "/var/runtime".into(),
+            layers_dir: "/opt".into(),
+            tmp_dir: "/tmp".into(),
+        }
+    }
+}
+
 /// What a sandbox is to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
@@ -164,7 +205,7 @@ pub struct Assignment {
     pub code_dir: PathBuf,
     /// Directories on the host that are seen, merged and read only, as `/opt`; a later one wins.
     pub layers: Vec<PathBuf>,
-    /// The program (absolute, as seen inside) and its arguments.
+    /// The program (absolute, as seen inside) and its arguments. Empty where a program waits for the assignment.
     pub command: Vec<String>,
     /// The whole environment: nothing is inherited.
     pub environment: BTreeMap<String, String>,

@@ -17,6 +17,7 @@
 //!     .prepare(SandboxTemplate {
 //!         listen: vec![([127, 0, 0, 1], 9001).into()],
 //!         runtime_dir: "/var/lib/lambfold/runtimes/python".into(),
+//!         waiting: None,
 //!     })
 //!     .await?;
 //! let listeners = prepared.take_listeners(); // live in the worker, reachable from inside only
@@ -36,6 +37,9 @@
 //! * [`SandboxDriver::prepare`] makes a living but empty sandbox: namespaces, root, cgroup, `lo`, listeners. It may be
 //!   done ahead of need (pools). [`PreparedSandbox::assign`] sets the limits, mounts code and layers and starts the
 //!   command. Both are cheap; see `docs/performance.md`.
+//! * A sandbox may be prepared with a program that waits in it ([`WaitingProgram`]), enclosed already as a function is.
+//!   Its assignment sets the limits, attaches code and layers in the living mount namespace (sandboxes' first processes
+//!   stay there, with the rights to it that functions never have) and hands over the environment: nothing is started.
 //! * Nothing waits for teardown: [`RunningSandbox::kill`] returns at once and the spawner reaps.
 //! * The spawner is the same executable started anew (or the `lambfold-spawner` binary of this crate), single threaded,
 //!   with its end of a socket as standard input. It ends when that socket closes, whatever killed the worker, and takes
@@ -81,8 +85,8 @@ mod spawner;
 #[cfg(target_os = "linux")]
 pub use client::Spawner;
 pub use driver::{
-    Assignment, Capabilities, Exit, ExitStatus, PreparedSandbox, RunningSandbox, SandboxDriver,
-    SandboxListener, SandboxTemplate, SandboxView,
+    ASSIGNMENT_FD, Assignment, Capabilities, Exit, ExitStatus, PreparedSandbox, RunningSandbox,
+    SandboxDriver, SandboxListener, SandboxTemplate, SandboxView, WaitingProgram,
 };
 pub use error::SandboxError;
 pub use level::{IsolationLevel, LevelReport, ParseIsolationLevelError, Refusal};

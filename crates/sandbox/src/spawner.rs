@@ -2,6 +2,7 @@
 
 mod base_root;
 mod cgroup;
+mod contents;
 mod fence;
 mod function;
 mod ground;
@@ -9,11 +10,13 @@ mod init;
 mod launch;
 mod probe;
 mod process_tree;
+mod program;
 mod sandbox;
 mod seccomp;
 mod serve;
 mod step;
 mod sys;
+mod waiting;
 
 use std::fs;
 use std::os::fd::OwnedFd;

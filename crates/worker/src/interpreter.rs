@@ -67,6 +67,14 @@ pub(crate) struct Interpreter {
 }
 
 impl Interpreter {
+    /// The identifier of the managed runtime of just its version.
+    pub(crate) fn identifier(&self) -> String {
+        match self.language {
+            Language::Python => format!("python{}.{}", self.version.major, self.version.minor),
+            Language::NodeJs => format!("nodejs{}.x", self.version.major),
+        }
+    }
+
     fn name(&self) -> String {
         match self.language {
             Language::Python => format!("Python {}.{}", self.version.major, self.version.minor),
@@ -130,16 +138,7 @@ impl Interpreters {
 
     /// The identifiers of the managed runtimes that have an interpreter of just their version.
     pub fn runtimes(&self) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .found
-            .iter()
-            .map(|interpreter| match interpreter.language {
-                Language::Python => {
-                    format!("python{}.{}", interpreter.version.major, interpreter.version.minor)
-                }
-                Language::NodeJs => format!("nodejs{}.x", interpreter.version.major),
-            })
-            .collect();
+        let mut names: Vec<String> = self.found.iter().map(Interpreter::identifier).collect();
         names.sort();
         names
     }

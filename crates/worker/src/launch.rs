@@ -1,14 +1,11 @@
-//! From a function version to a started sandbox: code, interpreter, listeners, variables, command.
+//! From a function version to a sandbox that runs it: code, interpreter, variables, command.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use lambfold_api::control::FunctionVersion;
-use lambfold_sandbox::{
-    Assignment, PreparedSandbox, SandboxDriver, SandboxError, SandboxListener, SandboxTemplate, SandboxView,
-};
+use lambfold_sandbox::{Assignment, SandboxDriver, SandboxError};
 use lambfold_types::{Clock, Entropy, uuid_v4};
 use tokio_util::sync::CancellationToken;
 
@@ -18,18 +15,11 @@ use crate::interpreter::{Interpreter, Interpreters};
 use crate::log_delivery::Outbox;
 use crate::options::Options;
 use crate::packages::{Package, PackageCache};
-use crate::relay::Relay;
+use crate::pool::Pools;
 use crate::running::Running;
-use crate::runtime_api::RuntimeApi;
 use crate::runtime_files::{self, RuntimeFiles};
+use crate::vacant::Vacant;
 use crate::variables::{Surroundings, variables};
-
-const RUNTIME_API: ([u8; 4], u16) = ([127, 0, 0, 1], 9001);
-const ENDPOINT: ([u8; 4], u16) = ([127, 0, 0, 1], 4566);
-
-/// A slot is free a moment after its sandbox was killed.
-const SLOT_ATTEMPTS: u32 = 50;
-const SLOT_WAIT: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// Everything that starting an environment takes.
 pub(crate) struct Launcher {
@@ -40,6 +30,7 @@ pub(crate) struct Launcher {
     pub(crate) packages: PackageCache,
     /// Where logs go.
     pub(crate) logs: Option<Outbox>,
+    pub(crate) pools: Pools,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     /// Set when what still runs is about to be killed.
@@ -47,7 +38,7 @@ pub(crate) struct Launcher {
 }
 
 impl Launcher {
-    /// Starts `function`, which logs to `log_stream`; init begins with it.
+    /// Gives `function`, which logs to `log_stream`, to an environment that waits, or starts one; init begins with it.
     pub(crate) async fn launch(
         &self,
         function: &FunctionVersion,
@@ -55,31 +46,32 @@ impl Launcher {
     ) -> Result<Running, LaunchError> {
         let interpreter = self.interpreters.resolve(&function.runtime, self.options.nearest_version)?;
         let package = self.packages.get(&function.code_sha256).await?;
-        let runtime_dir = self.runtime_files.directory(interpreter.map(|it| it.language)).to_owned();
-        let mut prepared = self.prepare(SandboxTemplate { listen: self.listeners(), runtime_dir }).await?;
-        let mut listeners = prepared.take_listeners().into_iter();
-        let Some(runtime_api) = listeners.next() else {
-            return Err(SandboxError::Setup("no listener for the Runtime API".to_owned()).into());
-        };
-        let relay = listeners.next();
-        let view = prepared.view(package.path());
-        let assignment = self.assignment(
-            function,
-            log_stream,
-            interpreter,
-            &package,
-            &view,
-            &runtime_api,
-            relay.as_ref(),
-        )?;
-        // Served before the process starts, so that it never finds nobody there.
-        let api = RuntimeApi::start(runtime_api.listener, Arc::clone(&self.clock))?;
-        let relay = match (relay, &self.options.endpoint) {
-            (Some(relay), Some(target)) => {
-                Some(Relay::start(relay.listener, target.clone(), Arc::clone(&self.clock))?)
+        if let Some(interpreter) = interpreter
+            && let Some(vacant) = self.pools.take(interpreter, function, self.clock.now())
+        {
+            match self.occupy(vacant, function, log_stream, Some(interpreter), package.clone()).await {
+                Ok(running) => return Ok(running),
+                Err(error) if self.is_going_down() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "an environment that waited is of no use: one is started");
+                }
             }
-            _ => None,
-        };
+        }
+        let runtime_dir = self.runtime_files.directory(interpreter.map(|it| it.language)).to_owned();
+        let vacant = self.open(runtime_dir).await?;
+        self.occupy(vacant, function, log_stream, interpreter, package).await
+    }
+
+    async fn occupy(
+        &self,
+        vacant: Vacant,
+        function: &FunctionVersion,
+        log_stream: &str,
+        interpreter: Option<&Interpreter>,
+        package: Package,
+    ) -> Result<Running, LaunchError> {
+        let assignment = self.assignment(function, log_stream, interpreter, &package, &vacant)?;
+        let Vacant { prepared, api, relay, .. } = vacant;
         let mut sandbox = prepared.assign(assignment).await.map_err(|error| exec_failure(error, function))?;
         let output = sandbox.take_output();
         Ok(Running { sandbox, output, api, _relay: relay, _package: package })
@@ -90,46 +82,25 @@ impl Launcher {
         self.cutting_off.is_cancelled() || self.driver.closed().now_or_never().is_some()
     }
 
-    fn listeners(&self) -> Vec<SocketAddr> {
-        let mut listeners = vec![RUNTIME_API.into()];
-        if self.options.endpoint.is_some() {
-            listeners.push(ENDPOINT.into());
-        }
-        listeners
-    }
-
-    async fn prepare(&self, template: SandboxTemplate) -> Result<Box<dyn PreparedSandbox>, SandboxError> {
-        for _ in 0..SLOT_ATTEMPTS {
-            match self.driver.prepare(template.clone()).await {
-                Err(SandboxError::NoFreeSlot { .. }) => {
-                    self.clock.sleep_until(self.clock.now() + SLOT_WAIT).await;
-                }
-                other => return other,
-            }
-        }
-        self.driver.prepare(template).await
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "each is a part of what is assigned")]
     fn assignment(
         &self,
         function: &FunctionVersion,
         log_stream: &str,
         interpreter: Option<&Interpreter>,
         package: &Package,
-        view: &SandboxView,
-        runtime_api: &SandboxListener,
-        relay: Option<&SandboxListener>,
+        vacant: &Vacant,
     ) -> Result<Assignment, LaunchError> {
+        let view = &vacant.prepared.view(package.path());
         let unique = uuid_v4(&*self.entropy);
         let around = Surroundings {
             view,
             interpreter,
-            runtime_api: runtime_api.address.to_string(),
-            endpoint: relay.map(|relay| relay.address.to_string()),
+            runtime_api: vacant.api_address.to_string(),
+            endpoint: vacant.endpoint.map(|endpoint| endpoint.to_string()),
             log_stream,
         };
         let command = match interpreter {
+            Some(_) if vacant.waits => Vec::new(),
             Some(interpreter) => wrapped(function, runtime_files::command(interpreter, &view.runtime_dir)),
             None => provided_command(package.path(), &view.task_root)?,
         };

@@ -3,7 +3,7 @@
 //!
 //! [`WorkerHandle`] is the [`Worker`](lambfold_api::worker::Worker) service. Each environment is one task, started by
 //! its first invocation; it serves one version of one function for its life. The way of an invocation: `service`
-//! finds or makes the environment, `launch` starts a sandbox for it, `environment` waits for init, delivers events
+//! finds or makes the environment, `launch` gives it one of the sandboxes that wait in `pool` or starts one, `environment` waits for init, delivers events
 //! through the `runtime_api` and words what went wrong.
 //!
 //! Not here: which environment takes an invocation (the dispatcher decides), isolation (`lambfold-sandbox`), what a
@@ -22,12 +22,14 @@ mod metrics;
 mod options;
 mod packages;
 mod platform_log;
+mod pool;
 mod registry;
 mod relay;
 mod running;
 mod runtime_api;
 mod runtime_files;
 mod service;
+mod vacant;
 mod variables;
 
 pub use error::Error;

@@ -1,4 +1,4 @@
-//! What a worker counts. Labels are outcomes only: never a function.
+//! What a worker counts. Labels are outcomes and installed runtimes: never a function.
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -16,6 +16,16 @@ pub struct Metrics {
     pub(crate) init_failures: Counter,
     pub(crate) launch_failures: Counter,
     pub(crate) log_events_dropped: Counter,
+    pub(crate) pool_waiting: Family<RuntimeLabels, Gauge>,
+    pub(crate) pool_assigned: Family<RuntimeLabels, Counter>,
+    pub(crate) pool_missed: Family<RuntimeLabels, Counter>,
+    pub(crate) pool_unfit: Family<RuntimeLabels, Counter>,
+}
+
+/// An interpreter of this machine, by the identifier of its runtime.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RuntimeLabels {
+    pub(crate) runtime: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -42,6 +52,10 @@ impl Default for Metrics {
             init_failures: Counter::default(),
             launch_failures: Counter::default(),
             log_events_dropped: Counter::default(),
+            pool_waiting: Family::default(),
+            pool_assigned: Family::default(),
+            pool_missed: Family::default(),
+            pool_unfit: Family::default(),
         }
     }
 }
@@ -68,6 +82,15 @@ impl Metrics {
             "log_events_dropped",
             "Log events of functions that never reached the logs service",
             metrics.log_events_dropped.clone(),
+        );
+        let pool = registry.sub_registry_with_prefix("pool");
+        pool.register("waiting", "Environments that wait for functions", metrics.pool_waiting.clone());
+        pool.register("assigned", "Cold starts by one that waited", metrics.pool_assigned.clone());
+        pool.register("missed", "Cold starts from nothing because none waited", metrics.pool_missed.clone());
+        pool.register(
+            "unfit",
+            "Cold starts from nothing because of a variable that is needed when the interpreter starts",
+            metrics.pool_unfit.clone(),
         );
         metrics
     }

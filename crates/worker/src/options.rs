@@ -25,6 +25,10 @@ pub struct Options {
     /// Whether a function gets the CPU share of its memory as on AWS (1769 MB: one CPU) after init. Off: all it
     /// can get, which is what a developer wants of a 128 MB function.
     pub limit_cpu: bool,
+    /// Memory that environments which wait for functions may take in all, in MiB; 0: none wait.
+    pub pool_memory_mib: u64,
+    /// How many wait at least, for each runtime that was asked for lately and the newest of each language.
+    pub pool_minimum: u32,
     /// `host:port` of the gateway: what functions reach at 127.0.0.1:4566. `None`: they reach nothing there.
     pub endpoint: Option<String>,
     /// How long invocations that run may take to finish when the worker is stopped.
@@ -44,8 +48,15 @@ impl Options {
             package_cache_bytes: 2 << 30,
             nearest_version: true,
             limit_cpu: false,
+            pool_memory_mib: 256,
+            pool_minimum: 1,
             endpoint: None,
             stop_within: Duration::from_secs(8),
         }
+    }
+
+    /// How many environments may wait for functions at once, with sandboxes of their own.
+    pub fn waiting_at_most(&self) -> u32 {
+        crate::pool::waiting_at_most(self.pool_memory_mib)
     }
 }

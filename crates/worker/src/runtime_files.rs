@@ -32,6 +32,7 @@ const PYTHON: Files = files!(
     "lambfold_runtime/report.py",
     "lambfold_runtime/runtime.py",
     "lambfold_runtime/settings.py",
+    "lambfold_runtime/waiting.py",
 );
 
 const NODEJS: Files = files!(
@@ -47,6 +48,7 @@ const NODEJS: Files = files!(
     "response-stream.cjs",
     "runtime.cjs",
     "settings.cjs",
+    "waiting.cjs",
 );
 
 /// What stands at `/var/runtime`, per language.

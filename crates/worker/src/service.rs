@@ -30,6 +30,7 @@ use crate::log_delivery::{self, Delivery};
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::packages::PackageCache;
+use crate::pool::{self, Pools};
 use crate::registry::{Entry, Registry};
 use crate::runtime_api::AnswerStream;
 use crate::runtime_files::RuntimeFiles;
@@ -91,7 +92,9 @@ impl WorkerService {
         let incarnation = uuid_v4(&*entropy).to_string();
         let (logs, delivery) =
             logs.map(|logs| log_delivery::channel(logs, &clock, &entropy, &metrics)).unzip();
+        let own_root = driver.capabilities().own_root;
         let launcher = Launcher {
+            pools: Pools::new(&options, own_root, &interpreters, metrics.clone()),
             options,
             driver,
             interpreters,
@@ -127,7 +130,14 @@ impl WorkerService {
     async fn work(self, shutdown: CancellationToken) {
         let shared = &self.handle.shared;
         let Launcher { driver, runtime_files, interpreters, clock, options, .. } = &*shared.launcher;
-        shared.tasks.spawn(runtime_files.clone().compile(interpreters.found().to_vec()));
+        let compiled = runtime_files.clone().compile(interpreters.found().to_vec());
+        let launcher = Arc::clone(&shared.launcher);
+        let advance = async move {
+            compiled.await;
+            pool::fill(launcher).await;
+        };
+        let stopping = shared.stopping.clone();
+        shared.tasks.spawn(async move { stopping.run_until_cancelled(advance).await });
         let delivered = CancellationToken::new();
         let delivery = self.delivery.map(|delivery| tokio::spawn(delivery.run(delivered.clone())));
         tokio::select! {
@@ -136,6 +146,7 @@ impl WorkerService {
         }
         shared.stopping.cancel();
         shared.registry.retire_all();
+        shared.launcher.pools.close();
         shared.tasks.close();
         tokio::select! {
             () = shared.tasks.wait() => {}

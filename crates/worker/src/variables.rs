@@ -32,6 +32,22 @@ pub(crate) fn variables(function: &FunctionVersion, around: &Surroundings<'_>) -
     variables
 }
 
+/// What an interpreter needs at its start, before it is known for which function. Names no function, and no secret.
+pub(crate) fn at_start(view: &SandboxView, interpreter: &Interpreter) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    let around = Surroundings {
+        view,
+        interpreter: Some(interpreter),
+        runtime_api: String::new(),
+        endpoint: None,
+        log_stream: "",
+    };
+    overridable(&FunctionVersion::default(), &around, &mut |name, value| {
+        variables.insert(name.to_owned(), value);
+    });
+    variables
+}
+
 /// What the user may replace.
 fn overridable(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut impl FnMut(&str, String)) {
     let (task, runtime, layers) = (

@@ -37,6 +37,10 @@ class RuntimeClient:
         self._socket = None
         self._received = b""
 
+    def connect(self):
+        """Opens the connection ahead of the first call."""
+        self._connect()
+
     def next(self):
         """Blocks, for hours if need be, until an invocation comes; returns its headers (lower case) and body."""
         drops = 0

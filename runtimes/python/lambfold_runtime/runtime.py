@@ -38,10 +38,10 @@ class _Current:
 class Runtime:
     """One function in one process."""
 
-    def __init__(self, environ, runtime_directory):
+    def __init__(self, environ, runtime_directory, client):
         self._environ = environ
         self._settings = Settings(environ, runtime_directory)
-        self._client = RuntimeClient(self._settings.api_address)
+        self._client = client or RuntimeClient(self._settings.api_address)
         self._marshaller = Marshaller(self._settings.ascii_json)
         self._current = _Current()
         self._sink = None
@@ -153,9 +153,9 @@ class Runtime:
         logs.install(self._settings, self._log_sink(), self._current)
 
 
-def run(environ, runtime_directory):
-    """Becomes the runtime of the function that `environ` describes."""
-    runtime = Runtime(environ, runtime_directory)
+def run(environ, runtime_directory, client=None):
+    """Becomes the runtime of the function that `environ` describes. A `client` may be connected already."""
+    runtime = Runtime(environ, runtime_directory, client)
     interpreter.prepare(runtime.task_root, runtime_directory)
     interpreter.StandardLibraryFirst(runtime.configure_logging).install()
     _write_through(sys.stdout, sys.stderr)

@@ -7,6 +7,9 @@ use tokio::net::TcpListener;
 
 /// Measures and prints a table.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    if options.bootstrap {
+        return lambfold_benches::bootstrap::serve();
+    }
     if let Some(address) = &options.reference {
         return super::block_on(async {
             let listener = TcpListener::bind(address).await?;

@@ -19,15 +19,6 @@ pub(super) async fn start(around: &mut Surroundings, services: &mut Services) ->
     let search_path = std::env::var_os("PATH").unwrap_or_default();
     let interpreters = Interpreters::discover(&search_path, &*around.clock).await;
     let memory_mb = if config.memory_mib == 0 { three_quarters_of_the_machine() } else { config.memory_mib };
-    let spawner = SpawnerOptions {
-        at_least,
-        extra_readonly: interpreters.directories(),
-        slots: config.max_environments,
-        total_memory_mb: Some(memory_mb),
-        ..SpawnerOptions::new(around.spawner.clone(), around.data_dir.join("sandboxes"))
-    };
-    let driver = Spawner::start(spawner).await.map_err(StartError::part("spawner"))?;
-    services.isolation = Some(isolation(driver.report()));
     let endpoint = match (config.endpoint.as_str(), around.http) {
         ("", Some(own)) => own.to_string(),
         ("", None) => around.config.listen.clone(),
@@ -40,10 +31,21 @@ pub(super) async fn start(around: &mut Surroundings, services: &mut Services) ->
         package_cache_bytes: config.package_cache_mib << 20,
         nearest_version: config.nearest_version,
         limit_cpu: config.limit_cpu,
+        pool_memory_mib: config.pool_memory_mib,
+        pool_minimum: config.pool_minimum,
         endpoint: Some(endpoint),
         stop_within: Duration::from_secs(around.config.stop_within_seconds.saturating_sub(2)),
         ..Options::new(around.data_dir.join("worker"))
     };
+    let spawner = SpawnerOptions {
+        at_least,
+        extra_readonly: interpreters.directories(),
+        slots: config.max_environments.saturating_add(options.waiting_at_most()),
+        total_memory_mb: Some(memory_mb),
+        ..SpawnerOptions::new(around.spawner.clone(), around.data_dir.join("sandboxes"))
+    };
+    let driver = Spawner::start(spawner).await.map_err(StartError::part("spawner"))?;
+    services.isolation = Some(isolation(driver.report()));
     let parts = Parts {
         driver,
         interpreters,

@@ -36,9 +36,10 @@ const CONFIGURATION: &[&str] = &[
 
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 
-/// Where a sandbox mounts what is its own, and where tools expect a directory.
+/// Where a sandbox mounts what is its own, and where tools expect a directory. The two `lib` are for programs that wait
+/// for their function: the dynamic linker remembers of a directory in `LD_LIBRARY_PATH` that it was not there.
 const EMPTY: &[&str] =
-    &["proc", "dev", "tmp", "opt", "etc", "var/task", "var/runtime", "mnt", "root", "home"];
+    &["proc", "dev", "tmp", "opt/lib", "etc", "var/task/lib", "var/runtime", "mnt", "root", "home"];
 
 const PASSWD: &str = "root:x:0:0:root:/root:/sbin/nologin\n\
                       sbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n\

@@ -130,16 +130,13 @@ impl Cgroups {
         memory.limit_memory(&memory.parent, megabytes << 20).step("limit the memory of all sandboxes")
     }
 
-    /// Makes the groups of one sandbox and moves a process there.
-    pub(super) fn enter(&self, name: &str, pid: i32) -> Result<Group, Failure> {
+    /// Makes the groups of one sandbox.
+    pub(super) fn make(&self, name: &str) -> Result<Group, Failure> {
         let group = Group { directories: self.parents.iter().map(|parent| parent.join(name)).collect() };
         for directory in &group.directories {
-            let entered = fs::create_dir(directory)
-                .and_then(|()| fs::write(directory.join("cgroup.procs"), pid.to_string()))
-                .step(format_args!("enter the control group {}", directory.display()));
-            if entered.is_err() {
+            if let Err(error) = fs::create_dir(directory) {
                 group.remove();
-                return Err(entered.err().unwrap_or(Failure::Gone));
+                return Err(error).step(format_args!("make the control group {}", directory.display()));
             }
         }
         Ok(group)
@@ -277,6 +274,15 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// Moves the calling process there.
+    pub(super) fn enter(&self) -> Result<(), Failure> {
+        for directory in &self.directories {
+            fs::write(directory.join("cgroup.procs"), "0")
+                .step(format_args!("enter the control group {}", directory.display()))?;
+        }
+        Ok(())
+    }
+
     /// Removes the groups; false if one is still busy, which passes shortly after its last process was reaped.
     pub(super) fn remove(&self) -> bool {
         self.directories.iter().all(|directory| match fs::remove_dir(directory) {

@@ -2,27 +2,21 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::ground::{Ground, Identity, SHOWN_GID, SHOWN_UID};
+use super::ground::{Identity, SHOWN_GID, SHOWN_UID};
+use super::program::Start;
 use super::step::Step;
 use super::{fence, sys};
 use crate::protocol::Failure;
-use crate::{Assignment, IsolationLevel};
+use crate::{ASSIGNMENT_FD, IsolationLevel};
 
 pub(super) struct Plan<'a> {
-    pub(super) ground: &'a Ground,
-    pub(super) identity: Identity,
-    pub(super) assignment: &'a Assignment,
+    pub(super) start: &'a Start<'a>,
     pub(super) program: &'a sys::Program,
-    pub(super) task_root: &'a Path,
-    pub(super) tmp: &'a Path,
-    pub(super) readable: &'a [PathBuf],
-    pub(super) output: &'a OwnedFd,
     /// Has a byte when the id maps have been written.
     pub(super) may_go: &'a OwnedFd,
     pub(super) init: Pid,
@@ -35,14 +29,15 @@ pub(super) fn run(plan: &Plan<'_>) -> Failure {
     }
     let error = plan.program.execute();
     Failure::Exec {
-        program: plan.assignment.command.first().cloned().unwrap_or_default(),
+        program: plan.start.command.first().cloned().unwrap_or_default(),
         errno: error.raw_os_error().unwrap_or(libc::EIO),
     }
 }
 
 fn give_up_everything(plan: &Plan<'_>) -> Result<(), Failure> {
+    let start = plan.start;
     rustix::process::setsid().step("start a session")?;
-    if !plan.ground.separate() {
+    if !start.ground.separate() {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .step("tie the function to init")?;
         if rustix::process::getppid() != Some(plan.init) {
@@ -56,41 +51,44 @@ fn give_up_everything(plan: &Plan<'_>) -> Result<(), Failure> {
 
     let null = File::open("/dev/null").step("open /dev/null")?;
     rustix::stdio::dup2_stdin(null.as_fd()).step("set standard input")?;
-    rustix::stdio::dup2_stdout(plan.output.as_fd()).step("set standard output")?;
-    rustix::stdio::dup2_stderr(plan.output.as_fd()).step("set standard error")?;
-    set_limits(plan)?;
+    // Its number is needed below.
+    drop(null);
+    rustix::stdio::dup2_stdout(start.output.as_fd()).step("set standard output")?;
+    rustix::stdio::dup2_stderr(start.output.as_fd()).step("set standard error")?;
+    set_limits(start)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
 
-    take_identity(plan)?;
-    rustix::process::chdir(plan.task_root).step(format_args!("enter {}", plan.task_root.display()))?;
+    take_identity(start)?;
+    rustix::process::chdir(start.directory).step(format_args!("enter {}", start.directory.display()))?;
 
     rustix::thread::set_no_new_privs(true).step("renounce new privileges")?;
-    if plan.ground.landlock {
-        fence::enclose(plan.readable, plan.tmp)?;
+    if start.ground.landlock {
+        fence::enclose(start.readable, start.tmp)?;
     }
     sys::reset_signals();
     sys::close_on_exec_from_3().step("close descriptors")?;
-    if plan.ground.level > IsolationLevel::Unisolated {
-        sys::install_filter(&plan.ground.filter).step("install the seccomp filter")?;
+    if let Some(socket) = start.assignment {
+        sys::keep_at(socket.as_fd(), ASSIGNMENT_FD).step("place the assignment's socket")?;
+    }
+    if start.ground.level > IsolationLevel::Unisolated {
+        sys::install_filter(&start.ground.filter).step("install the seccomp filter")?;
     }
     Ok(())
 }
 
-fn set_limits(plan: &Plan<'_>) -> Result<(), Failure> {
+fn set_limits(start: &Start<'_>) -> Result<(), Failure> {
     let both = |limit: u32| Rlimit { current: Some(limit.into()), maximum: Some(limit.into()) };
     rustix::process::setrlimit(Resource::Core, both(0)).step("forbid core dumps")?;
-    let files = plan.assignment.open_files;
-    rustix::process::setrlimit(Resource::Nofile, both(files)).step("limit open files")?;
-    if plan.identity != Identity::Inherited {
+    rustix::process::setrlimit(Resource::Nofile, both(start.open_files)).step("limit open files")?;
+    if start.identity != Identity::Inherited {
         // Counted per user and user namespace; where the user is shared it would count the user's own programs.
-        rustix::process::setrlimit(Resource::Nproc, both(plan.assignment.processes))
-            .step("limit processes")?;
+        rustix::process::setrlimit(Resource::Nproc, both(start.processes)).step("limit processes")?;
     }
     Ok(())
 }
 
-fn take_identity(plan: &Plan<'_>) -> Result<(), Failure> {
-    let (uid, gid) = match plan.identity {
+fn take_identity(start: &Start<'_>) -> Result<(), Failure> {
+    let (uid, gid) = match start.identity {
         Identity::Mapped { .. } => (SHOWN_UID, SHOWN_GID),
         Identity::Plain { uid, gid } => (uid, gid),
         Identity::Inherited => return drop_capabilities(),

@@ -1,5 +1,5 @@
-//! The first process of a sandbox: builds it from inside, starts the function in it when told, reaps, and tells how
-//! the function ended. When it ends, the kernel ends everything else in its pid namespace.
+//! The first process of a sandbox: builds it from inside, starts the function in it when told (or hands it to the program
+//! that waits), reaps, and tells how the function ended. When it ends, the kernel ends everything else in its pid namespace.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -12,26 +12,26 @@ use rustix::net::SendFlags;
 use rustix::process::{Pid, Signal, WaitOptions, wait};
 use serde::{Deserialize, Serialize};
 
-use super::ground::{Ground, Identity, SHOWN_GID, SHOWN_UID, write_map};
+use super::cgroup::Group;
+use super::ground::{Ground, Identity};
 use super::step::Step;
-use super::{base_root, function, process_tree, sys};
+use super::waiting::Waiting;
+use super::{base_root, contents, process_tree, program, sys};
 use crate::protocol::Failure;
-use crate::{Assignment, ExitStatus, packet};
+use crate::{Assignment, ExitStatus, WaitingProgram, packet};
 
 /// Spawner to init.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
-    /// Build the sandbox: the control groups are entered.
-    Build,
-    /// Start the function. With the write end of the output; where the root is the sandbox's own, also with the code
-    /// and (if there are layers) the merged layers, as detached mounts.
+    /// Start the function. With the write end of the output, unless a program waits, which has it; where the root is the
+    /// sandbox's own, also with the code and (if there are layers) the merged layers, as detached mounts.
     Start(Assignment),
 }
 
 /// Init to spawner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
-    /// With the listening sockets.
+    /// With the listening sockets. If a program is to wait, it does.
     Built {
         addresses: Vec<SocketAddr>,
     },
@@ -49,6 +49,10 @@ pub(super) struct Plan<'a> {
     pub(super) ground: &'a Ground,
     pub(super) sandbox: u64,
     pub(super) identity: Identity,
+    /// Which init enters first of all. Not the spawner's work: version 1 lets the writer wait for a grace period.
+    pub(super) group: &'a Group,
+    /// With the write end of its output.
+    pub(super) waiting: Option<(&'a WaitingProgram, OwnedFd)>,
     pub(super) listen: &'a [SocketAddr],
     /// Seen as `/var/runtime` (a detached mount), where the root is the sandbox's own.
     pub(super) runtime: Option<&'a OwnedFd>,
@@ -69,8 +73,10 @@ const MASKED_FILES: &[&str] = &[
 const MASKED_DIRECTORIES: &[&str] = &["acpi", "asound", "bus", "driver", "firmware", "fs", "irq", "scsi"];
 
 /// The whole life of init. Returns its exit code.
-pub(super) fn run(plan: &Plan<'_>, socket: &OwnedFd) -> i32 {
-    let keep: Vec<i32> = plan.runtime.iter().map(|fd| fd.as_raw_fd()).chain([socket.as_raw_fd()]).collect();
+pub(super) fn run(plan: Plan<'_>, socket: &OwnedFd) -> i32 {
+    let output = plan.waiting.as_ref().map(|(_, output)| output);
+    let keep: Vec<i32> =
+        [plan.runtime, output].into_iter().flatten().chain([socket]).map(AsRawFd::as_raw_fd).collect();
     sys::close_all_except(&keep);
     let _ = rustix::thread::set_name(c"lambfold-init");
     match live(plan, socket) {
@@ -83,7 +89,7 @@ pub(super) fn run(plan: &Plan<'_>, socket: &OwnedFd) -> i32 {
     }
 }
 
-fn live(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Failure> {
+fn live(mut plan: Plan<'_>, socket: &OwnedFd) -> Result<(), Failure> {
     if plan.ground.separate() {
         // Together with the end of file on the socket this covers every way in which the spawner may die.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
@@ -94,8 +100,12 @@ fn live(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Failure> {
     }
     let children_end = sys::child_signal().step("watch children")?;
 
-    let Some((Order::Build, _)) = next(socket)? else { return Ok(()) };
-    let listeners = build(plan)?;
+    plan.group.enter()?;
+    let listeners = build(&plan)?;
+    let waiting = match plan.waiting.take() {
+        Some((program, output)) => Some(Waiting::start(&plan, program, &output)?),
+        None => None,
+    };
     let addresses: Vec<SocketAddr> =
         listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>().step("name the listeners")?;
     let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
@@ -103,24 +113,38 @@ fn live(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Failure> {
         .step("hand over the listeners")?;
     drop(listeners);
 
-    let Some((Order::Start(assignment), descriptors)) = next(socket)? else { return Ok(()) };
-    let function = start(plan, &assignment, descriptors)?;
+    let function = match waiting {
+        None => {
+            let Some((Order::Start(assignment), descriptors)) = next(socket)? else { return Ok(()) };
+            start(&plan, &assignment, descriptors)?
+        }
+        Some(waiting) => match event(socket, &children_end, waiting.pid())? {
+            Event::Order(Order::Start(assignment), descriptors) => {
+                waiting.assign(&assignment, descriptors)?
+            }
+            Event::Exited(status) => return report_exit(socket, status),
+            Event::Gone => return Ok(()),
+        },
+    };
     packet::send(socket, &Report::Started, &[], SendFlags::empty()).step("report the start")?;
 
-    let status = reap(plan, socket, &children_end, function)?;
+    let status = loop {
+        match event(socket, &children_end, function)? {
+            // It has its function.
+            Event::Order(..) => {}
+            Event::Exited(status) => break Some(status),
+            Event::Gone => break None,
+        }
+    };
     if !plan.ground.separate() {
         process_tree::kill_descendants(rustix::process::getpid());
     }
-    if let Some(status) = status {
-        packet::send(
-            socket,
-            &Report::Exited { status, largest: sys::largest_child_bytes() },
-            &[],
-            SendFlags::empty(),
-        )
-        .step("report the exit")?;
-    }
-    Ok(())
+    status.map_or(Ok(()), |status| report_exit(socket, status))
+}
+
+fn report_exit(socket: &OwnedFd, status: ExitStatus) -> Result<(), Failure> {
+    let report = Report::Exited { status, largest: sys::largest_child_bytes() };
+    packet::send(socket, &report, &[], SendFlags::empty()).step("report the exit")
 }
 
 fn next(socket: &OwnedFd) -> Result<Option<(Order, Vec<OwnedFd>)>, Failure> {
@@ -183,13 +207,12 @@ fn mask(root: &Path, proc: &Path) -> Result<(), Failure> {
 
 /// Mounts the code, starts the function, and waits until it has been executed.
 fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) -> Result<Pid, Failure> {
-    let program =
-        sys::Program::new(&assignment.command, assignment.environment.iter()).map_err(Failure::Invalid)?;
     let mut descriptors = descriptors.into_iter();
     let output = descriptors.next().ok_or_else(|| Failure::Setup("no output was handed over".to_owned()))?;
-
     let (task_root, tmp) = if plan.ground.separate() {
-        mount_assignment(plan, assignment, descriptors)?;
+        contents::mount_tmp(plan.identity, assignment.ephemeral_storage_mb)?;
+        contents::attach_code(descriptors)?;
+        contents::set_host_name(&assignment.hostname)?;
         (PathBuf::from("/var/task"), PathBuf::from("/tmp"))
     } else {
         (assignment.code_dir.clone(), plan.ground.slot_dir(plan.sandbox).join("tmp"))
@@ -200,96 +223,40 @@ fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) ->
         readable.extend([task_root.clone(), plan.runtime_dir.to_owned(), layers]);
         readable.extend(assignment.layers.iter().cloned());
     }
-
-    let (may_go, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make a pipe")?;
-    let (failed, how) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make a pipe")?;
-    let namespace = if matches!(plan.identity, Identity::Mapped { .. }) { libc::CLONE_NEWUSER } else { 0 };
-    let init = rustix::process::getpid();
-    let child = sys::fork(namespace, || {
-        // Above all not the other end of `may_go`, without which the wait for it would outlast init.
-        sys::close_all_except(&[may_go.as_raw_fd(), how.as_raw_fd(), output.as_raw_fd()]);
-        let failure = function::run(&function::Plan {
-            ground: plan.ground,
-            identity: plan.identity,
-            assignment,
-            program: &program,
-            task_root: &task_root,
-            tmp: &tmp,
-            readable: &readable,
-            output: &output,
-            may_go: &may_go,
-            init,
-        });
-        let text = serde_json::to_vec(&failure).unwrap_or_default();
-        let _ = rustix::io::write(&how, &text);
-        1
+    program::start(&program::Start {
+        ground: plan.ground,
+        identity: plan.identity,
+        command: &assignment.command,
+        environment: &assignment.environment,
+        open_files: assignment.open_files,
+        processes: assignment.processes,
+        directory: &task_root,
+        tmp: &tmp,
+        readable: &readable,
+        output: &output,
+        assignment: None,
     })
-    .step("start the function's process")?;
-    drop((how, may_go, output));
-
-    if let Identity::Mapped { uid, gid } = plan.identity {
-        let file = |name| PathBuf::from(format!("/proc/{}/{name}", child.pid));
-        write_map(&file("uid_map"), &format!("{SHOWN_UID} {uid} 1")).step("map the user id")?;
-        write_map(&file("gid_map"), &format!("{SHOWN_GID} {gid} 1")).step("map the group id")?;
-    }
-    // When memory is short, the kernel should take functions before anything of Lambfold's.
-    let _ = fs::write(format!("/proc/{}/oom_score_adj", child.pid), "1000");
-    if plan.ground.separate() {
-        // Hides init's memory and descriptors from the function even where both have the same uid. It must come after
-        // the maps: what is hidden belongs to the host's root, whom this process may not be.
-        let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-    }
-    rustix::io::write(&go, b"!").step("let the function go")?;
-
-    // The end of file comes when exec has closed the other end; text before it is the reason why not.
-    let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut fs::File::from(failed), &mut text).step("hear the function's process")?;
-    if text.is_empty() {
-        return Ok(child.pid);
-    }
-    Err(serde_json::from_slice(&text).unwrap_or_else(|error| Failure::Setup(error.to_string())))
 }
 
-fn mount_assignment(
-    plan: &Plan<'_>,
-    assignment: &Assignment,
-    mut mounts: impl Iterator<Item = OwnedFd>,
-) -> Result<(), Failure> {
-    let code = mounts.next().ok_or_else(|| Failure::Setup("no code was handed over".to_owned()))?;
-    base_root::attach(code, Path::new("/var/task"))?;
-    if let Some(layers) = mounts.next() {
-        base_root::attach(layers, Path::new("/opt"))?;
-    }
-    let (uid, gid) = match plan.identity {
-        Identity::Mapped { uid, gid } | Identity::Plain { uid, gid } => (uid, gid),
-        Identity::Inherited => (SHOWN_UID, SHOWN_GID),
-    };
-    let megabytes = assignment.ephemeral_storage_mb;
-    // An inode costs about a kilobyte of kernel memory; a small file in every 16 KiB is more than packages have.
-    let inodes = u64::from(megabytes) * 64;
-    let options = format!("mode=0700,uid={uid},gid={gid},size={megabytes}m,nr_inodes={inodes}");
-    let options = std::ffi::CString::new(options).step("name the options of /tmp")?;
-    rustix::mount::mount("tmp", "/tmp", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
-        .step("mount /tmp")?;
-    let name = std::ffi::CString::new(assignment.hostname.as_str()).step("read the host name")?;
-    sys::set_host_name(&name).step("set the host name")
+/// What wakes init.
+enum Event {
+    /// The spawner wants something.
+    Order(Order, Vec<OwnedFd>),
+    /// The function's or the waiting program's process has ended.
+    Exited(ExitStatus),
+    /// The spawner has gone.
+    Gone,
 }
 
-/// Waits for the function's end. `None` if the spawner went first.
-fn reap(
-    plan: &Plan<'_>,
-    socket: &OwnedFd,
-    children_end: &OwnedFd,
-    function: Pid,
-) -> Result<Option<ExitStatus>, Failure> {
+/// Waits for the next thing to happen, reaping what ends meanwhile.
+fn event(socket: &OwnedFd, children_end: &OwnedFd, function: Pid) -> Result<Event, Failure> {
     loop {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if pid == function {
-                let status = match (status.exit_status(), status.terminating_signal()) {
+                return Ok(Event::Exited(match (status.exit_status(), status.terminating_signal()) {
                     (Some(code), _) => ExitStatus::Code(code),
                     (None, signal) => ExitStatus::Signal(signal.unwrap_or(9)),
-                };
-                return Ok(Some(status));
+                }));
             }
         }
         let mut waiting = [PollFd::new(socket, PollFlags::IN), PollFd::new(children_end, PollFlags::IN)];
@@ -297,11 +264,11 @@ fn reap(
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).step("wait for the function"),
         }
-        if !waiting[0].revents().is_empty() && next(socket)?.is_none() {
-            if !plan.ground.separate() {
-                process_tree::kill_descendants(rustix::process::getpid());
-            }
-            return Ok(None);
+        if !waiting[0].revents().is_empty() {
+            return Ok(match next(socket)? {
+                Some((order, descriptors)) => Event::Order(order, descriptors),
+                None => Event::Gone,
+            });
         }
         if !waiting[1].revents().is_empty() {
             // What it says is only that somebody ended; waitpid tells who.

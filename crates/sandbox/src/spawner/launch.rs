@@ -21,9 +21,11 @@ pub(super) struct Launched {
     pub(super) init: Child,
     pub(super) socket: OwnedFd,
     pub(super) group: Group,
+    /// Of the program that waits, the read end of its output.
+    pub(super) output: Option<OwnedFd>,
 }
 
-/// Forks the init of a sandbox into its namespaces and control groups, and has it build.
+/// Forks the init of a sandbox into its namespaces, where it enters its control groups and builds.
 pub(super) fn launch(
     ground: &Ground,
     cgroups: &Cgroups,
@@ -33,11 +35,23 @@ pub(super) fn launch(
 ) -> Result<Launched, Failure> {
     require_absolute(&template.runtime_dir)?;
     let runtime = if ground.separate() { Some(detached_copy(&template.runtime_dir)?) } else { None };
+    let (mut output, mut waiting) = (None, None);
+    if let Some(program) = &template.waiting {
+        if !ground.separate() {
+            return Err(Failure::Invalid("a program can wait only in a root of its own".to_owned()));
+        }
+        check_limits(program.open_files, program.processes)?;
+        let (reader, writer) = output_pipe()?;
+        (output, waiting) = (Some(reader), Some((program, writer)));
+    }
     let (socket, its_socket) = packet::pair().step("make a socket pair")?;
+    let group = cgroups.make(&sandbox.to_string())?;
     let plan = init::Plan {
         ground,
         sandbox,
         identity: ground.identity(slot),
+        group: &group,
+        waiting,
         listen: &template.listen,
         runtime: runtime.as_ref(),
         runtime_dir: &template.runtime_dir,
@@ -47,39 +61,28 @@ pub(super) fn launch(
     } else {
         0
     };
-    let init = sys::fork(namespaces, || init::run(&plan, &its_socket)).step("make namespaces")?;
-    drop(its_socket);
-    let entered = cgroups.enter(&sandbox.to_string(), init.pid.as_raw_nonzero().get());
-    // If this fails init sees the end of the socket and ends; its caller must reap it all the same.
-    let group = match entered {
-        Ok(group) => group,
-        Err(failure) => {
-            drop(socket);
-            reap(&init);
-            return Err(failure);
+    match sys::fork(namespaces, || init::run(plan, &its_socket)) {
+        Ok(init) => Ok(Launched { init, socket, group, output }),
+        Err(error) => {
+            group.remove();
+            Err(error).step("make namespaces")
         }
-    };
-    if let Err(failure) = order(&socket, &Order::Build, &[]) {
-        drop(socket);
-        reap(&init);
-        group.remove();
-        return Err(failure);
     }
-    Ok(Launched { init, socket, group })
 }
 
-fn reap(init: &Child) {
-    let _ = rustix::process::pidfd_send_signal(&init.pidfd, rustix::process::Signal::KILL);
-    let _ = rustix::process::waitpid(Some(init.pid), rustix::process::WaitOptions::empty());
+/// The pipe for what a function prints: the read end and the write end.
+pub(super) fn output_pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make the output pipe")
 }
 
-/// Has a built sandbox start its function, which [`check`] found to make sense.
+/// Has a built sandbox start its function, which [`check`] found to make sense, or hand it to the program that waits, which
+/// has its output.
 pub(super) fn start(
     ground: &Ground,
     socket: &OwnedFd,
     sandbox: u64,
     assignment: Assignment,
-    output: &OwnedFd,
+    output: Option<&OwnedFd>,
 ) -> Result<(), Failure> {
     let mut mounts = Vec::new();
     if ground.separate() {
@@ -88,12 +91,8 @@ pub(super) fn start(
     } else {
         link_layers(ground, sandbox, &assignment.layers)?;
     }
-    let descriptors: Vec<BorrowedFd<'_>> = [output].into_iter().chain(&mounts).map(AsFd::as_fd).collect();
-    order(socket, &Order::Start(assignment), &descriptors)
-}
-
-fn order(socket: &OwnedFd, order: &Order, descriptors: &[BorrowedFd<'_>]) -> Result<(), Failure> {
-    packet::send(socket, order, descriptors, SendFlags::empty()).step("tell init")
+    let descriptors: Vec<BorrowedFd<'_>> = output.into_iter().chain(&mounts).map(AsFd::as_fd).collect();
+    packet::send(socket, &Order::Start(assignment), &descriptors, SendFlags::empty()).step("tell init")
 }
 
 /// Refuses what cannot work, before anything is changed.
@@ -105,11 +104,16 @@ pub(super) fn check(assignment: &Assignment) -> Result<(), Failure> {
     if assignment.memory_mb == 0 || assignment.ephemeral_storage_mb == 0 {
         return Err(Failure::Invalid("memory and ephemeral storage must not be zero".to_owned()));
     }
-    if assignment.open_files < 16 || assignment.processes == 0 {
-        return Err(Failure::Invalid("a function needs at least 16 files and one process".to_owned()));
-    }
+    check_limits(assignment.open_files, assignment.processes)?;
     if assignment.hostname.len() > 63 {
         return Err(Failure::Invalid("the host name is longer than 63 bytes".to_owned()));
+    }
+    Ok(())
+}
+
+fn check_limits(open_files: u32, processes: u32) -> Result<(), Failure> {
+    if open_files < 16 || processes == 0 {
+        return Err(Failure::Invalid("a function needs at least 16 files and one process".to_owned()));
     }
     Ok(())
 }

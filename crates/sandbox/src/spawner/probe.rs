@@ -79,8 +79,11 @@ fn try_in_child(
 /// A whole sandbox, with a command that does nothing.
 fn trial(ground: &Ground, cgroups: &Cgroups) -> Result<(), Failure> {
     let empty = ground.state_dir.join("empty");
-    let template =
-        SandboxTemplate { listen: vec![([127, 0, 0, 1], 9001).into()], runtime_dir: empty.clone() };
+    let template = SandboxTemplate {
+        listen: vec![([127, 0, 0, 1], 9001).into()],
+        runtime_dir: empty.clone(),
+        waiting: None,
+    };
     // The name of its control group; sandboxes count from one.
     let sandbox = 0;
     let launched = launch::launch(ground, cgroups, &template, sandbox, 0)?;
@@ -115,8 +118,8 @@ fn trial_run(
     }
     let assignment = Assignment::new(empty.to_owned(), vec!["/bin/true".to_owned()]);
     cgroups.limit(&sandbox.to_string(), assignment.memory_mb, 0, assignment.processes)?;
-    let (_reader, output) = rustix::pipe::pipe().step("make a pipe")?;
-    launch::start(ground, socket, sandbox, assignment, &output)?;
+    let (_reader, output) = launch::output_pipe()?;
+    launch::start(ground, socket, sandbox, assignment, Some(&output))?;
     match hear()?.0 {
         Report::Started => {}
         // An image may have no such program; all that was to be tried has worked by then.

@@ -4,12 +4,14 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::cgroup::{Cgroups, Group};
 use super::ground::Ground;
 use super::process_tree;
 use super::sys::Child;
-use crate::ExitStatus;
 use crate::protocol::Failure;
+use crate::{Assignment, ExitStatus};
 
 /// One sandbox as the spawner knows it.
 pub(super) struct Sandbox {
@@ -18,6 +20,8 @@ pub(super) struct Sandbox {
     pub(super) socket: OwnedFd,
     pub(super) group: Group,
     pub(super) phase: Phase,
+    /// The program that waits in it for its function.
+    pub(super) waiting: Option<Waiting>,
     /// What init said about the function's end.
     pub(super) status: Option<ExitStatus>,
     /// What init said when it gave up.
@@ -36,6 +40,39 @@ pub(super) enum Phase {
     /// The call, the read end of the output, the limits.
     Assigning(u64, OwnedFd, Limits),
     Running(Limits),
+}
+
+/// What the spawner keeps of a program that waits.
+pub(super) struct Waiting {
+    /// The read end.
+    pub(super) output: OwnedFd,
+    pub(super) open_files: u32,
+    pub(super) processes: u32,
+}
+
+impl Waiting {
+    /// Whether an assignment asks for what it has been started with.
+    pub(super) fn check(&self, assignment: &Assignment) -> Result<(), Failure> {
+        let fits = assignment.command.is_empty()
+            && (assignment.open_files, assignment.processes) == (self.open_files, self.processes);
+        if fits {
+            return Ok(());
+        }
+        Err(Failure::Invalid("a program that waits has its command and limits already".to_owned()))
+    }
+
+    /// What it has printed so far, the last of it.
+    pub(super) fn last_words(&self) -> String {
+        let mut bytes = [0; 4096];
+        // Its only writers have ended, or a byte waits: this does not block.
+        let mut ready = [PollFd::new(&self.output, PollFlags::IN)];
+        let readable =
+            poll(&mut ready, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0);
+        let length = if readable { rustix::io::read(&self.output, &mut bytes).unwrap_or(0) } else { 0 };
+        let text = String::from_utf8_lossy(&bytes[..length]);
+        let last: Vec<&str> = text.lines().rev().take(3).collect();
+        last.into_iter().rev().collect::<Vec<_>>().join(" | ")
+    }
 }
 
 #[derive(Clone, Copy)]

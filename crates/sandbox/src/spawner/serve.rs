@@ -14,7 +14,7 @@ use super::ground::Ground;
 use super::init::Report;
 use super::launch::{self, Launched};
 use super::process_tree;
-use super::sandbox::{Limits, Phase, Sandbox};
+use super::sandbox::{Limits, Phase, Sandbox, Waiting};
 use super::step::Step;
 use super::sys::{self, Child};
 use crate::protocol::{Call, Failure, Message, Reply, Request};
@@ -160,7 +160,7 @@ impl Server {
         self.last_sandbox += 1;
         let sandbox = self.last_sandbox;
         let launched = launch::launch(&self.ground, &self.cgroups, template, sandbox, slot);
-        let Launched { init, socket, group } = match launched {
+        let Launched { init, socket, group, output } = match launched {
             Ok(launched) => launched,
             Err(failure) => {
                 self.free_slots.push(slot);
@@ -171,6 +171,11 @@ impl Server {
             .step("make a socket non-blocking")
             .and_then(|()| self.watch(&socket, sandbox * KINDS + SOCKET))
             .and_then(|()| self.watch(&init.pidfd, sandbox * KINDS + 1));
+        let waiting = output.zip(template.waiting.as_ref()).map(|(output, program)| Waiting {
+            output,
+            open_files: program.open_files,
+            processes: program.processes,
+        });
         self.sandboxes.insert(
             sandbox,
             Sandbox {
@@ -179,6 +184,7 @@ impl Server {
                 socket,
                 group,
                 phase: Phase::Preparing(number),
+                waiting,
                 status: None,
                 failure: None,
                 over_memory: false,
@@ -208,15 +214,23 @@ impl Server {
             return Err(Failure::Invalid("the sandbox has an assignment already".to_owned()));
         }
         launch::check(&assignment)?;
+        if let Some(waiting) = &known.waiting {
+            waiting.check(&assignment)?;
+        }
         let limits =
             Limits { memory_bytes: u64::from(assignment.memory_mb) << 20, tasks: assignment.processes };
         let name = sandbox.to_string();
         let tmp_mb = if self.ground.separate() { assignment.ephemeral_storage_mb } else { 0 };
         self.cgroups.limit(&name, assignment.memory_mb, tmp_mb, assignment.processes)?;
         known.memory_now = self.cgroups.memory_now_file(&name);
-        let (reader, output) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make the output pipe")?;
-        launch::start(&self.ground, &known.socket, sandbox, assignment, &output)?;
+        let reader = if let Some(waiting) = known.waiting.take() {
+            launch::start(&self.ground, &known.socket, sandbox, assignment, None)?;
+            waiting.output
+        } else {
+            let (reader, output) = launch::output_pipe()?;
+            launch::start(&self.ground, &known.socket, sandbox, assignment, Some(&output))?;
+            reader
+        };
         known.phase = Phase::Assigning(number, reader, limits);
         Ok(())
     }
@@ -293,7 +307,13 @@ impl Server {
         let memory_peak = known.memory_peak(&self.cgroups, sandbox);
         match known.phase {
             Phase::Preparing(number) | Phase::Assigning(number, ..) => {
-                self.reply(number, Err(known.failure.unwrap_or(Failure::Gone)), &[]);
+                let failure = match (known.failure.unwrap_or(Failure::Gone), &known.waiting) {
+                    (Failure::Setup(text), Some(waiting)) => {
+                        Failure::Setup(format!("{text} ({})", waiting.last_words()))
+                    }
+                    (failure, _) => failure,
+                };
+                self.reply(number, Err(failure), &[]);
             }
             Phase::Prepared | Phase::Running(_) => {
                 let oom = known.over_memory || self.cgroups.killed_for_memory(&name);

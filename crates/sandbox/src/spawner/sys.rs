@@ -189,6 +189,19 @@ pub(super) fn close_on_exec_from_3() -> io::Result<()> {
     }
 }
 
+/// Puts a descriptor at a number of its own, open across exec. What had that number is closed.
+pub(super) fn keep_at(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    if fd.as_raw_fd() == number {
+        return Ok(rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?);
+    }
+    // SAFETY: only called right before exec, in a forked child: whoever owned that number here never drops it, because
+    // the child ends by `exit_now` or `execute`.
+    match unsafe { libc::dup2(fd.as_raw_fd(), number) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// `struct mount_attr` of linux/mount.h.
 #[repr(C)]
 struct MountAttributes {

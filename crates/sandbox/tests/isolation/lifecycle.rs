@@ -115,7 +115,7 @@ async fn one_spawner_per_directory_and_levels_that_are_refused_say_why() {
     stage.driver.closed().await;
 
     if rustix::process::geteuid().is_root() {
-        let ordinary = Kind { level: IsolationLevel::Full, as_nobody: true };
+        let ordinary = Kind { level: IsolationLevel::Full, as_nobody: true, waits: false };
         let directory = directories(ordinary);
         let mut options = options(ordinary, directory.path());
         let error = Spawner::start(options.clone()).await.err().unwrap();
@@ -148,6 +148,7 @@ async fn victim() {
     let kind = Kind {
         level: variable("VICTIM_LEVEL").parse().unwrap(),
         as_nobody: variable("VICTIM_AS_NOBODY") == "true",
+        waits: variable("VICTIM_WAITS") == "true",
     };
     let directory = variable("VICTIM_DIRECTORY");
     let options = options(kind, Path::new(&directory));
@@ -171,6 +172,7 @@ fn start_victim(kind: Kind) -> (std::process::Child, tempfile::TempDir, String) 
         .args(["--exact", "lifecycle::victim", "--ignored", "--nocapture"])
         .env("VICTIM_LEVEL", kind.level.as_str())
         .env("VICTIM_AS_NOBODY", kind.as_nobody.to_string())
+        .env("VICTIM_WAITS", kind.waits.to_string())
         .env("VICTIM_DIRECTORY", directory.path())
         .env("VICTIM_MARKER", &marker)
         .stdout(Stdio::piped())
@@ -234,7 +236,7 @@ async fn speed() {
             let listener = prepared.take_listeners().remove(0);
             let assignment = stage.assignment(prepared.as_ref(), &listener, &["/bin/true"]);
             let start = Instant::now();
-            let running = prepared.assign(assignment).await.unwrap();
+            let running = stage.assign(prepared, assignment).await.unwrap();
             times[1].push(start.elapsed());
             finish(running).await;
             times[2].push(start.elapsed());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lambfold_sandbox::{ExitStatus, SandboxError};
 use tokio::io::AsyncReadExt;
 
-use crate::stage::{finish, on_each};
+use crate::stage::{finish, on_each, on_each_that_starts};
 
 const MIB: u64 = 1 << 20;
 
@@ -212,7 +212,7 @@ async fn a_frozen_function_stands_still() {
 
 #[tokio::test]
 async fn what_cannot_be_executed_is_named() {
-    on_each(async |stage| {
+    on_each_that_starts(async |stage| {
         fs::write(stage.path("code/plain"), "not executable").unwrap();
         fs::write(stage.path("code/garbage"), "neither script nor binary").unwrap();
         fs::set_permissions(stage.path("code/garbage"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -243,7 +243,7 @@ mod libc_errno {
 
 #[tokio::test]
 async fn requests_that_make_no_sense_are_refused() {
-    on_each(async |stage| {
+    on_each_that_starts(async |stage| {
         type Change = fn(&mut lambfold_sandbox::Assignment);
         let changes: [(&str, Change); 9] = [
             ("the command is empty", |a| a.command.clear()),

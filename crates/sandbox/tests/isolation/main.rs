@@ -9,3 +9,4 @@ mod lifecycle;
 mod limits;
 mod stage;
 mod view;
+mod waiting;

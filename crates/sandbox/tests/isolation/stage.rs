@@ -1,5 +1,6 @@
 //! A driver of one level with a directory of its own, and short ways to run a script in a sandbox of it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -9,32 +10,53 @@ use std::time::{Duration, Instant};
 
 use lambfold_sandbox::{
     Assignment, Exit, ExitStatus, IsolationLevel, PreparedSandbox, RunningSandbox, SandboxDriver,
-    SandboxError, SandboxListener, SandboxTemplate, Spawner, SpawnerCommand, SpawnerOptions,
+    SandboxError, SandboxListener, SandboxTemplate, Spawner, SpawnerCommand, SpawnerOptions, WaitingProgram,
 };
 use tokio::io::AsyncReadExt;
 
 const NOBODY: u32 = 65534;
 
-/// A level, and whether the spawner is to be started as an ordinary user although the test is root.
+/// A level, whether the spawner is to be started as an ordinary user although the test is root, and whether functions
+/// are assigned to a program that waits instead of being started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) level: IsolationLevel,
     pub(crate) as_nobody: bool,
+    pub(crate) waits: bool,
 }
+
+/// Waits for its assignment, then becomes the command in it.
+const SHIM: &str = "import os, _signal
+os.write(3, b'r')
+block = b''
+while piece := os.read(3, 65536): block += piece
+os.close(3)
+os.chdir('/var/task')
+variables = dict(variable.split(b'=', 1) for variable in block.split(b'\\0') if variable)
+_signal.signal(_signal.SIGPIPE, _signal.SIG_DFL) # ignored by Python
+command = variables.pop(b'COMMAND').split(b'\\x1f')
+os.execve(command[0], command, variables)";
 
 /// Every kind of sandbox that can be expected here. What root is needed for is named when it is left out.
 pub(crate) fn kinds() -> Vec<Kind> {
-    let kind = |level, as_nobody| Kind { level, as_nobody };
+    let kind = |level, as_nobody| Kind { level, as_nobody, waits: false };
+    let waits = |level, as_nobody| Kind { level, as_nobody, waits: true };
     if rustix::process::geteuid().is_root() {
         vec![
             kind(IsolationLevel::Full, false),
+            waits(IsolationLevel::Full, false),
             kind(IsolationLevel::Userns, true),
+            waits(IsolationLevel::Userns, true),
             kind(IsolationLevel::Process, true),
             kind(IsolationLevel::Process, false),
         ]
     } else {
         eprintln!("SKIPPED: level full, which needs root");
-        vec![kind(IsolationLevel::Userns, false), kind(IsolationLevel::Process, false)]
+        vec![
+            kind(IsolationLevel::Userns, false),
+            waits(IsolationLevel::Userns, false),
+            kind(IsolationLevel::Process, false),
+        ]
     }
 }
 
@@ -46,7 +68,21 @@ pub(crate) struct Stage {
 
 /// Runs a test on every kind of sandbox, one after the other, and looks for leftovers after each.
 pub(crate) async fn on_each<F: Future<Output = ()>>(test: impl Fn(Arc<Stage>) -> F) {
-    for kind in kinds() {
+    on(kinds(), test).await;
+}
+
+/// The same where a command is to be started.
+pub(crate) async fn on_each_that_starts<F: Future<Output = ()>>(test: impl Fn(Arc<Stage>) -> F) {
+    on(kinds().into_iter().filter(|kind| !kind.waits).collect(), test).await;
+}
+
+/// The same where a program waits.
+pub(crate) async fn on_each_that_waits<F: Future<Output = ()>>(test: impl Fn(Arc<Stage>) -> F) {
+    on(kinds().into_iter().filter(|kind| kind.waits).collect(), test).await;
+}
+
+async fn on<F: Future<Output = ()>>(kinds: Vec<Kind>, test: impl Fn(Arc<Stage>) -> F) {
+    for kind in kinds {
         eprintln!("--- {kind:?}");
         let stage = Arc::new(Stage::new(kind, |_| {}).await);
         test(Arc::clone(&stage)).await;
@@ -106,11 +142,39 @@ impl Stage {
     }
 
     pub(crate) async fn prepare(&self) -> Result<Box<dyn PreparedSandbox>, SandboxError> {
+        self.prepare_for(1024, 1024).await
+    }
+
+    async fn prepare_for(
+        &self,
+        open_files: u32,
+        processes: u32,
+    ) -> Result<Box<dyn PreparedSandbox>, SandboxError> {
+        let waiting = self.kind.waits.then(|| WaitingProgram {
+            command: ["/usr/bin/python3", "-I", "-S", "-c", SHIM].map(str::to_owned).into(),
+            environment: BTreeMap::new(),
+            open_files,
+            processes,
+        });
         let template = SandboxTemplate {
             listen: vec![([127, 0, 0, 1], 9001).into()],
             runtime_dir: self.path("runtime"),
+            waiting,
         };
         self.driver.prepare(template).await
+    }
+
+    /// Starts what an assignment says, or hands it over.
+    pub(crate) async fn assign(
+        &self,
+        prepared: Box<dyn PreparedSandbox>,
+        mut assignment: Assignment,
+    ) -> Result<Box<dyn RunningSandbox>, SandboxError> {
+        if self.kind.waits {
+            let command = std::mem::take(&mut assignment.command).join("\x1f");
+            assignment.environment.insert("COMMAND".to_owned(), command);
+        }
+        prepared.assign(assignment).await
     }
 
     /// An assignment with `TASK`, `RUNTIME`, `OPT`, `TMPDIR` and `API` in its environment.
@@ -146,7 +210,16 @@ impl Stage {
         let listener = prepared.take_listeners().remove(0);
         let mut assignment = self.assignment(prepared.as_ref(), &listener, command);
         change(&mut assignment);
-        (prepared.assign(assignment).await.unwrap(), listener)
+        let limits = (assignment.open_files, assignment.processes);
+        let (prepared, listener) = if limits == (1024, 1024) {
+            (prepared, listener)
+        } else {
+            let mut other = self.prepare_for(limits.0, limits.1).await.unwrap();
+            let listener = other.take_listeners().remove(0);
+            assignment.environment.insert("API".to_owned(), listener.address.to_string());
+            (other, listener)
+        };
+        (self.assign(prepared, assignment).await.unwrap(), listener)
     }
 
     pub(crate) async fn start(&self, command: &[&str]) -> Box<dyn RunningSandbox> {

@@ -139,6 +139,7 @@ impl Environment {
     /// One attempt: from nothing to the runtime's first `next`.
     async fn init(&mut self, until: Timestamp) -> Result<Result<Running, InitFailure>, LaunchError> {
         let launcher = std::sync::Arc::clone(&self.launcher);
+        let _starting = launcher.pools.starting();
         let mut running = match launcher.launch(&self.function, &self.log_stream).await {
             Ok(running) => running,
             Err(LaunchError::Function(failure)) => return Ok(Err(InitFailure::Platform(failure))),

@@ -168,7 +168,7 @@ async fn nothing_is_left_after_a_stop() {
     let mark = unique();
     let mut function = rig
         .python(
-            "import os, subprocess\ndef handler(event, context):\n    subprocess.Popen(['sleep', '1000'])\n    return 1\n",
+            "import os, subprocess\ndef handler(event, context):\n    [subprocess.Popen(['sleep', '1000']) for _ in range(2)]\n    return 1\n",
         )
         .await;
     function.environment.insert("MARK".into(), mark.clone());

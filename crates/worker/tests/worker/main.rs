@@ -1,4 +1,5 @@
-//! A worker with a real sandbox, at the strongest level that this machine gives, and real interpreters.
+//! A worker with a real sandbox, at the strongest level that this machine gives, and real interpreters. Every cold start
+//! is one from nothing; `worker_waiting` runs the same tests on environments that waited.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,3 +10,6 @@ mod limits;
 mod provided;
 mod streaming;
 mod support;
+
+/// Whether functions are given to environments that wait.
+pub(crate) const WAITING: bool = false;

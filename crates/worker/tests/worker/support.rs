@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use lambfold_api::control::FunctionVersion;
-use lambfold_api::worker::{InvokeRequest, InvokeResponse, Worker};
+use lambfold_api::worker::{InvokeRequest, InvokeResponse, RetireRequest, Worker};
 use lambfold_api::{CallContext, Fault};
 use lambfold_clock::{SystemClock, SystemEntropy};
 use lambfold_sandbox::{SandboxDriver, Spawner, SpawnerCommand, SpawnerOptions};
@@ -19,11 +19,14 @@ use lambfold_worker::{Interpreters, Metrics, Options, Parts, WorkerHandle, Worke
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStoreExt, PutPayload};
+use prometheus_client::registry::Registry;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::WAITING;
 
 /// A running worker on a directory of its own.
 pub(crate) struct Rig {
@@ -32,7 +35,8 @@ pub(crate) struct Rig {
     stop: CancellationToken,
     running: JoinHandle<()>,
     pub(crate) driver: Arc<dyn SandboxDriver>,
-    _directory: TempDir,
+    pub(crate) directory: TempDir,
+    metrics: Registry,
 }
 
 impl Rig {
@@ -51,7 +55,11 @@ impl Rig {
         let driver = Spawner::start(options).await.unwrap();
         let store = Arc::new(InMemory::new());
         let mut options = Options::new(directory.path().join("worker"));
+        options.pool_memory_mib = if WAITING { 200 } else { 0 };
+        options.pool_minimum = 2;
         change(&mut options);
+        let waiting = options.pool_memory_mib > 0 && driver.capabilities().own_root;
+        let mut metrics = Registry::default();
         let parts = Parts {
             driver: Arc::clone(&driver),
             interpreters,
@@ -59,13 +67,44 @@ impl Rig {
             logs: None,
             clock,
             entropy: Arc::new(SystemEntropy),
-            metrics: Metrics::default(),
+            metrics: Metrics::register(&mut metrics),
         };
         let service = WorkerService::build(options, parts).unwrap();
         let worker = service.handle();
         let stop = CancellationToken::new();
         let running = tokio::spawn(service.run(stop.clone()));
-        Self { worker, store, stop, running, driver, _directory: directory }
+        let rig = Self { worker, store, stop, running, driver, directory, metrics };
+        if waiting {
+            rig.fill_pools().await;
+        }
+        rig
+    }
+
+    /// Has both languages asked for, and waits until environments of them wait.
+    async fn fill_pools(&self) {
+        let python = self.python("def handler(event, context):\n    return 1\n").await;
+        let node = self.function("nodejs20.x", "index.js", "exports.handler = async () => 1;").await;
+        for function in [python, node] {
+            let (id, answer) = self.cold(&function, "{}").await;
+            success(&answer);
+            // Nothing of it is to be seen by the test.
+            self.worker
+                .retire(&context(), RetireRequest { environment_ids: vec![id.clone()] })
+                .await
+                .unwrap();
+            eventually_async("its end", async || self.warm(&id, "{}").await.is_err()).await;
+            eventually("environments that wait", || self.metric("waiting", &function.runtime) >= 2).await;
+        }
+    }
+
+    /// A figure of the pool of a runtime.
+    pub(crate) fn metric(&self, name: &str, runtime: &str) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
+        let start = format!("worker_pool_{name}");
+        let label = format!("{{runtime=\"{runtime}\"}} ");
+        let mut lines = text.lines().filter(|line| line.starts_with(&start));
+        lines.find_map(|line| line.split_once(&label)?.1.parse().ok()).unwrap_or(0)
     }
 
     /// A function of one file with the handler `index.handler`.
@@ -131,6 +170,10 @@ impl Rig {
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.running.await.unwrap();
+        let sandboxes = self.directory.path().join("sandbox");
+        assert_eq!(std::fs::read_dir(sandboxes.join("slots")).unwrap().count(), 0);
+        let groups = std::fs::read_to_string(sandboxes.join("cgroups")).unwrap();
+        assert!(!groups.lines().any(|group| std::path::Path::new(group).exists()), "{groups}");
     }
 }
 

@@ -1,0 +1,195 @@
+//! Cold starts: one after another, by an environment that waited and from nothing; two hundred at once; and what an idle
+//! environment takes.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::cell::{Cell, latencies, note};
+use crate::invoke::{Language, NODE, PAYLOAD, PYTHON};
+use crate::options::Options;
+use crate::queues::unique;
+use crate::server::Server;
+use crate::table;
+use crate::target::{Target, pause, zip_of};
+
+/// Cold starts of a cell.
+const STARTS: u32 = 200;
+/// Between them, in milliseconds: a burst is a cell of its own.
+const GAP_MS: u64 = 100;
+/// At once.
+const BURST: usize = 200;
+
+/// Runs the cells that are asked for on servers of their own below `directory`.
+pub async fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
+    let languages: Vec<Language> = [PYTHON, NODE]
+        .into_iter()
+        .filter(|it| {
+            ["cold", "cold from nothing", "idle"]
+                .iter()
+                .any(|what| options.wants(&format!("{what} {}", it.name)))
+        })
+        .collect();
+    let provided = options.wants("cold provided");
+    let burst = options.wants("cold 200 at once");
+    if languages.is_empty() && !provided && !burst {
+        return Ok(());
+    }
+    // 200 functions of 128 MB at once must be let in, whatever the machine has.
+    let memory = ("LAMBFOLD_WORKER__MEMORY_MIB", "32768");
+    let waiting = Server::lambfold_with(&directory.join("waiting"), &[memory])?;
+    let target = waiting.target();
+    for language in &languages {
+        show(&managed(&target, *language, "cold").await?);
+        idle(&waiting, language.name)?;
+    }
+    if burst {
+        show(&at_once(&target, PYTHON).await?);
+    }
+    drop(waiting);
+    let plain = Server::lambfold_with(
+        &directory.join("plain"),
+        &[memory, ("LAMBFOLD_WORKER__POOL_MEMORY_MIB", "0")],
+    )?;
+    for language in &languages {
+        show(&managed(&plain.target(), *language, "cold from nothing").await?);
+    }
+    if provided {
+        match provided_cell(&plain.target()).await {
+            Ok(cell) => show(&cell),
+            // A result, too: see docs/gaps.md.
+            Err(error) => println!("cold provided: {error:#}"),
+        }
+    }
+    Ok(())
+}
+
+fn show(cell: &Cell) {
+    table::row(cell, None, None, None);
+}
+
+/// The first call of functions made for it, one after another.
+async fn managed(target: &Target, language: Language, what: &str) -> anyhow::Result<Cell> {
+    let zip = zip_of(language.file, language.source)?;
+    let name = unique("bench-cold");
+    target.create_function(&name, language.runtime, "index.handler", &zip).await?;
+    cold_calls(target, &name, &format!("{what} {}", language.name)).await
+}
+
+/// The same of a native program.
+async fn provided_cell(target: &Target) -> anyhow::Result<Cell> {
+    let zip = zip_of_this_program()?;
+    let name = unique("bench-cold");
+    target.create_function(&name, "provided.al2023", "index.handler", &zip).await?;
+    cold_calls(target, &name, "cold provided").await
+}
+
+/// Calls a function that is another one each time: an environment serves one configuration.
+async fn cold_calls(target: &Target, name: &str, cell: &str) -> anyhow::Result<Cell> {
+    let (mut times, mut errors, started) = (latencies(), 0, Instant::now());
+    let mut connection = target.connection();
+    let path = format!("/2015-03-31/functions/{name}/configuration");
+    // The first ones are not counted: the package is unpacked, the pool learns what is wanted.
+    for start in 0..STARTS + 5 {
+        let change = json!({ "Environment": { "Variables": { "START": start.to_string() } } });
+        connection.lambda(http::Method::PUT, &path, Some(&change)).await?;
+        pause(GAP_MS).await;
+        let began = Instant::now();
+        let answer = connection.invoke(name, Bytes::from_static(PAYLOAD), false).await;
+        let elapsed = began.elapsed();
+        match answer {
+            Ok(answer) if answer.header("x-amz-function-error").is_none() => {
+                if start >= 5 {
+                    note(&mut times, elapsed);
+                }
+            }
+            _ => errors += 1,
+        }
+    }
+    let cell = Cell::new(cell, times.len(), started.elapsed(), &times, errors);
+    target.delete_function(name).await?;
+    Ok(cell)
+}
+
+/// Two hundred functions that are called for the first time at the same moment.
+async fn at_once(target: &Target, language: Language) -> anyhow::Result<Cell> {
+    let zip = zip_of(language.file, language.source)?;
+    let mut names = Vec::new();
+    for _ in 0..BURST {
+        let name = unique("bench-burst");
+        target.create_function(&name, language.runtime, "index.handler", &zip).await?;
+        names.push(name);
+    }
+    let started = Instant::now();
+    let calls: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let (target, name) = (target.clone(), name.clone());
+            tokio::spawn(async move {
+                let began = Instant::now();
+                let answer = target.connection().invoke(&name, Bytes::from_static(PAYLOAD), false).await;
+                let sound = answer.is_ok_and(|answer| answer.header("x-amz-function-error").is_none());
+                sound.then(|| began.elapsed())
+            })
+        })
+        .collect();
+    let (mut times, mut errors) = (latencies(), 0);
+    for call in calls {
+        match call.await? {
+            Some(time) => note(&mut times, time),
+            None => errors += 1,
+        }
+    }
+    let elapsed: Duration = started.elapsed();
+    for name in &names {
+        target.delete_function(name).await?;
+    }
+    println!("{BURST} functions called at once: all answered after {:.2} s", elapsed.as_secs_f64());
+    Ok(Cell::new(&format!("cold {BURST} at once {}", language.name), times.len(), elapsed, &times, errors))
+}
+
+/// Proportional memory of the idle environments of a language: of the interpreter, and of the sandbox's first process.
+fn idle(server: &Server, name: &str) -> anyhow::Result<()> {
+    let (mut interpreters, mut inits) = (Vec::new(), Vec::new());
+    for pid in server.processes() {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        if !line.contains("/var/runtime/bootstrap") || !line.contains(name) {
+            continue;
+        }
+        interpreters.push(proportional_kib(pid)?);
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        inits.push(proportional_kib(parent.unwrap_or_default())?);
+    }
+    let mean = |of: &[u32]| {
+        f64::from(of.iter().sum::<u32>()) / 1024.0 / f64::from(u32::try_from(of.len()).unwrap_or(1).max(1))
+    };
+    println!(
+        "idle {name}: {:.2} MiB proportional, and {:.2} of the sandbox's first process (mean of {})",
+        mean(&interpreters),
+        mean(&inits),
+        interpreters.len()
+    );
+    Ok(())
+}
+
+fn proportional_kib(pid: u32) -> anyhow::Result<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let value = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    Ok(value.and_then(|it| it.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0))
+}
+
+/// This executable, as a function of `provided.al2023`.
+fn zip_of_this_program() -> anyhow::Result<Vec<u8>> {
+    use std::io::Write;
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default().unix_permissions(0o755);
+    archive.start_file("bootstrap", options)?;
+    archive.write_all(b"#!/bin/sh\nexec \"$LAMBDA_TASK_ROOT/program\" bench --bootstrap\n")?;
+    archive.start_file("program", options)?;
+    archive.write_all(&std::fs::read(std::env::current_exe()?)?)?;
+    Ok(archive.finish()?.into_inner())
+}

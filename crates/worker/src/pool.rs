@@ -1,0 +1,287 @@
+//! Execution environments that wait for functions: finished sandboxes with interpreter and bootstrap loaded, so that a
+//! cold start only has to attach the code. Filled behind the requests' backs; [`crate::launch`] takes from here first and
+//! starts an environment from nothing where that is not possible.
+//!
+//! One that waits has seen nothing of any function; it serves one function's version from then on, for its life.
+
+mod fit;
+mod size;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lambfold_api::control::FunctionVersion;
+use lambfold_sandbox::{Assignment, SandboxError, WaitingProgram};
+use lambfold_types::Timestamp;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+pub(crate) use self::size::at_most as waiting_at_most;
+use self::size::{Demand, Want, shares};
+use crate::error::LaunchError;
+use crate::interpreter::{Interpreter, Interpreters};
+use crate::launch::Launcher;
+use crate::metrics::{Metrics, RuntimeLabels};
+use crate::options::Options;
+use crate::runtime_files;
+use crate::vacant::{RUNTIME_API, Vacant};
+use crate::variables::at_start;
+
+/// How often sizes are looked at when nothing happens.
+const TICK: Duration = Duration::from_secs(5);
+/// What a function that starts is given before the next environment is made: the machine is its own for so long.
+const STEP_BACK: Duration = Duration::from_millis(5);
+/// How often, at most: an environment must be made at some time.
+const STEPS_BACK: u32 = 50;
+/// After an environment could not be made; doubled each time.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// The pools of a worker, one per interpreter.
+pub(crate) struct Pools {
+    all: Vec<Pool>,
+    memory_mib: u64,
+    minimum: u32,
+    /// Functions that are starting.
+    starting: AtomicUsize,
+    /// Something was taken.
+    changed: Notify,
+    metrics: Metrics,
+}
+
+struct Pool {
+    interpreter: Interpreter,
+    labels: RuntimeLabels,
+    /// Of its language: some always wait.
+    newest: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Vacant>,
+    being_made: u32,
+    demand: Demand,
+    /// In succession.
+    failures: u32,
+    not_before: Timestamp,
+}
+
+/// Counted as a start while it exists.
+pub(crate) struct Starting<'a>(&'a AtomicUsize);
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Pools {
+    /// Empty pools; [`fill`] fills them. None at all where the options or the level of isolation (`own_root`) forbid it.
+    pub(crate) fn new(
+        options: &Options,
+        own_root: bool,
+        interpreters: &Interpreters,
+        metrics: Metrics,
+    ) -> Self {
+        let found = if own_root && options.pool_memory_mib > 0 { interpreters.found() } else { &[] };
+        let all = found
+            .iter()
+            .map(|interpreter| Pool {
+                interpreter: interpreter.clone(),
+                labels: RuntimeLabels { runtime: interpreter.identifier() },
+                newest: !found.iter().any(|other| {
+                    other.language == interpreter.language && other.version > interpreter.version
+                }),
+                state: Mutex::default(),
+            })
+            .collect();
+        Self {
+            all,
+            memory_mib: options.pool_memory_mib,
+            minimum: options.pool_minimum,
+            starting: AtomicUsize::new(0),
+            changed: Notify::new(),
+            metrics,
+        }
+    }
+
+    /// One that waits, if there is one and the function can be given to it.
+    pub(crate) fn take(
+        &self,
+        interpreter: &Interpreter,
+        function: &FunctionVersion,
+        now: Timestamp,
+    ) -> Option<Vacant> {
+        let pool = self.all.iter().find(|pool| pool.interpreter.program == interpreter.program)?;
+        if let Some(name) = fit::needed_at_start(function) {
+            tracing::debug!(name, "a variable is needed when the interpreter starts");
+            self.metrics.pool_unfit.get_or_create(&pool.labels).inc();
+            return None;
+        }
+        let mut state = pool.state();
+        state.demand.note(now);
+        // What has ended meanwhile is dropped.
+        let vacant =
+            std::iter::from_fn(|| state.waiting.pop_front()).find(|vacant| vacant.prepared.is_alive());
+        self.show(pool, &state);
+        drop(state);
+        let outcome = if vacant.is_some() { &self.metrics.pool_assigned } else { &self.metrics.pool_missed };
+        outcome.get_or_create(&pool.labels).inc();
+        self.changed.notify_one();
+        vacant
+    }
+
+    /// While what is returned is held, a function is starting and no environment is made for the pools.
+    pub(crate) fn starting(&self) -> Starting<'_> {
+        self.starting.fetch_add(1, Ordering::Relaxed);
+        Starting(&self.starting)
+    }
+
+    /// Drops everything that waits.
+    pub(crate) fn close(&self) {
+        for pool in &self.all {
+            let mut state = pool.state();
+            state.waiting.clear();
+            self.show(pool, &state);
+        }
+    }
+
+    /// Which pool is in want of an environment, which the caller makes and [`hand_in`](Self::hand_in)s. Drops what has ended
+    /// and what is too much.
+    fn reserve(&self, now: Timestamp) -> Option<&Pool> {
+        let wants: Vec<Want> = self.all.iter().map(|pool| self.want(pool, now)).collect();
+        let mut neediest = None;
+        for (pool, share) in self.all.iter().zip(shares(&wants, self.memory_mib)) {
+            let mut state = pool.state();
+            state.waiting.retain(|vacant| vacant.prepared.is_alive());
+            while state.waiting.len() > share as usize {
+                state.waiting.pop_back();
+            }
+            self.show(pool, &state);
+            let there =
+                u32::try_from(state.waiting.len()).unwrap_or(u32::MAX).saturating_add(state.being_made);
+            let lack = share.saturating_sub(there);
+            if lack > 0 && state.not_before <= now && neediest.is_none_or(|(most, _)| lack > most) {
+                neediest = Some((lack, pool));
+            }
+        }
+        let (_, pool) = neediest?;
+        pool.state().being_made += 1;
+        Some(pool)
+    }
+
+    fn want(&self, pool: &Pool, now: Timestamp) -> Want {
+        let demand = pool.state().demand.wanted(now);
+        let least = if pool.newest || demand.is_some() { self.minimum } else { 0 };
+        let language = pool.interpreter.language;
+        Want { least, most: demand.unwrap_or(0).max(least), mib_each: size::mib_each(language) }
+    }
+
+    fn hand_in(&self, pool: &Pool, made: Result<Vacant, LaunchError>, now: Timestamp) {
+        let mut state = pool.state();
+        state.being_made = state.being_made.saturating_sub(1);
+        match made {
+            Ok(vacant) => {
+                state.failures = 0;
+                state.waiting.push_back(vacant);
+            }
+            Err(error) => {
+                let pause = PAUSE.saturating_mul(1 << state.failures.min(16)).min(LONGEST_PAUSE);
+                state.not_before = now + pause;
+                state.failures += 1;
+                if state.failures == 1 && !is_expected(&error) {
+                    tracing::warn!(%error, runtime = pool.labels.runtime, "no environment can wait for functions");
+                }
+            }
+        }
+        self.show(pool, &state);
+    }
+
+    fn show(&self, pool: &Pool, state: &State) {
+        let waiting = i64::try_from(state.waiting.len()).unwrap_or(i64::MAX);
+        self.metrics.pool_waiting.get_or_create(&pool.labels).set(waiting);
+    }
+}
+
+impl Pool {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds the lock leaves it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the pools filled, for ever.
+pub(crate) async fn fill(launcher: Arc<Launcher>) {
+    let pools = &launcher.pools;
+    if pools.all.is_empty() {
+        tracing::info!("no environments wait for functions: every cold start is one from nothing");
+        return;
+    }
+    let runtimes: Vec<&str> = pools.all.iter().map(|pool| pool.labels.runtime.as_str()).collect();
+    tracing::info!(
+        memory_mib = pools.memory_mib,
+        "environments can wait for functions of {}",
+        runtimes.join(", ")
+    );
+    let makers = std::thread::available_parallelism().map_or(1, |cpus| cpus.get().div_ceil(4)).min(4);
+    let mut making = JoinSet::new();
+    for _ in 0..makers {
+        making.spawn(make(Arc::clone(&launcher)));
+    }
+    // They end only if they panic.
+    while let Some(ended) = making.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "environments are no longer made in advance");
+        }
+    }
+}
+
+async fn make(launcher: Arc<Launcher>) {
+    let (pools, clock) = (&launcher.pools, &launcher.clock);
+    loop {
+        for _ in 0..STEPS_BACK {
+            clock.sleep_until(clock.now() + STEP_BACK).await;
+            if pools.starting.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+        }
+        let Some(pool) = pools.reserve(clock.now()) else {
+            tokio::select! {
+                () = pools.changed.notified() => {}
+                () = clock.sleep_until(clock.now() + TICK) => {}
+            }
+            continue;
+        };
+        let made = launcher.make_waiting(&pool.interpreter).await;
+        pools.hand_in(pool, made, clock.now());
+    }
+}
+
+impl Launcher {
+    async fn make_waiting(&self, interpreter: &Interpreter) -> Result<Vacant, LaunchError> {
+        let view = lambfold_sandbox::SandboxView::own_root();
+        let mut command = runtime_files::command(interpreter, &view.runtime_dir);
+        command.push("wait".to_owned());
+        let mut environment = at_start(&view, interpreter);
+        let runtime_api = std::net::SocketAddr::from(RUNTIME_API);
+        // It is connected before there is a function.
+        environment.insert("AWS_LAMBDA_RUNTIME_API".to_owned(), runtime_api.to_string());
+        let limits = Assignment::new(view.task_root.clone(), Vec::new());
+        let program = WaitingProgram {
+            command,
+            environment,
+            open_files: limits.open_files,
+            processes: limits.processes,
+        };
+        let runtime_dir = self.runtime_files.directory(Some(interpreter.language)).to_owned();
+        self.open_waiting(runtime_dir, Some(program)).await
+    }
+}
+
+/// What passes by itself, or is said elsewhere.
+fn is_expected(error: &LaunchError) -> bool {
+    matches!(error, LaunchError::Sandbox(SandboxError::NoFreeSlot { .. } | SandboxError::SpawnerGone))
+}
