@@ -1,5 +1,5 @@
 //! The vocabulary that every part of Lambfold shares: who owns a thing ([`Scope`]), what it is called
-//! ([`Arn`], [`QueueName`], [`FunctionName`]), when something happens ([`Timestamp`], [`Clock`]) and where
+//! ([`Arn`], [`QueueName`], [`FunctionName`], [`LayerName`]), when something happens ([`Timestamp`], [`Clock`]) and where
 //! randomness comes from ([`Entropy`]).
 //!
 //! Nothing here knows a runtime, a database or a wire protocol. Values that AWS bounds have one fallible
@@ -8,6 +8,7 @@
 mod arn;
 mod entropy;
 mod function;
+mod layer;
 mod queue_name;
 mod scope;
 mod seal;
@@ -16,6 +17,7 @@ mod time;
 pub use arn::{Arn, ParseArnError};
 pub use entropy::{Entropy, uuid_v4};
 pub use function::{FunctionName, Qualifier};
+pub use layer::LayerName;
 pub use queue_name::{InvalidQueueName, QueueName};
 pub use scope::{AccountId, InvalidAccountId, InvalidRegion, Region, Scope};
 pub use seal::{PlainSealer, SealError, Sealer};

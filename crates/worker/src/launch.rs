@@ -1,7 +1,6 @@
 //! From a function version to a started sandbox: code, interpreter, listeners, variables, command.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -48,6 +47,7 @@ impl Launcher {
     pub(crate) async fn launch(&self, function: &FunctionVersion) -> Result<Running, LaunchError> {
         let interpreter = self.interpreters.resolve(&function.runtime, self.options.nearest_version)?;
         let package = self.packages.get(&function.code_sha256).await?;
+        let layers = self.packages.layers(&function.layers).await?;
         let runtime_dir = self.runtime_files.directory(interpreter.map(|it| it.language)).to_owned();
         let mut prepared = self.prepare(SandboxTemplate { listen: self.listeners(), runtime_dir }).await?;
         let mut listeners = prepared.take_listeners().into_iter();
@@ -56,8 +56,14 @@ impl Launcher {
         };
         let relay = listeners.next();
         let view = prepared.view(package.path());
-        let assignment =
-            self.assignment(function, interpreter, &package, &view, &runtime_api, relay.as_ref())?;
+        let assignment = self.assignment(
+            function,
+            interpreter,
+            (&package, layers.as_ref()),
+            &view,
+            &runtime_api,
+            relay.as_ref(),
+        )?;
         // Served before the process starts, so that it never finds nobody there.
         let api = RuntimeApi::start(runtime_api.listener, Arc::clone(&self.clock))?;
         let relay = match (relay, &self.options.endpoint) {
@@ -68,7 +74,7 @@ impl Launcher {
         };
         let mut sandbox = prepared.assign(assignment).await.map_err(|error| exec_failure(error, function))?;
         let output = sandbox.take_output();
-        Ok(Running { sandbox, output, api, _relay: relay, _package: package })
+        Ok(Running { sandbox, output, api, _relay: relay, _packages: (package, layers) })
     }
 
     /// Whether processes end because the worker or its spawner does, and not by themselves.
@@ -100,7 +106,7 @@ impl Launcher {
         &self,
         function: &FunctionVersion,
         interpreter: Option<&Interpreter>,
-        package: &Package,
+        (package, layers): (&Package, Option<&Package>),
         view: &SandboxView,
         runtime_api: &SandboxListener,
         relay: Option<&SandboxListener>,
@@ -116,9 +122,10 @@ impl Launcher {
         };
         let command = match interpreter {
             Some(interpreter) => wrapped(function, runtime_files::command(interpreter, &view.runtime_dir)),
-            None => provided_command(package.path(), &view.task_root)?,
+            None => provided_command(package, layers, view)?,
         };
         let mut assignment = Assignment::new(package.path().to_owned(), command);
+        assignment.layers = layers.map(|layers| layers.path().to_owned()).into_iter().collect();
         assignment.environment = variables(function, &around);
         assignment.memory_mb = function.memory_size_mb.max(128);
         assignment.ephemeral_storage_mb = function.ephemeral_storage_mb.max(512);
@@ -144,12 +151,21 @@ fn wrapper(function: &FunctionVersion) -> Option<&str> {
         .filter(|path| path.starts_with('/'))
 }
 
-fn provided_command(package: &Path, task_root: &Path) -> Result<Vec<String>, LaunchError> {
-    if !package.join("bootstrap").is_file() {
+/// The package's bootstrap, or else the layers'.
+fn provided_command(
+    package: &Package,
+    layers: Option<&Package>,
+    view: &SandboxView,
+) -> Result<Vec<String>, LaunchError> {
+    let places = [(Some(package), &view.task_root), (layers, &view.layers_dir)];
+    let place = places
+        .into_iter()
+        .find(|(there, _)| there.is_some_and(|there| there.path().join("bootstrap").is_file()));
+    let Some((_, directory)) = place else {
         let text = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
         return Err(LaunchError::Function(Failure::invalid_entrypoint(text)));
-    }
-    Ok(vec![task_root.join("bootstrap").display().to_string()])
+    };
+    Ok(vec![directory.join("bootstrap").display().to_string()])
 }
 
 /// A program that cannot be executed is the function's doing where the function brought it.

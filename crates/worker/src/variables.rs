@@ -105,6 +105,10 @@ fn reserved(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut imp
     set("AWS_SESSION_TOKEN", "lambfold".to_owned());
     set("AWS_LAMBDA_RUNTIME_API", around.runtime_api.clone());
     set("LAMBDA_TASK_ROOT", around.view.task_root.display().to_string());
+    if around.view.layers_dir != std::path::Path::new("/opt") {
+        // For our own bootstraps, which take it away.
+        set("_LAMBFOLD_LAYERS_DIR", around.view.layers_dir.display().to_string());
+    }
     set("LAMBDA_RUNTIME_DIR", around.view.runtime_dir.display().to_string());
 }
 

@@ -18,7 +18,6 @@ async fn what_nothing_would_act_on_is_refused_unless_it_asks_for_nothing() {
     let rig = Rig::start(Store::Memory);
     let before = rig.here.active("f", json!({})).await;
     for (settings, what) in [
-        (json!({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]}), "Layers"),
         (json!({"VpcConfig": {"SubnetIds": ["subnet-1"]}}), "VpcConfig"),
         (json!({"VpcConfig": {"SecurityGroupIds": ["sg-1"]}}), "VpcConfig"),
         (
