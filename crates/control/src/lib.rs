@@ -15,6 +15,7 @@ mod service;
 pub mod store;
 mod tags;
 mod watch;
+mod workers;
 
 pub use service::{ControlHandle, ControlService, Options};
 pub use store::{ControlStore, MemoryControlStore};

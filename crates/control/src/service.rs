@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lambfold_api::control::{
-    Control, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse, WatchEvent, WatchRequest,
+    Control, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse, ReportWorkerRequest,
+    ReportWorkerResponse, WatchEvent, WatchRequest,
 };
 use lambfold_api::lambda::{
     AddLayerVersionPermissionRequest, AddLayerVersionPermissionResponse, CreateEventSourceMappingRequest,
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activation::Activations;
 use crate::store::{ControlStore, StoreError};
+use crate::workers::Workers;
 use crate::{activation, faults, functions, layers, mappings, packages, tags, watch as watching};
 
 /// Settings of the control plane.
@@ -66,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) changed: watch::Sender<u64>,
     /// Functions that wait for their activation.
     pub(crate) activations: Activations,
+    /// What can be run.
+    pub(crate) workers: Workers,
     /// Ends watches when the service stops.
     pub(crate) stop: CancellationToken,
 }
@@ -91,6 +95,7 @@ impl ControlService {
             sealer,
             changed: watch::Sender::new(0),
             activations: Activations::default(),
+            workers: Workers::default(),
             stop: CancellationToken::new(),
         };
         Self { handle: ControlHandle(Arc::new(shared)) }
@@ -202,5 +207,13 @@ impl Control for ControlHandle {
         input: ReportEventSourceMappingRequest,
     ) -> Result<ReportEventSourceMappingResponse, Fault> {
         mappings::report(&self.0, input).await
+    }
+
+    async fn report_worker(
+        &self,
+        _: &CallContext,
+        input: ReportWorkerRequest,
+    ) -> Result<ReportWorkerResponse, Fault> {
+        Ok(self.0.workers.report(input, self.0.clock.now()))
     }
 }

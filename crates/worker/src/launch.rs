@@ -121,18 +121,26 @@ impl Launcher {
             log_stream: &log_stream,
         };
         let command = match interpreter {
-            Some(interpreter) => wrapped(function, runtime_files::command(interpreter, &view.runtime_dir)),
+            Some(interpreter) => wrapped(
+                function,
+                runtime_files::command(interpreter, &view.runtime_dir, assigned_memory(function)),
+            ),
             None => provided_command(package, layers, view)?,
         };
         let mut assignment = Assignment::new(package.path().to_owned(), command);
         assignment.layers = layers.map(|layers| layers.path().to_owned()).into_iter().collect();
         assignment.environment = variables(function, &around);
-        assignment.memory_mb = function.memory_size_mb.max(128);
+        assignment.memory_mb = assigned_memory(function);
         assignment.ephemeral_storage_mb = function.ephemeral_storage_mb.max(512);
         // Link-local as on AWS; which one says nothing.
         assignment.hostname = format!("169.254.{}.{}", unique.as_bytes()[0], unique.as_bytes()[1]);
         Ok(assignment)
     }
+}
+
+/// In MiB.
+fn assigned_memory(function: &FunctionVersion) -> u32 {
+    function.memory_size_mb.max(128)
 }
 
 /// `AWS_LAMBDA_EXEC_WRAPPER` runs in place of a managed runtime's bootstrap, with its command as arguments.

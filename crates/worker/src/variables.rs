@@ -75,7 +75,20 @@ fn overridable(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut 
                 ),
             );
         }
-        None => {}
+        Some(Interpreter { language: Language::Ruby, version, .. }) => {
+            // Gems are made for the version that the function declares; the interpreter may be another one.
+            let declared = function.runtime.trim_start_matches("ruby").to_owned();
+            let running = version.to_string();
+            let mut versions = vec![declared];
+            versions.extend((!versions.contains(&running)).then_some(running));
+            let gems = versions.iter().flat_map(|version| {
+                [format!("{task}/vendor/bundle/ruby/{version}.0"), format!("{layers}/ruby/gems/{version}.0")]
+            });
+            set("GEM_PATH", gems.collect::<Vec<_>>().join(":"));
+            set("RUBYLIB", format!("{runtime}/lib:{layers}/ruby/lib"));
+        }
+        // The bootstrap looks for a function's classes itself.
+        Some(Interpreter { language: Language::Java, .. }) | None => {}
     }
 }
 

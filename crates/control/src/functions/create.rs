@@ -93,7 +93,7 @@ fn configuration(shared: &Shared, input: &CreateFunctionRequest) -> Result<Confi
             "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
         ));
     };
-    runtime::check(&runtime)?;
+    runtime::check(shared, &runtime)?;
     Unsupported {
         vpc: input.vpc_config.clone(),
         dead_letter: input.dead_letter_config.clone(),

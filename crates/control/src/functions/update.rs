@@ -77,7 +77,7 @@ pub(crate) async fn update_configuration(
     let target = FunctionTarget::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
     find(shared, &target).await?;
     if let Some(runtime) = &input.runtime {
-        runtime::check(runtime)?;
+        runtime::check(shared, runtime)?;
     }
     Unsupported {
         vpc: input.vpc_config,

@@ -5,6 +5,7 @@
 mod dispatched;
 mod failures;
 mod happy_path;
+mod languages;
 mod layers;
 mod limits;
 mod provided;
