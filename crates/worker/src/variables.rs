@@ -116,6 +116,8 @@ fn reserved(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut imp
     set("AWS_ACCESS_KEY_ID", function.account.clone());
     set("AWS_SECRET_ACCESS_KEY", "lambfold".to_owned());
     set("AWS_SESSION_TOKEN", "lambfold".to_owned());
+    set("_AWS_XRAY_DAEMON_ADDRESS", "169.254.79.129".to_owned());
+    set("_AWS_XRAY_DAEMON_PORT", "2000".to_owned());
     set("AWS_LAMBDA_RUNTIME_API", around.runtime_api.clone());
     set("LAMBDA_TASK_ROOT", around.view.task_root.display().to_string());
     if around.view.layers_dir != std::path::Path::new("/opt") {
@@ -178,6 +180,7 @@ mod tests {
         assert_eq!(get("LANG"), Some("C"));
         assert_eq!(get("AWS_ENDPOINT_URL"), Some("http://e"));
         assert_eq!(get("_X"), None);
+        assert_eq!(get("_AWS_XRAY_DAEMON_PORT"), Some("2000"));
         assert_eq!(get("AWS_EXECUTION_ENV"), None);
         assert_eq!(get("PATH"), Some("/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"));
         assert_eq!(get("AWS_LAMBDA_LOG_GROUP_NAME"), Some("/aws/lambda/f"));

@@ -14,7 +14,7 @@ fn has(program: &str) -> bool {
     let wanted = std::env::var("TEST_LANGUAGES").is_ok_and(|wanted| wanted.contains(program));
     assert!(there || !wanted, "{program} is not installed");
     if !there {
-        writeln!(std::io::stderr(), "skipped: {program} is not installed").unwrap();
+        eprintln!("skipped: {program} is not installed");
     }
     there
 }
