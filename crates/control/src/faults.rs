@@ -44,6 +44,19 @@ pub(crate) fn stale_revision() -> Fault {
     .with_member("Type", "User")
 }
 
+pub(crate) fn stale_layer_revision() -> Fault {
+    Fault::new(
+        ErrorCode::PreconditionFailedException,
+        "The Revision Id provided does not match the latest Revision Id. Call the GetLayerPolicy API to retrieve the \
+         latest Revision Id",
+    )
+    .with_member("Type", "User")
+}
+
+pub(crate) fn no_layer_version(arn: &str) -> Fault {
+    not_found(format!("Layer version {arn} does not exist."))
+}
+
 pub(crate) fn in_progress(arn: &str) -> Fault {
     conflict(format!(
         "The operation cannot be performed at this time. An update is in progress for resource: {arn}"

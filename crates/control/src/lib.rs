@@ -1,4 +1,4 @@
-//! The control plane: functions and their code, event source mappings, tags. Mirrors AWS Lambda's control plane.
+//! The control plane: functions and their code, layers, event source mappings, tags. Mirrors AWS Lambda's control plane.
 //!
 //! Owns the records ([`record`]) behind [`ControlStore`], and the packages in the object store. Serves the Lambda API
 //! (all but invoking) and the revisioned watch from which the data plane learns. Knows no HTTP, gRPC or SQL; and is not
@@ -7,6 +7,7 @@
 mod activation;
 mod faults;
 mod functions;
+mod layers;
 mod mappings;
 mod packages;
 pub mod record;
@@ -14,6 +15,7 @@ mod service;
 pub mod store;
 mod tags;
 mod watch;
+mod workers;
 
 pub use service::{ControlHandle, ControlService, Options};
 pub use store::{ControlStore, MemoryControlStore};

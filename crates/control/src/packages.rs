@@ -5,8 +5,8 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use lambfold_api::Fault;
 use lambfold_api::lambda::ErrorCode;
+use lambfold_api::{CallContext, Fault};
 use lambfold_package::{Limits, PackageError, inspect};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
@@ -22,6 +22,8 @@ const MOST_ZIPPED_BYTES: usize = 52_428_800;
 pub(crate) struct Stored {
     pub(crate) sha256: String,
     pub(crate) size: u64,
+    /// The bytes of its files.
+    pub(crate) unzipped_bytes: u64,
 }
 
 /// Refuses what cannot be a package; what that costs is bounded.
@@ -32,9 +34,9 @@ pub(crate) async fn check(zip: Bytes) -> Result<Stored, Fault> {
     }
     // Decompressing to count takes CPU time.
     let inspected = tokio::task::spawn_blocking(move || {
-        inspect(&zip, &Limits::default())?;
+        let summary = inspect(&zip, &Limits::default())?;
         let sha256 = STANDARD.encode(Sha256::digest(&zip));
-        Ok(Stored { sha256, size: zip.len() as u64 })
+        Ok(Stored { sha256, size: zip.len() as u64, unzipped_bytes: summary.unzipped_bytes })
     });
     inspected.await.map_err(|_| Fault::internal())?.map_err(|error: PackageError| match error {
         PackageError::TooLarge { limit } => {
@@ -84,8 +86,13 @@ pub(crate) async fn exists(objects: &Arc<dyn ObjectStore>, sha256: &str) -> Resu
     }
 }
 
+/// Where the caller can download the package of that `CodeSha256`.
+pub(crate) fn link(ctx: &CallContext, sha256: &str) -> String {
+    format!("{}/_lambfold/packages/{}", ctx.endpoint, hex_of(sha256).unwrap_or_default())
+}
+
 /// The hexadecimal form of a `CodeSha256`.
-pub(crate) fn hex_of(sha256: &str) -> Option<String> {
+fn hex_of(sha256: &str) -> Option<String> {
     STANDARD.decode(sha256).ok().map(hex::encode)
 }
 

@@ -1,9 +1,13 @@
 //! What is stored: whole objects, as documents that start with their format version.
 
+mod layer;
+
 use std::collections::BTreeMap;
 
 use lambfold_types::{FunctionName, Scope};
 use serde::{Deserialize, Serialize};
+
+pub use layer::{FunctionLayer, LayerPackage, LayerPermission, LayerVersion, LayerVersionRecord};
 
 /// The format of the documents that this release writes.
 pub const FORMAT: u32 = 1;
@@ -89,6 +93,12 @@ pub struct Configuration {
     pub code_sha256: String,
     /// Length of the package, in bytes.
     pub code_size: u64,
+    /// The bytes of its files; 0 where a release before layers stored it.
+    #[serde(default)]
+    pub unzipped_bytes: u64,
+    /// `Layers`, in the order in which they are laid over each other.
+    #[serde(default)]
+    pub layers: Vec<FunctionLayer>,
     /// The environment variables as sealed JSON, in base64; `None` where never given.
     pub environment: Option<String>,
     /// `LoggingConfig`

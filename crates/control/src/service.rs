@@ -4,16 +4,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lambfold_api::control::{
-    Control, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse, WatchEvent, WatchRequest,
+    Control, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse, ReportWorkerRequest,
+    ReportWorkerResponse, WatchEvent, WatchRequest,
 };
 use lambfold_api::lambda::{
-    CreateEventSourceMappingRequest, CreateFunctionRequest, DeleteEventSourceMappingRequest,
-    DeleteFunctionRequest, DeleteFunctionResponse, EventSourceMappingConfiguration, FunctionConfiguration,
-    GetEventSourceMappingRequest, GetFunctionConfigurationRequest, GetFunctionRequest, GetFunctionResponse,
-    Lambda, ListEventSourceMappingsRequest, ListEventSourceMappingsResponse, ListFunctionsRequest,
-    ListFunctionsResponse, ListTagsRequest, ListTagsResponse, TagResourceRequest, TagResourceResponse,
-    UntagResourceRequest, UntagResourceResponse, UpdateEventSourceMappingRequest, UpdateFunctionCodeRequest,
-    UpdateFunctionConfigurationRequest,
+    AddLayerVersionPermissionRequest, AddLayerVersionPermissionResponse, CreateEventSourceMappingRequest,
+    CreateFunctionRequest, DeleteEventSourceMappingRequest, DeleteFunctionRequest, DeleteFunctionResponse,
+    DeleteLayerVersionRequest, DeleteLayerVersionResponse, EventSourceMappingConfiguration,
+    FunctionConfiguration, GetEventSourceMappingRequest, GetFunctionConfigurationRequest, GetFunctionRequest,
+    GetFunctionResponse, GetLayerVersionByArnRequest, GetLayerVersionPolicyRequest,
+    GetLayerVersionPolicyResponse, GetLayerVersionRequest, GetLayerVersionResponse, Lambda,
+    ListEventSourceMappingsRequest, ListEventSourceMappingsResponse, ListFunctionsRequest,
+    ListFunctionsResponse, ListLayerVersionsRequest, ListLayerVersionsResponse, ListLayersRequest,
+    ListLayersResponse, ListTagsRequest, ListTagsResponse, PublishLayerVersionRequest,
+    PublishLayerVersionResponse, RemoveLayerVersionPermissionRequest, RemoveLayerVersionPermissionResponse,
+    TagResourceRequest, TagResourceResponse, UntagResourceRequest, UntagResourceResponse,
+    UpdateEventSourceMappingRequest, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest,
 };
 use lambfold_api::sqs::Sqs;
 use lambfold_api::{BoxStream, CallContext, Fault};
@@ -24,7 +30,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activation::Activations;
 use crate::store::{ControlStore, StoreError};
-use crate::{activation, faults, functions, mappings, packages, tags, watch as watching};
+use crate::workers::Workers;
+use crate::{activation, faults, functions, layers, mappings, packages, tags, watch as watching};
 
 /// Settings of the control plane.
 #[derive(Clone, Debug)]
@@ -61,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) changed: watch::Sender<u64>,
     /// Functions that wait for their activation.
     pub(crate) activations: Activations,
+    /// What can be run.
+    pub(crate) workers: Workers,
     /// Ends watches when the service stops.
     pub(crate) stop: CancellationToken,
 }
@@ -86,6 +95,7 @@ impl ControlService {
             sealer,
             changed: watch::Sender::new(0),
             activations: Activations::default(),
+            workers: Workers::default(),
             stop: CancellationToken::new(),
         };
         Self { handle: ControlHandle(Arc::new(shared)) }
@@ -162,6 +172,15 @@ operations! {
     update_function_configuration(UpdateFunctionConfigurationRequest) -> FunctionConfiguration = functions::update_configuration;
     delete_function(DeleteFunctionRequest) -> DeleteFunctionResponse = functions::delete;
     list_functions(ListFunctionsRequest) -> ListFunctionsResponse = functions::list;
+    publish_layer_version(PublishLayerVersionRequest) -> PublishLayerVersionResponse = layers::publish;
+    get_layer_version(GetLayerVersionRequest) -> GetLayerVersionResponse = layers::get;
+    get_layer_version_by_arn(GetLayerVersionByArnRequest) -> GetLayerVersionResponse = layers::get_by_arn;
+    list_layers(ListLayersRequest) -> ListLayersResponse = layers::list;
+    list_layer_versions(ListLayerVersionsRequest) -> ListLayerVersionsResponse = layers::list_versions;
+    delete_layer_version(DeleteLayerVersionRequest) -> DeleteLayerVersionResponse = layers::delete;
+    add_layer_version_permission(AddLayerVersionPermissionRequest) -> AddLayerVersionPermissionResponse = layers::add_permission;
+    get_layer_version_policy(GetLayerVersionPolicyRequest) -> GetLayerVersionPolicyResponse = layers::policy;
+    remove_layer_version_permission(RemoveLayerVersionPermissionRequest) -> RemoveLayerVersionPermissionResponse = layers::remove_permission;
     list_tags(ListTagsRequest) -> ListTagsResponse = tags::list;
     tag_resource(TagResourceRequest) -> TagResourceResponse = tags::tag;
     untag_resource(UntagResourceRequest) -> UntagResourceResponse = tags::untag;
@@ -188,5 +207,13 @@ impl Control for ControlHandle {
         input: ReportEventSourceMappingRequest,
     ) -> Result<ReportEventSourceMappingResponse, Fault> {
         mappings::report(&self.0, input).await
+    }
+
+    async fn report_worker(
+        &self,
+        _: &CallContext,
+        input: ReportWorkerRequest,
+    ) -> Result<ReportWorkerResponse, Fault> {
+        Ok(self.0.workers.report(input, self.0.clock.now()))
     }
 }

@@ -6,9 +6,9 @@ mod memory;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 
-use lambfold_types::{FunctionName, Scope};
+use lambfold_types::{FunctionName, LayerName, Scope};
 
-use crate::record::{Function, FunctionRecord, Mapping, MappingRecord};
+use crate::record::{Function, FunctionRecord, LayerVersion, LayerVersionRecord, Mapping, MappingRecord};
 
 pub use memory::MemoryControlStore;
 
@@ -76,7 +76,53 @@ pub trait ControlStore: Send + Sync + 'static {
         edit: Edit<'_, MappingRecord>,
     ) -> Result<bool, StoreError>;
 
-    /// Everything there is, as of one moment, with the revision of each scope.
+    /// Stores a layer version under the number behind the last one that the layer ever had, which it returns.
+    ///
+    /// Layers are not in the watch and its revisions: functions carry what the data plane needs of them.
+    fn publish_layer_version(
+        &self,
+        scope: &Scope,
+        layer: &LayerName,
+        record: &LayerVersionRecord,
+    ) -> Result<u64, StoreError>;
+
+    /// The version of that number.
+    fn layer_version(
+        &self,
+        scope: &Scope,
+        layer: &LayerName,
+        version: u64,
+    ) -> Result<Option<LayerVersionRecord>, StoreError>;
+
+    /// Up to `max` versions of a layer that match, the newest first, below `before`.
+    fn layer_versions(
+        &self,
+        scope: &Scope,
+        layer: &LayerName,
+        filter: &LayerFilter,
+        before: Option<u64>,
+        max: usize,
+    ) -> Result<Vec<LayerVersion>, StoreError>;
+
+    /// Up to `max` layers by name, behind `after`, that have a matching version: the newest such version of each.
+    fn layers(
+        &self,
+        scope: &Scope,
+        filter: &LayerFilter,
+        after: Option<&LayerName>,
+        max: usize,
+    ) -> Result<Vec<LayerVersion>, StoreError>;
+
+    /// Edits the layer version in place, alone. `false` if there is none.
+    fn edit_layer_version(
+        &self,
+        scope: &Scope,
+        layer: &LayerName,
+        version: u64,
+        edit: Edit<'_, LayerVersionRecord>,
+    ) -> Result<bool, StoreError>;
+
+    /// Everything the data plane needs, as of one moment, with the revision of each scope.
     fn snapshot(&self) -> Result<Snapshot, StoreError>;
 
     /// What changed behind `seen` (scopes that it does not name are seen at 0), oldest first in each scope; `None` if
@@ -98,6 +144,26 @@ impl MappingFilter {
     pub fn admits(&self, record: &MappingRecord) -> bool {
         self.event_source_arn.as_ref().is_none_or(|arn| *arn == record.event_source_arn)
             && self.function_name.as_ref().is_none_or(|name| *name == record.function_name)
+    }
+}
+
+/// Which layer versions to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayerFilter {
+    /// Only those that say they are for this runtime.
+    pub runtime: Option<String>,
+    /// Only those that say they are for this architecture.
+    pub architecture: Option<String>,
+}
+
+impl LayerFilter {
+    /// Whether a layer version is listed.
+    pub fn admits(&self, record: &LayerVersionRecord) -> bool {
+        let has = |list: &Option<Vec<String>>, wanted: &Option<String>| {
+            wanted.as_ref().is_none_or(|wanted| list.as_ref().is_some_and(|list| list.contains(wanted)))
+        };
+        has(&record.compatible_runtimes, &self.runtime)
+            && has(&record.compatible_architectures, &self.architecture)
     }
 }
 

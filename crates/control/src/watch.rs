@@ -180,6 +180,7 @@ impl Watcher {
             architecture: configuration.architecture.clone(),
             role: configuration.role.clone(),
             tracing_mode: "PassThrough".to_owned(),
+            layers: configuration.layers.iter().map(|it| it.package.code_sha256.clone()).collect(),
         })
     }
 }

@@ -1,32 +1,36 @@
 //! Follows control and the workers, for as long as the dispatcher runs. While one of them is away, all goes on as it
 //! was told last.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use lambfold_api::Fault;
-use lambfold_api::control::Control;
+use lambfold_api::control::{Control, ReportWorkerRequest};
 use lambfold_api::worker::worker_report::Report;
 use lambfold_api::worker::{EnvironmentState, ExecutionEnvironment, ReportRequest};
+use tokio::sync::watch;
 
 use crate::placement::{Observation, Observed, WorkerId};
 use crate::shared::Shared;
 
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Control forgets a worker after three times this.
+const RETELL: Duration = Duration::from_secs(20);
 
 /// Keeps the functions as control tells them.
 pub(crate) async fn control(shared: Arc<Shared>, control: Arc<dyn Control>) {
     let mut wait = FIRST_WAIT;
     loop {
-        let ended = watch(&shared, &*control, &mut wait).await;
+        let ended = functions(&shared, &*control, &mut wait).await;
         shared.functions().disconnected();
         pause(&shared, &mut wait, "control", ended.err()).await;
     }
 }
 
-async fn watch(shared: &Arc<Shared>, control: &dyn Control, wait: &mut Duration) -> Result<(), Fault> {
+async fn functions(shared: &Arc<Shared>, control: &dyn Control, wait: &mut Duration) -> Result<(), Fault> {
     let request = shared.functions().begin();
     let mut events = control.watch(&shared.context(), request).await?;
     while let Some(event) = events.next().await {
@@ -53,11 +57,15 @@ async fn watch(shared: &Arc<Shared>, control: &dyn Control, wait: &mut Duration)
     Ok(())
 }
 
-/// Keeps the picture of one worker.
-pub(crate) async fn worker(shared: Arc<Shared>, worker: WorkerId) {
+/// Keeps the picture of one worker, and tells control what it runs.
+pub(crate) async fn worker(shared: Arc<Shared>, worker: WorkerId, control: Arc<dyn Control>) {
     let mut wait = FIRST_WAIT;
     loop {
-        let ended = reports(&shared, worker, &mut wait).await;
+        let told = watch::Sender::new(None);
+        let ended = tokio::select! {
+            ended = reports(&shared, worker, &told, &mut wait) => ended,
+            never = retell(&shared, &*control, told.subscribe()) => match never {},
+        };
         shared.act(|placement| {
             placement.disconnected(worker);
             Vec::new()
@@ -66,7 +74,12 @@ pub(crate) async fn worker(shared: Arc<Shared>, worker: WorkerId) {
     }
 }
 
-async fn reports(shared: &Arc<Shared>, worker: WorkerId, wait: &mut Duration) -> Result<(), Fault> {
+async fn reports(
+    shared: &Arc<Shared>,
+    worker: WorkerId,
+    told: &watch::Sender<Option<ReportWorkerRequest>>,
+    wait: &mut Duration,
+) -> Result<(), Fault> {
     let mut reports = shared.workers[worker].report(&shared.context(), ReportRequest {}).await?;
     while let Some(report) = reports.next().await {
         let report = report?;
@@ -81,6 +94,10 @@ async fn reports(shared: &Arc<Shared>, worker: WorkerId, wait: &mut Duration) ->
                     runtimes = capacity.runtimes.join(" "),
                     "a worker is connected"
                 );
+                told.send_replace(Some(ReportWorkerRequest {
+                    incarnation: report.incarnation.clone(),
+                    runtimes: capacity.runtimes,
+                }));
                 let (memory, environments) = (capacity.memory_mb, capacity.environments);
                 shared.act(|placement| {
                     placement.connected(worker, &report.incarnation, memory, environments);
@@ -97,6 +114,26 @@ async fn reports(shared: &Arc<Shared>, worker: WorkerId, wait: &mut Duration) ->
         }
     }
     Ok(())
+}
+
+/// Tells control of a worker for as long as it is heard of. A control that is away misses it, and that is all.
+async fn retell(
+    shared: &Shared,
+    control: &dyn Control,
+    mut told: watch::Receiver<Option<ReportWorkerRequest>>,
+) -> Infallible {
+    loop {
+        let request = told.borrow_and_update().clone();
+        if let Some(request) = request
+            && let Err(fault) = control.report_worker(&shared.context(), request).await
+        {
+            tracing::debug!(%fault, "control did not hear what a worker runs");
+        }
+        tokio::select! {
+            () = shared.clock.sleep_until(shared.clock.now() + RETELL) => {}
+            Ok(()) = told.changed() => {}
+        }
+    }
 }
 
 fn observation(shared: &Shared, environment: ExecutionEnvironment) -> Option<Observation> {

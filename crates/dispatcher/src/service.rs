@@ -76,9 +76,9 @@ impl DispatcherService {
     async fn work(self, shutdown: CancellationToken) {
         let shared = self.handle.shared;
         let mut following = tokio::task::JoinSet::new();
-        following.spawn(follow::control(Arc::clone(&shared), self.control));
+        following.spawn(follow::control(Arc::clone(&shared), Arc::clone(&self.control)));
         for worker in 0..shared.workers.len() {
-            following.spawn(follow::worker(Arc::clone(&shared), worker));
+            following.spawn(follow::worker(Arc::clone(&shared), worker, Arc::clone(&self.control)));
         }
         shutdown.cancelled().await;
         shared.stopping.cancel();

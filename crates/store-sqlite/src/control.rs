@@ -1,16 +1,19 @@
 //! The control plane's records in SQLite.
 
+mod layers;
 mod rows;
 mod write;
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lambfold_control::record::{Function, FunctionRecord, Mapping, MappingRecord};
-use lambfold_control::store::{
-    Change, ControlStore, Decision, Edit, Event, LOG_LENGTH, MappingFilter, Snapshot, StoreError,
+use lambfold_control::record::{
+    Function, FunctionRecord, LayerVersion, LayerVersionRecord, Mapping, MappingRecord,
 };
-use lambfold_types::{FunctionName, Scope};
+use lambfold_control::store::{
+    Change, ControlStore, Decision, Edit, Event, LOG_LENGTH, LayerFilter, MappingFilter, Snapshot, StoreError,
+};
+use lambfold_types::{FunctionName, LayerName, Scope};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use crate::lock::{DatabaseLock, LockError};
@@ -18,9 +21,12 @@ use crate::migrate::{MigrateError, migrate};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/control/0001_control.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/control/0001_control.sql"),
+    include_str!("../../../migrations/sqlite/control/0002_layers.sql"),
+];
 
-/// Functions and mappings in one SQLite file. Control-plane calls are rare: one connection serves them all, one at a
+/// Functions, mappings and layers in one SQLite file. Control-plane calls are rare: one connection serves them all, one at a
 /// time, each change in a transaction that is on disk when the call returns.
 #[derive(Debug)]
 pub struct SqliteControlStore {
@@ -191,6 +197,55 @@ impl ControlStore for SqliteControlStore {
             }
             Ok(true)
         })
+    }
+
+    fn publish_layer_version(
+        &self,
+        scope: &Scope,
+        layer: &LayerName,
+        record: &LayerVersionRecord,
+    ) -> Result<u64> {
+        self.change(|connection| layers::publish(connection, scope, layer, record))
+    }
+
+    fn layer_version(
+        &self,
+        scope: &Scope,
+        layer: &LayerName,
+        version: u64,
+    ) -> Result<Option<LayerVersionRecord>> {
+        layers::version(&self.connection(), scope, layer, version)
+    }
+
+    fn layer_versions(
+        &self,
+        scope: &Scope,
+        layer: &LayerName,
+        filter: &LayerFilter,
+        before: Option<u64>,
+        max: usize,
+    ) -> Result<Vec<LayerVersion>> {
+        layers::versions(&self.connection(), scope, layer, filter, before, max)
+    }
+
+    fn layers(
+        &self,
+        scope: &Scope,
+        filter: &LayerFilter,
+        after: Option<&LayerName>,
+        max: usize,
+    ) -> Result<Vec<LayerVersion>> {
+        layers::latest(&self.connection(), scope, filter, after, max)
+    }
+
+    fn edit_layer_version(
+        &self,
+        scope: &Scope,
+        layer: &LayerName,
+        version: u64,
+        edit: Edit<'_, LayerVersionRecord>,
+    ) -> Result<bool> {
+        self.change(|connection| layers::edit(connection, scope, layer, version, edit))
     }
 
     fn snapshot(&self) -> Result<Snapshot> {

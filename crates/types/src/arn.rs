@@ -42,6 +42,15 @@ impl Arn {
         Self { service: "logs".into(), scope: scope.clone(), resource: format!("log-group:{name}") }
     }
 
+    /// The ARN of a layer, with `:version` if one is given.
+    pub fn layer(scope: &Scope, name: &str, version: Option<u64>) -> Self {
+        let resource = match version {
+            Some(version) => format!("layer:{name}:{version}"),
+            None => format!("layer:{name}"),
+        };
+        Self { service: "lambda".into(), scope: scope.clone(), resource }
+    }
+
     /// The ARN of a Lambda event source mapping.
     pub fn event_source_mapping(scope: &Scope, uuid: &str) -> Self {
         Self {

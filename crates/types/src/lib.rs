@@ -1,5 +1,5 @@
 //! The vocabulary that every part of Lambfold shares: who owns a thing ([`Scope`]), what it is called
-//! ([`Arn`], [`QueueName`], [`FunctionName`]), when something happens ([`Timestamp`], [`Clock`]) and where
+//! ([`Arn`], [`QueueName`], [`FunctionName`], [`LayerName`]), when something happens ([`Timestamp`], [`Clock`]) and where
 //! randomness comes from ([`Entropy`]).
 //!
 //! Nothing here knows a runtime, a database or a wire protocol. Values that AWS bounds have one fallible
@@ -8,7 +8,9 @@
 mod arn;
 mod entropy;
 mod function;
+mod layer;
 mod queue_name;
+mod runtime;
 mod scope;
 mod seal;
 mod time;
@@ -16,7 +18,9 @@ mod time;
 pub use arn::{Arn, ParseArnError};
 pub use entropy::{Entropy, uuid_v4};
 pub use function::{FunctionName, Qualifier};
+pub use layer::LayerName;
 pub use queue_name::{InvalidQueueName, QueueName};
+pub use runtime::{Language, LanguageVersion, RUNTIMES, Runtime, RuntimeKind, RuntimeState};
 pub use scope::{AccountId, InvalidAccountId, InvalidRegion, Region, Scope};
 pub use seal::{PlainSealer, SealError, Sealer};
 pub use time::{Clock, RunFuture, SleepFuture, Timestamp};

@@ -4,54 +4,33 @@ mod search;
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use lambfold_types::Clock;
+use lambfold_types::{Clock, LanguageVersion, RUNTIMES, Runtime, RuntimeKind};
 
-/// A language with a bootstrap of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Language {
-    Python,
-    NodeJs,
+pub(crate) use lambfold_types::Language;
+
+/// The oldest version that the bootstrap of a language runs on.
+fn oldest(language: Language) -> LanguageVersion {
+    let (major, minor) = match language {
+        Language::Python => (3, 9),
+        Language::NodeJs => (18, 0),
+        Language::Ruby => (3, 0),
+        Language::Java => (17, 0),
+    };
+    LanguageVersion { major, minor }
 }
 
-impl Language {
-    /// The oldest version that the bootstrap runs on.
-    fn oldest(self) -> Version {
-        match self {
-            Self::Python => Version { major: 3, minor: 9 },
-            Self::NodeJs => Version { major: 18, minor: 0 },
-        }
-    }
-}
-
-impl fmt::Display for Language {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Python => "Python",
-            Self::NodeJs => "Node.js",
-        })
-    }
-}
-
-/// As much of a version as runtimes are told apart by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Version {
-    pub(crate) major: u32,
-    /// Of Python only; Node.js is known by its major version.
-    pub(crate) minor: u32,
-}
-
-impl Version {
-    /// Far apart in what counts: `None` when no code can be expected to run.
-    fn distance(self, other: Self, language: Language) -> Option<u32> {
-        match language {
-            Language::Python if self.major != other.major => None,
-            Language::Python => Some(self.minor.abs_diff(other.minor)),
-            Language::NodeJs => Some(self.major.abs_diff(other.major)),
-        }
+/// How far from what is wanted a version is in what counts: `None` when no code can be expected to run.
+fn distance(language: Language, wanted: LanguageVersion, found: LanguageVersion) -> Option<u32> {
+    match language {
+        Language::Python | Language::Ruby if wanted.major != found.major => None,
+        Language::Python | Language::Ruby => Some(wanted.minor.abs_diff(found.minor)),
+        Language::NodeJs => Some(wanted.major.abs_diff(found.major)),
+        // A later Java runs what was compiled for an earlier one, an earlier one only what avoids what is new.
+        Language::Java if found.major < wanted.major => Some(1000 + wanted.major - found.major),
+        Language::Java => Some(found.major - wanted.major),
     }
 }
 
@@ -59,7 +38,7 @@ impl Version {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Interpreter {
     pub(crate) language: Language,
-    pub(crate) version: Version,
+    pub(crate) version: LanguageVersion,
     /// The real binary: no link, no shim.
     pub(crate) program: PathBuf,
     /// What of it lies outside `/usr`: sandboxes must be shown it.
@@ -67,29 +46,19 @@ pub(crate) struct Interpreter {
 }
 
 impl Interpreter {
-    /// The identifier of the managed runtime of just its version.
+    /// The identifier of the managed runtime of just its version, if there is one; else its name.
     pub(crate) fn identifier(&self) -> String {
-        match self.language {
-            Language::Python => format!("python{}.{}", self.version.major, self.version.minor),
-            Language::NodeJs => format!("nodejs{}.x", self.version.major),
+        let kind = RuntimeKind::Managed(self.language, self.version);
+        match RUNTIMES.iter().find(|runtime| runtime.kind == kind) {
+            Some(runtime) => runtime.identifier.to_owned(),
+            // AWS has no runtime of that version.
+            None => self.name(),
         }
     }
 
     fn name(&self) -> String {
-        match self.language {
-            Language::Python => format!("Python {}.{}", self.version.major, self.version.minor),
-            Language::NodeJs => format!("Node.js {}", self.version.major),
-        }
+        format!("{} {}", self.language, self.version)
     }
-}
-
-/// What a runtime identifier stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Runtime {
-    /// A language of ours.
-    Managed(Language, Version),
-    /// The package brings its own `bootstrap`.
-    Provided,
 }
 
 /// Why a runtime identifier leads nowhere.
@@ -100,9 +69,9 @@ pub(crate) enum RuntimeError {
     Unsupported(String),
     /// The language is not installed.
     #[error(
-        "{0} needs {1}, which is not installed on this machine (found: {2}). Install it, or put it on the PATH that Lambfold is started with."
+        "{0} needs {1} {2}, which is not installed on this machine (found: {3}). Install it, or put it on the PATH that Lambfold is started with."
     )]
-    Missing(String, Language, String),
+    Missing(String, Language, LanguageVersion, String),
 }
 
 /// The interpreters that were found when the worker started.
@@ -136,11 +105,15 @@ impl Interpreters {
         directories
     }
 
-    /// The identifiers of the managed runtimes that have an interpreter of just their version.
-    pub fn runtimes(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.found.iter().map(Interpreter::identifier).collect();
-        names.sort();
-        names
+    /// The identifiers of the runtimes that functions may have here: with `nearest`, also those that another version of
+    /// the language runs.
+    pub fn runtimes(&self, nearest: bool) -> Vec<String> {
+        let can = |runtime: &&Runtime| match runtime.kind {
+            RuntimeKind::Managed(language, version) => self.best(language, version, nearest).is_some(),
+            RuntimeKind::Provided => true,
+            RuntimeKind::NotHere => false,
+        };
+        RUNTIMES.iter().filter(can).map(|runtime| runtime.identifier.to_owned()).collect()
     }
 
     pub(crate) fn found(&self) -> &[Interpreter] {
@@ -154,28 +127,21 @@ impl Interpreters {
         identifier: &str,
         nearest: bool,
     ) -> Result<Option<&Interpreter>, RuntimeError> {
-        let (language, version) = match parse(identifier) {
-            None => return Err(RuntimeError::Unsupported(identifier.chars().take(64).collect())),
-            Some(Runtime::Provided) => return Ok(None),
-            Some(Runtime::Managed(language, version)) => (language, version),
+        let (language, version) = match Runtime::find(identifier).map(|runtime| runtime.kind) {
+            None | Some(RuntimeKind::NotHere) => {
+                return Err(RuntimeError::Unsupported(identifier.chars().take(64).collect()));
+            }
+            Some(RuntimeKind::Provided) => return Ok(None),
+            Some(RuntimeKind::Managed(language, version)) => (language, version),
         };
-        let of_language = || self.found.iter().filter(move |interpreter| interpreter.language == language);
-        let best = of_language()
-            .filter_map(|interpreter| {
-                let distance = version.distance(interpreter.version, language)?;
-                // Of two that are as far away, the newer one.
-                Some(((distance, std::cmp::Reverse(interpreter.version)), interpreter))
-            })
-            .filter(|((distance, _), _)| nearest || *distance == 0)
-            .min_by_key(|(rank, _)| *rank);
-        let Some(((distance, _), interpreter)) = best else {
-            let mut names: Vec<String> = of_language().map(Interpreter::name).collect();
+        let Some(interpreter) = self.best(language, version, nearest) else {
+            let mut names: Vec<String> = self.of_language(language).map(Interpreter::name).collect();
             if names.is_empty() {
                 names.push("none".to_owned());
             }
-            return Err(RuntimeError::Missing(identifier.to_owned(), language, names.join(", ")));
+            return Err(RuntimeError::Missing(identifier.to_owned(), language, version, names.join(", ")));
         };
-        if distance > 0
+        if interpreter.version != version
             && self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(identifier.to_owned())
         {
             tracing::warn!(
@@ -186,25 +152,21 @@ impl Interpreters {
         }
         Ok(Some(interpreter))
     }
-}
 
-/// Reads `python3.12`, `nodejs22.x`, `provided.al2023`.
-pub(crate) fn parse(identifier: &str) -> Option<Runtime> {
-    if identifier == "provided" || identifier.starts_with("provided.") {
-        return Some(Runtime::Provided);
+    fn of_language(&self, language: Language) -> impl Iterator<Item = &Interpreter> {
+        self.found.iter().filter(move |interpreter| interpreter.language == language)
     }
-    let number = |text: &str| -> Option<u32> {
-        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
-    };
-    if let Some(version) = identifier.strip_prefix("python") {
-        let (major, minor) = version.split_once('.')?;
-        return Some(Runtime::Managed(
-            Language::Python,
-            Version { major: number(major)?, minor: number(minor)? },
-        ));
+
+    /// The interpreter of that version, or else, with `nearest`, of the one nearest to it.
+    fn best(&self, language: Language, version: LanguageVersion, nearest: bool) -> Option<&Interpreter> {
+        let ranked = self.of_language(language).filter_map(|interpreter| {
+            let distance = distance(language, version, interpreter.version)?;
+            // Of two that are as far away, the newer one.
+            (nearest || distance == 0)
+                .then_some(((distance, std::cmp::Reverse(interpreter.version)), interpreter))
+        });
+        ranked.min_by_key(|(rank, _)| *rank).map(|(_, interpreter)| interpreter)
     }
-    let major = identifier.strip_prefix("nodejs")?.strip_suffix(".x")?;
-    Some(Runtime::Managed(Language::NodeJs, Version { major: number(major)?, minor: 0 }))
 }
 
 #[cfg(test)]
@@ -216,7 +178,7 @@ mod tests {
             .iter()
             .map(|(language, major, minor)| Interpreter {
                 language: *language,
-                version: Version { major: *major, minor: *minor },
+                version: LanguageVersion { major: *major, minor: *minor },
                 program: format!("/bin/{major}.{minor}").into(),
                 directories: Vec::new(),
             })
@@ -238,24 +200,22 @@ mod tests {
         let missing = program("python3.13", false).unwrap_err().to_string();
         assert!(missing.contains("Python 3.10, Python 3.12"), "{missing}");
         assert!(these.resolve("provided.al2023", false).unwrap().is_none());
-        assert!(matches!(these.resolve("java21", true), Err(RuntimeError::Unsupported(_))));
+        assert!(matches!(these.resolve("dotnet8", true), Err(RuntimeError::Unsupported(_))));
+        assert!(matches!(these.resolve("java21", true), Err(RuntimeError::Missing(..))));
+        let exact = these.runtimes(false);
+        assert_eq!(exact, ["nodejs20.x", "python3.10", "python3.12", "provided.al2", "provided.al2023"]);
+        assert!(these.runtimes(true).contains(&"python3.14".to_owned()));
         assert!(interpreters(&[]).resolve("nodejs22.x", true).is_err());
     }
 
     #[test]
-    fn odd_identifiers_are_no_runtimes() {
-        for text in [
-            "",
-            "python",
-            "python3",
-            "python3.x",
-            "python3.+1",
-            "nodejs",
-            "nodejs.x",
-            "nodejs20",
-            "nodejs99999999999.x",
-        ] {
-            assert_eq!(parse(text), None, "{text}");
-        }
+    fn a_later_java_is_nearer_than_an_earlier_one() {
+        let these = interpreters(&[(Language::Java, 17, 0), (Language::Java, 25, 0)]);
+        let program =
+            |identifier| these.resolve(identifier, true).unwrap().unwrap().program.display().to_string();
+        assert_eq!((program("java21"), program("java17")), ("/bin/25.0".into(), "/bin/17.0".into()));
+        let these = interpreters(&[(Language::Java, 17, 0), (Language::Ruby, 4, 0)]);
+        assert!(these.resolve("java21", true).is_ok());
+        assert!(these.resolve("ruby3.3", true).is_err(), "another Ruby altogether");
     }
 }

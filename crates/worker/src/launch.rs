@@ -1,11 +1,10 @@
 //! From a function version to a sandbox that runs it: code, interpreter, variables, command.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use lambfold_api::control::FunctionVersion;
-use lambfold_sandbox::{Assignment, SandboxDriver, SandboxError};
+use lambfold_sandbox::{Assignment, SandboxView, SandboxDriver, SandboxError};
 use lambfold_types::{Clock, Entropy, uuid_v4};
 use tokio_util::sync::CancellationToken;
 
@@ -46,10 +45,12 @@ impl Launcher {
     ) -> Result<Running, LaunchError> {
         let interpreter = self.interpreters.resolve(&function.runtime, self.options.nearest_version)?;
         let package = self.packages.get(&function.code_sha256).await?;
+        let layers = self.packages.layers(&function.layers).await?;
+        let contents = (package, layers);
         if let Some(interpreter) = interpreter
             && let Some(vacant) = self.pools.take(interpreter, function, self.clock.now())
         {
-            match self.occupy(vacant, function, log_stream, Some(interpreter), package.clone()).await {
+            match self.occupy(vacant, function, log_stream, Some(interpreter), contents.clone()).await {
                 Ok(running) => return Ok(running),
                 Err(error) if self.is_going_down() => return Err(error),
                 Err(error) => {
@@ -59,7 +60,7 @@ impl Launcher {
         }
         let runtime_dir = self.runtime_files.directory(interpreter.map(|it| it.language)).to_owned();
         let vacant = self.open(runtime_dir).await?;
-        self.occupy(vacant, function, log_stream, interpreter, package).await
+        self.occupy(vacant, function, log_stream, interpreter, contents).await
     }
 
     async fn occupy(
@@ -68,13 +69,14 @@ impl Launcher {
         function: &FunctionVersion,
         log_stream: &str,
         interpreter: Option<&Interpreter>,
-        package: Package,
+        (package, layers): (Package, Option<Package>),
     ) -> Result<Running, LaunchError> {
-        let assignment = self.assignment(function, log_stream, interpreter, &package, &vacant)?;
+        let contents = (&package, layers.as_ref());
+        let assignment = self.assignment(function, log_stream, interpreter, contents, &vacant)?;
         let Vacant { prepared, api, relay, .. } = vacant;
         let mut sandbox = prepared.assign(assignment).await.map_err(|error| exec_failure(error, function))?;
         let output = sandbox.take_output();
-        Ok(Running { sandbox, output, api, _relay: relay, _package: package })
+        Ok(Running { sandbox, output, api, _relay: relay, _packages: (package, layers) })
     }
 
     /// Whether processes end because the worker or its spawner does, and not by themselves.
@@ -87,7 +89,7 @@ impl Launcher {
         function: &FunctionVersion,
         log_stream: &str,
         interpreter: Option<&Interpreter>,
-        package: &Package,
+        (package, layers): (&Package, Option<&Package>),
         vacant: &Vacant,
     ) -> Result<Assignment, LaunchError> {
         let view = &vacant.prepared.view(package.path());
@@ -101,17 +103,26 @@ impl Launcher {
         };
         let command = match interpreter {
             Some(_) if vacant.waits => Vec::new(),
-            Some(interpreter) => wrapped(function, runtime_files::command(interpreter, &view.runtime_dir)),
-            None => provided_command(package.path(), &view.task_root)?,
+            Some(interpreter) => wrapped(
+                function,
+                runtime_files::command(interpreter, &view.runtime_dir, assigned_memory(function)),
+            ),
+            None => provided_command(package, layers, view)?,
         };
         let mut assignment = Assignment::new(package.path().to_owned(), command);
+        assignment.layers = layers.map(|layers| layers.path().to_owned()).into_iter().collect();
         assignment.environment = variables(function, &around);
-        assignment.memory_mb = function.memory_size_mb.max(128);
+        assignment.memory_mb = assigned_memory(function);
         assignment.ephemeral_storage_mb = function.ephemeral_storage_mb.max(512);
         // Link-local as on AWS; which one says nothing.
         assignment.hostname = format!("169.254.{}.{}", unique.as_bytes()[0], unique.as_bytes()[1]);
         Ok(assignment)
     }
+}
+
+/// In MiB.
+fn assigned_memory(function: &FunctionVersion) -> u32 {
+    function.memory_size_mb.max(128)
 }
 
 /// `AWS_LAMBDA_EXEC_WRAPPER` runs in place of a managed runtime's bootstrap, with its command as arguments.
@@ -130,12 +141,21 @@ fn wrapper(function: &FunctionVersion) -> Option<&str> {
         .filter(|path| path.starts_with('/'))
 }
 
-fn provided_command(package: &Path, task_root: &Path) -> Result<Vec<String>, LaunchError> {
-    if !package.join("bootstrap").is_file() {
+/// The package's bootstrap, or else the layers'.
+fn provided_command(
+    package: &Package,
+    layers: Option<&Package>,
+    view: &SandboxView,
+) -> Result<Vec<String>, LaunchError> {
+    let places = [(Some(package), &view.task_root), (layers, &view.layers_dir)];
+    let place = places
+        .into_iter()
+        .find(|(there, _)| there.is_some_and(|there| there.path().join("bootstrap").is_file()));
+    let Some((_, directory)) = place else {
         let text = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
         return Err(LaunchError::Function(Failure::invalid_entrypoint(text)));
-    }
-    Ok(vec![task_root.join("bootstrap").display().to_string()])
+    };
+    Ok(vec![directory.join("bootstrap").display().to_string()])
 }
 
 /// A program that cannot be executed is the function's doing where the function brought it.

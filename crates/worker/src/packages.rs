@@ -1,6 +1,8 @@
 //! The cache of unpacked packages: fetched from the object store by SHA-256, checked, unpacked once, shown to
 //! sandboxes read only, and forgotten when space is needed and nobody uses them.
 
+mod merge;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -100,26 +102,64 @@ impl PackageCache {
             return Err(FetchError::InvalidName(code_sha256.chars().take(64).collect()));
         };
         let name = hex::encode(&digest);
+        self.ready(&name, || self.fetch(&name, &digest)).await
+    }
+
+    /// The layers of these SHA-256s, laid over each other in their order: one directory for `/opt`, made once per list.
+    /// `None` without layers.
+    pub(crate) async fn layers(&self, sha256s: &[String]) -> Result<Option<Package>, FetchError> {
+        match sha256s {
+            [] => Ok(None),
+            [one] => self.get(one).await.map(Some),
+            several => {
+                let name = merged_name(several);
+                self.ready(&name, || self.merge(&name, several)).await.map(Some)
+            }
+        }
+    }
+
+    /// What is cached under `name`, which is made if it is not there.
+    async fn ready<F: Future<Output = Result<Unpacked, FetchError>>>(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> F,
+    ) -> Result<Package, FetchError> {
         let ready = {
             let mut state = self.state();
             state.uses += 1;
             let last_use = state.uses;
             let entry = state
                 .entries
-                .entry(name.clone())
+                .entry(name.to_owned())
                 .or_insert_with(|| Entry { ready: Arc::default(), last_use });
             entry.last_use = last_use;
             Arc::clone(&entry.ready)
         };
         // The clone is the use: made before eviction can look, since it only takes what is `ready` and unused.
-        let package = ready
-            .get_or_try_init(|| self.fetch(&name, &digest))
-            .await
-            .map(|it| Package(Arc::clone(&it.path)));
+        let package = ready.get_or_try_init(make).await.map(|it| Package(Arc::clone(&it.path)));
         if package.is_ok() {
             self.evict();
         }
         package
+    }
+
+    async fn merge(&self, name: &str, sha256s: &[String]) -> Result<Unpacked, FetchError> {
+        // Kept from eviction while they are merged.
+        let mut layers = Vec::new();
+        for sha256 in sha256s {
+            layers.push(Box::pin(self.get(sha256)).await?);
+        }
+        let (unfinished, finished) =
+            (self.directory.join(format!("{name}.unfinished")), self.directory.join(name));
+        let merged = tokio::task::spawn_blocking(move || {
+            clear(&[&unfinished, &finished])?;
+            let entries = merge::merge(layers.iter().map(Package::path), &unfinished)?;
+            // The files are the layers' own, counted there; when those are evicted these keep them on the disk, so
+            // they count here, too.
+            let files: u64 = layers.iter().filter_map(|layer| size_of(layer.path())).sum();
+            finish(&unfinished, finished, files + 4096 * entries as u64)
+        });
+        Ok(merged.await.unwrap_or_else(|_| Err(io::Error::other("merging was cut off")))?)
     }
 
     async fn fetch(&self, name: &str, digest: &[u8]) -> Result<Unpacked, FetchError> {
@@ -213,18 +253,34 @@ fn unpack(
     unfinished: &Path,
     finished: &Path,
 ) -> Result<Unpacked, FetchError> {
-    for old in [unfinished, finished] {
-        if old.exists() {
-            remove(old)?;
-        }
-    }
+    clear(&[unfinished, finished])?;
     let summary = lambfold_package::unpack_file(archive, unfinished, &Limits::default())
         .map_err(|error| FetchError::Unpack(name.to_owned(), error))?;
     // Small files take a block each, so the count of bytes alone would say too little.
     let bytes = summary.unzipped_bytes + 4096 * summary.entries as u64;
-    fs::write(size_file(finished), bytes.to_string())?;
-    fs::rename(unfinished, finished)?;
-    Ok(Unpacked { path: Arc::new(finished.to_owned()), bytes })
+    Ok(finish(unfinished, finished.to_owned(), bytes)?)
+}
+
+/// Takes away what an earlier attempt left.
+fn clear(paths: &[&Path]) -> io::Result<()> {
+    paths.iter().filter(|path| path.exists()).try_for_each(|path| remove(path))
+}
+
+/// Gives a directory that is whole its name.
+fn finish(unfinished: &Path, finished: PathBuf, bytes: u64) -> io::Result<Unpacked> {
+    fs::write(size_file(&finished), bytes.to_string())?;
+    fs::rename(unfinished, &finished)?;
+    Ok(Unpacked { path: Arc::new(finished), bytes })
+}
+
+/// The name of merged layers: it tells their order, too.
+fn merged_name(sha256s: &[String]) -> String {
+    let mut hash = Sha256::new_with_prefix("layers");
+    for sha256 in sha256s {
+        hash.update([0]);
+        hash.update(sha256);
+    }
+    hex::encode(hash.finalize())
 }
 
 fn size_file(package: &Path) -> PathBuf {
@@ -235,8 +291,12 @@ fn size_file(package: &Path) -> PathBuf {
 fn left_behind(path: &Path) -> Option<(String, u64)> {
     let name = path.file_name()?.to_str()?;
     let whole = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) && path.is_dir();
-    let size = fs::read_to_string(size_file(path)).ok().filter(|_| whole)?;
-    Some((name.to_owned(), size.parse().ok()?))
+    let size = size_of(path).filter(|_| whole)?;
+    Some((name.to_owned(), size))
+}
+
+fn size_of(package: &Path) -> Option<u64> {
+    fs::read_to_string(size_file(package)).ok()?.parse().ok()
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -286,6 +346,36 @@ mod tests {
         let cache = open();
         assert!(cache.get(&three).await.unwrap().path().exists());
         assert!(cache.get(&two).await.unwrap().path().exists());
+    }
+
+    #[tokio::test]
+    async fn layers_are_merged_once_per_list_and_bounded_like_packages() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(InMemory::new());
+        let cache = PackageCache::open(directory.path().to_owned(), store.clone(), 10_000).unwrap();
+        let (one, two) = (put(&store, b"1").await, put(&store, b"2").await);
+        assert!(cache.layers(&[]).await.unwrap().is_none());
+        let lists = [vec![one.clone(), two.clone()], vec![two.clone(), one.clone()], vec![one.clone()]];
+        let (forward, again, backward, single) = tokio::join!(
+            cache.layers(&lists[0]),
+            cache.layers(&lists[0]),
+            cache.layers(&lists[1]),
+            cache.layers(&lists[2]),
+        );
+        let path = |layers: Result<Option<Package>, FetchError>| layers.unwrap().unwrap().path().to_owned();
+        let (forward, backward) = (path(forward), path(backward));
+        assert_eq!(forward, path(again));
+        let read = |path: &Path| fs::read(path.join("index.py")).unwrap();
+        assert_eq!(
+            (read(&forward), read(&backward), read(&path(single))),
+            (b"2".into(), b"1".into(), b"1".into())
+        );
+        // Nobody uses them: what comes drives them out.
+        let last = cache.get(&put(&store, b"3").await).await.unwrap();
+        assert!(last.path().exists() && !forward.exists());
+        assert_eq!(read(&path(cache.layers(&lists[0]).await)), b"2", "and they can come again");
+        let missing = STANDARD.encode(Sha256::digest(b"missing"));
+        assert!(matches!(cache.layers(&[one, missing]).await, Err(FetchError::Store(..))));
     }
 
     #[tokio::test]

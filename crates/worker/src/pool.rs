@@ -53,6 +53,8 @@ pub(crate) struct Pools {
 
 struct Pool {
     interpreter: Interpreter,
+    /// What one that waits takes.
+    mib_each: u64,
     labels: RuntimeLabels,
     /// Of its language: some always wait.
     newest: bool,
@@ -89,7 +91,9 @@ impl Pools {
         let found = if own_root && options.pool_memory_mib > 0 { interpreters.found() } else { &[] };
         let all = found
             .iter()
-            .map(|interpreter| Pool {
+            .filter_map(|interpreter| Some((interpreter, size::mib_each(interpreter.language)?)))
+            .map(|(interpreter, mib_each)| Pool {
+                mib_each,
                 interpreter: interpreter.clone(),
                 labels: RuntimeLabels { runtime: interpreter.identifier() },
                 newest: !found.iter().any(|other| {
@@ -176,8 +180,7 @@ impl Pools {
     fn want(&self, pool: &Pool, now: Timestamp) -> Want {
         let demand = pool.state().demand.wanted(now);
         let least = if pool.newest || demand.is_some() { self.minimum } else { 0 };
-        let language = pool.interpreter.language;
-        Want { least, most: demand.unwrap_or(0).max(least), mib_each: size::mib_each(language) }
+        Want { least, most: demand.unwrap_or(0).max(least), mib_each: pool.mib_each }
     }
 
     fn hand_in(&self, pool: &Pool, made: Result<Vacant, LaunchError>, now: Timestamp) {
@@ -263,13 +266,13 @@ async fn make(launcher: Arc<Launcher>) {
 impl Launcher {
     async fn make_waiting(&self, interpreter: &Interpreter) -> Result<Vacant, LaunchError> {
         let view = lambfold_sandbox::SandboxView::own_root();
-        let mut command = runtime_files::command(interpreter, &view.runtime_dir);
+        let limits = Assignment::new(view.task_root.clone(), Vec::new());
+        let mut command = runtime_files::command(interpreter, &view.runtime_dir, limits.memory_mb);
         command.push("wait".to_owned());
         let mut environment = at_start(&view, interpreter);
         let runtime_api = std::net::SocketAddr::from(RUNTIME_API);
         // It is connected before there is a function.
         environment.insert("AWS_LAMBDA_RUNTIME_API".to_owned(), runtime_api.to_string());
-        let limits = Assignment::new(view.task_root.clone(), Vec::new());
         let program = WaitingProgram {
             command,
             environment,

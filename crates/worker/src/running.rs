@@ -35,7 +35,8 @@ pub(crate) struct Running {
     pub(crate) api: RuntimeApi,
     /// Held, not used.
     pub(crate) _relay: Option<Relay>,
-    pub(crate) _package: Package,
+    /// Code and layers.
+    pub(crate) _packages: (Package, Option<Package>),
 }
 
 impl Running {

@@ -11,11 +11,11 @@ use crate::interpreter::{Interpreter, Language};
 
 macro_rules! files {
     ($folder:literal: $($name:literal),+ $(,)?) => {
-        &[$(($name, include_str!(concat!("../../../runtimes/", $folder, "/", $name)))),+]
+        &[$(($name, include_bytes!(concat!("../../../runtimes/", $folder, "/", $name)) as &[u8])),+]
     };
 }
 
-type Files = &'static [(&'static str, &'static str)];
+type Files = &'static [(&'static str, &'static [u8])];
 
 const PYTHON: Files = files!(
     "python":
@@ -51,11 +51,26 @@ const NODEJS: Files = files!(
     "waiting.cjs",
 );
 
+const RUBY: Files = files!(
+    "ruby":
+    "bootstrap.rb",
+    "lambfold_runtime/client.rb",
+    "lambfold_runtime/context.rb",
+    "lambfold_runtime/fault.rb",
+    "lambfold_runtime/handler.rb",
+    "lambfold_runtime/runtime.rb",
+);
+
+/// Made of `runtimes/java/src` by `runtimes/java/build`.
+const JAVA: Files = files!("java": "lambfold-runtime.jar");
+
 /// What stands at `/var/runtime`, per language.
 #[derive(Clone, Debug)]
 pub(crate) struct RuntimeFiles {
     python: PathBuf,
     nodejs: PathBuf,
+    ruby: PathBuf,
+    java: PathBuf,
     /// For runtimes that the package brings.
     provided: PathBuf,
 }
@@ -69,6 +84,8 @@ impl RuntimeFiles {
         Ok(Self {
             python: install(directory, "python", PYTHON)?,
             nodejs: install(directory, "nodejs", NODEJS)?,
+            ruby: install(directory, "ruby", RUBY)?,
+            java: install(directory, "java", JAVA)?,
             provided,
         })
     }
@@ -77,6 +94,8 @@ impl RuntimeFiles {
         match language {
             Some(Language::Python) => &self.python,
             Some(Language::NodeJs) => &self.nodejs,
+            Some(Language::Ruby) => &self.ruby,
+            Some(Language::Java) => &self.java,
             None => &self.provided,
         }
     }
@@ -105,14 +124,26 @@ impl RuntimeFiles {
     }
 }
 
-/// The program and arguments that start a bootstrap at `runtime_dir`, as seen inside.
-pub(crate) fn command(interpreter: &Interpreter, runtime_dir: &Path) -> Vec<String> {
+/// The program and arguments that start a bootstrap at `runtime_dir`, as seen inside, for a function of that memory.
+pub(crate) fn command(interpreter: &Interpreter, runtime_dir: &Path, memory_mb: u32) -> Vec<String> {
     let program = interpreter.program.display().to_string();
     match interpreter.language {
         Language::Python => {
             vec![program, "-S".into(), "-u".into(), runtime_dir.join("bootstrap.py").display().to_string()]
         }
         Language::NodeJs => vec![program, runtime_dir.join("bootstrap.cjs").display().to_string()],
+        Language::Ruby => vec![program, runtime_dir.join("bootstrap.rb").display().to_string()],
+        Language::Java => vec![
+            program,
+            // AWS's choice: 85 % of the memory for objects, and the compiler that is quick to start.
+            format!("-XX:MaxHeapSize={}k", u64::from(memory_mb) * 1024 * 85 / 100),
+            "-XX:+UseSerialGC".into(),
+            "-XX:TieredStopAtLevel=1".into(),
+            "-Xshare:auto".into(),
+            "-cp".into(),
+            runtime_dir.join("lambfold-runtime.jar").display().to_string(),
+            "lambfold.runtime.Bootstrap".into(),
+        ],
     }
 }
 
@@ -168,7 +199,7 @@ mod tests {
     /// A file that is added to `runtimes/` must be added above.
     #[test]
     fn every_file_is_embedded() {
-        for (folder, files) in [("python", PYTHON), ("nodejs", NODEJS)] {
+        for (folder, files) in [("python", PYTHON), ("nodejs", NODEJS), ("ruby", RUBY)] {
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes").join(folder);
             let mut there = Vec::new();
             let mut folders = vec![root.clone()];

@@ -298,7 +298,7 @@ impl WorkerHandle {
             memory_mb: options.memory_mb,
             environments: options.max_environments,
             isolation: driver.report().reached.to_string(),
-            runtimes: interpreters.runtimes(),
+            runtimes: interpreters.runtimes(options.nearest_version),
         }
     }
 }

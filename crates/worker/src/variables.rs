@@ -91,7 +91,20 @@ fn overridable(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut 
                 ),
             );
         }
-        None => {}
+        Some(Interpreter { language: Language::Ruby, version, .. }) => {
+            // Gems are made for the version that the function declares; the interpreter may be another one.
+            let declared = function.runtime.trim_start_matches("ruby").to_owned();
+            let running = version.to_string();
+            let mut versions = vec![declared];
+            versions.extend((!versions.contains(&running)).then_some(running));
+            let gems = versions.iter().flat_map(|version| {
+                [format!("{task}/vendor/bundle/ruby/{version}.0"), format!("{layers}/ruby/gems/{version}.0")]
+            });
+            set("GEM_PATH", gems.collect::<Vec<_>>().join(":"));
+            set("RUBYLIB", format!("{runtime}/lib:{layers}/ruby/lib"));
+        }
+        // The bootstrap looks for a function's classes itself.
+        Some(Interpreter { language: Language::Java, .. }) | None => {}
     }
 }
 
@@ -119,8 +132,14 @@ fn reserved(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut imp
     set("AWS_ACCESS_KEY_ID", function.account.clone());
     set("AWS_SECRET_ACCESS_KEY", "lambfold".to_owned());
     set("AWS_SESSION_TOKEN", "lambfold".to_owned());
+    set("_AWS_XRAY_DAEMON_ADDRESS", "169.254.79.129".to_owned());
+    set("_AWS_XRAY_DAEMON_PORT", "2000".to_owned());
     set("AWS_LAMBDA_RUNTIME_API", around.runtime_api.clone());
     set("LAMBDA_TASK_ROOT", around.view.task_root.display().to_string());
+    if around.view.layers_dir != std::path::Path::new("/opt") {
+        // For our own bootstraps, which take it away.
+        set("_LAMBFOLD_LAYERS_DIR", around.view.layers_dir.display().to_string());
+    }
     set("LAMBDA_RUNTIME_DIR", around.view.runtime_dir.display().to_string());
 }
 
@@ -178,6 +197,7 @@ mod tests {
         assert_eq!(get("LANG"), Some("C"));
         assert_eq!(get("AWS_ENDPOINT_URL"), Some("http://e"));
         assert_eq!(get("_X"), None);
+        assert_eq!(get("_AWS_XRAY_DAEMON_PORT"), Some("2000"));
         assert_eq!(get("AWS_EXECUTION_ENV"), None);
         assert_eq!(get("PATH"), Some("/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"));
         assert_eq!(get("AWS_LAMBDA_LOG_GROUP_NAME"), Some("/aws/lambda/f"));

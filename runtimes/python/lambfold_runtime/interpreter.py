@@ -13,14 +13,17 @@ _LOADED_BEFORE_USER_CODE = frozenset(
 )
 
 
-def prepare(task_root, runtime_directory):
+def prepare(settings):
     """Sets `sys.path` to AWS's order and adds what the `site` module would have added for programs."""
+    runtime_directory = settings.runtime_directory
     interpreter_path = [entry for entry in sys.path if entry and os.path.abspath(entry) != runtime_directory]
     version = "python%d.%d" % sys.version_info[:2]
+    # Layers are made for the version that the function declares; the interpreter may be another one.
+    of_layers = dict.fromkeys((settings.declared_python or version, version))
     sys.path[:] = [
-        task_root,
-        "/opt/python/lib/%s/site-packages" % version,
-        "/opt/python",
+        settings.task_root,
+        *["%s/python/lib/%s/site-packages" % (settings.layers_directory, name) for name in of_layers],
+        settings.layers_directory + "/python",
         *interpreter_path,
         runtime_directory,
         *_directories_with_boto3(version),

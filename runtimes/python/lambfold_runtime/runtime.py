@@ -40,19 +40,18 @@ class Runtime:
 
     def __init__(self, environ, runtime_directory, client):
         self._environ = environ
-        self._settings = Settings(environ, runtime_directory)
-        self._client = client or RuntimeClient(self._settings.api_address)
-        self._marshaller = Marshaller(self._settings.ascii_json)
+        self.settings = Settings(environ, runtime_directory)
+        self._client = client or RuntimeClient(self.settings.api_address)
+        self._marshaller = Marshaller(self.settings.ascii_json)
         self._current = _Current()
         self._sink = None
-        self.task_root = self._settings.task_root
 
     def load_handler(self):
         """Returns the handler; reports what prevents that to the platform and leaves with status 1."""
         try:
             from lambfold_runtime import handler
 
-            return handler.load(self._settings.handler)
+            return handler.load(self.settings.handler)
         except Exception as error:
             report = self._report(error, "")
             self._client.post_init_error(self._encode(report.payload()), report.error_type)
@@ -126,8 +125,8 @@ class Runtime:
         """Describes `error` and writes it to the log."""
         from lambfold_runtime.report import ErrorReport
 
-        report = ErrorReport(error, request_id, self._settings.runtime_directory)
-        if self._settings.json_logs:
+        report = ErrorReport(error, request_id, self.settings.runtime_directory)
+        if self.settings.json_logs:
             from time import gmtime, strftime
 
             record = {"timestamp": strftime("%Y-%m-%dT%H:%M:%SZ", gmtime()), "level": "ERROR", **report.payload()}
@@ -140,7 +139,7 @@ class Runtime:
         if self._sink is None:
             from lambfold_runtime.log_sink import LogSink
 
-            self._sink = LogSink(self._settings.log_fd)
+            self._sink = LogSink(self.settings.log_fd)
         return self._sink
 
     def _write_log(self, text):
@@ -150,13 +149,13 @@ class Runtime:
         """Called when user code imports `logging`."""
         from lambfold_runtime import logs
 
-        logs.install(self._settings, self._log_sink(), self._current)
+        logs.install(self.settings, self._log_sink(), self._current)
 
 
 def run(environ, runtime_directory, client=None):
     """Becomes the runtime of the function that `environ` describes. A `client` may be connected already."""
     runtime = Runtime(environ, runtime_directory, client)
-    interpreter.prepare(runtime.task_root, runtime_directory)
+    interpreter.prepare(runtime.settings)
     interpreter.StandardLibraryFirst(runtime.configure_logging).install()
     _write_through(sys.stdout, sys.stderr)
     handler = runtime.load_handler()

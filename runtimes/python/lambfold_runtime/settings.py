@@ -1,6 +1,6 @@
 """What the platform tells the runtime through environment variables, read once."""
 
-_EXECUTION_ENV_PREFIX = "AWS_Lambda_python3."
+_EXECUTION_ENV_PREFIX = "AWS_Lambda_"
 
 
 class Settings:
@@ -11,11 +11,14 @@ class Settings:
         self.handler = environ.get("_HANDLER", "")
         self.task_root = environ.get("LAMBDA_TASK_ROOT", "/var/task")
         self.runtime_directory = runtime_directory
+        # Only there where sandboxes have no root of their own, in which layers are at /opt.
+        self.layers_directory = environ.pop("_LAMBFOLD_LAYERS_DIR", "/opt")
+        self.declared_python = _declared_python(environ.get("AWS_EXECUTION_ENV"))
         self.json_logs = (environ.get("AWS_LAMBDA_LOG_FORMAT") or "").upper() == "JSON"
         self.log_level = _python_level(environ.get("AWS_LAMBDA_LOG_LEVEL"))
         # Taken away so that children of the function do not write frames to an fd they do not have.
         self.log_fd = environ.pop("_LAMBDA_TELEMETRY_LOG_FD", None)
-        self.ascii_json = not _is_python_312_or_later(environ.get("AWS_EXECUTION_ENV"))
+        self.ascii_json = not _is_python_312_or_later(self.declared_python)
 
 
 def _python_level(level):
@@ -24,9 +27,12 @@ def _python_level(level):
     return "DEBUG" if level == "TRACE" else level
 
 
-def _is_python_312_or_later(execution_env):
-    """AWS sends non-ASCII characters unescaped from Python 3.12 on, judged by the function's declared runtime."""
-    if not execution_env or not execution_env.startswith(_EXECUTION_ENV_PREFIX):
-        return False
-    minor = execution_env[len(_EXECUTION_ENV_PREFIX) :]
-    return minor.isdigit() and int(minor) >= 12
+def _declared_python(execution_env):
+    """`python3.12` as the function declares it; None outside a managed runtime."""
+    declared = (execution_env or "")[len(_EXECUTION_ENV_PREFIX) :]
+    return declared if declared.startswith("python3.") and declared[8:].isdigit() else None
+
+
+def _is_python_312_or_later(declared):
+    """AWS sends non-ASCII characters unescaped from Python 3.12 on."""
+    return declared is not None and int(declared[8:]) >= 12

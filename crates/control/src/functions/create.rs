@@ -9,7 +9,7 @@ use super::settings::{self, Unsupported};
 use super::{environment, render, runtime, timestamp};
 use crate::record::{Configuration, FORMAT, Function, FunctionRecord, Logging, State};
 use crate::service::Shared;
-use crate::{faults, packages, tags};
+use crate::{faults, layers, packages, tags};
 
 pub(crate) async fn create(
     shared: &Arc<Shared>,
@@ -26,10 +26,19 @@ pub(crate) async fn create(
     }
     let target = FunctionTarget::read(ctx, &text, None)?;
     let configuration = configuration(shared, &input)?;
+    let layers = layers::resolve(shared, ctx, input.layers.as_ref()).await?.unwrap_or_default();
     let tags = input.tags.as_deref().cloned().unwrap_or_default();
     tags::check(&tags)?;
     let zip = code(&input)?;
     let stored = packages::check(zip.clone()).await?;
+    let configuration = Configuration {
+        code_sha256: stored.sha256.clone(),
+        code_size: stored.size,
+        unzipped_bytes: stored.unzipped_bytes,
+        layers,
+        ..configuration
+    };
+    layers::fits(&configuration)?;
 
     // Before the upload: a name that is taken needs none.
     let (scope, name) = (target.scope.clone(), target.name.clone());
@@ -44,7 +53,7 @@ pub(crate) async fn create(
         last_update: None,
         revision_id: shared.uuid(),
         last_modified: timestamp(shared.clock.now()),
-        configuration: Configuration { code_sha256: stored.sha256, code_size: stored.size, ..configuration },
+        configuration,
         serving: None,
         tags,
     };
@@ -84,9 +93,8 @@ fn configuration(shared: &Shared, input: &CreateFunctionRequest) -> Result<Confi
             "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
         ));
     };
-    runtime::check(&runtime)?;
+    runtime::check(shared, &runtime)?;
     Unsupported {
-        layers: input.layers.clone(),
         vpc: input.vpc_config.clone(),
         dead_letter: input.dead_letter_config.clone(),
         file_systems: input.file_system_configs.clone(),
@@ -121,6 +129,8 @@ fn configuration(shared: &Shared, input: &CreateFunctionRequest) -> Result<Confi
         logging: settings::logging(input.logging_config.as_ref(), &plain)?,
         code_sha256: String::new(),
         code_size: 0,
+        unzipped_bytes: 0,
+        layers: Vec::new(),
         runtime,
         handler,
     })

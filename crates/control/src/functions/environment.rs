@@ -13,7 +13,7 @@ use crate::faults;
 /// Measured on the JSON text of the map.
 const MOST_BYTES: usize = 4096;
 
-const RESERVED: [&str; 20] = [
+const RESERVED: [&str; 21] = [
     "_HANDLER",
     "_X_AMZN_TRACE_ID",
     "AWS_DEFAULT_REGION",
@@ -34,6 +34,7 @@ const RESERVED: [&str; 20] = [
     "LAMBDA_TASK_ROOT",
     "LAMBDA_RUNTIME_DIR",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
 ];
 
 /// Checks and seals what a request gives; `None` where it gives nothing.

@@ -28,13 +28,13 @@ pub(crate) async fn get(
     let target =
         FunctionTarget::read(ctx, &input.function_name.unwrap_or_default(), input.qualifier.as_deref())?;
     let record = find(shared, &target).await?;
-    let hex = packages::hex_of(&record.configuration.code_sha256).unwrap_or_default();
+    let link = packages::link(ctx, &record.configuration.code_sha256);
     let configuration = render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &record)?;
     Ok(GetFunctionResponse {
         configuration: Some(configuration),
         code: Some(FunctionCodeLocation {
             repository_type: Some("S3".to_owned()),
-            location: Some(format!("{}/_lambfold/packages/{hex}", ctx.endpoint)),
+            location: Some(link),
             ..FunctionCodeLocation::default()
         }),
         tags: Some(record.tags).filter(|tags| !tags.is_empty()).map(Into::into),

@@ -2,13 +2,13 @@
 
 use lambfold_api::Fault;
 use lambfold_api::lambda::{
-    EnvironmentResponse, EphemeralStorage, FunctionConfiguration, LoggingConfig, SnapStartResponse,
+    EnvironmentResponse, EphemeralStorage, FunctionConfiguration, Layer, LoggingConfig, SnapStartResponse,
     TracingConfigResponse,
 };
 use lambfold_types::Sealer;
 
 use super::environment;
-use crate::record::{FunctionRecord, LastUpdate, State};
+use crate::record::{Configuration, FunctionRecord, LastUpdate, State};
 
 /// What AWS says, word for word, while it makes a function and while it updates one.
 const CREATING: &str = "The function is being created.";
@@ -67,6 +67,7 @@ pub(super) fn configuration(
         }),
         last_update_status_reason: update_reason,
         last_update_status_reason_code: update_code,
+        layers: Some(layers(configuration)).filter(|layers| !layers.is_empty()).map(Into::into),
         package_type: Some("Zip".to_owned()),
         architectures: Some(vec![configuration.architecture.clone()].into()),
         ephemeral_storage: Some(EphemeralStorage {
@@ -84,4 +85,13 @@ pub(super) fn configuration(
         }),
         ..FunctionConfiguration::default()
     })
+}
+
+fn layers(configuration: &Configuration) -> Vec<Layer> {
+    let shown = configuration.layers.iter().map(|layer| Layer {
+        arn: Some(layer.arn.clone()),
+        code_size: i64::try_from(layer.package.code_size).ok(),
+        ..Layer::default()
+    });
+    shown.collect()
 }

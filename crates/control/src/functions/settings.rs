@@ -3,7 +3,7 @@
 use lambfold_api::Fault;
 use lambfold_api::lambda::{
     ArchitecturesList, CapacityProviderConfig, DeadLetterConfig, DurableConfig, EphemeralStorage,
-    FileSystemConfigList, ImageConfig, LayerList, LoggingConfig, SnapStart, TracingConfig, VpcConfig,
+    FileSystemConfigList, ImageConfig, LoggingConfig, SnapStart, TracingConfig, VpcConfig,
 };
 
 use crate::faults;
@@ -13,7 +13,6 @@ use crate::record::Logging;
 /// pass, so that tools which always send them work.
 #[derive(Default)]
 pub(super) struct Unsupported {
-    pub(super) layers: Option<LayerList>,
     pub(super) vpc: Option<VpcConfig>,
     pub(super) dead_letter: Option<DeadLetterConfig>,
     pub(super) file_systems: Option<FileSystemConfigList>,
@@ -29,9 +28,7 @@ impl Unsupported {
     /// Names the first setting that would have to act.
     pub(super) fn refuse(&self) -> Result<(), Fault> {
         let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-        let what = if self.layers.as_ref().is_some_and(|layers| !layers.is_empty()) {
-            "Layers"
-        } else if self.vpc.as_ref().is_some_and(|vpc| {
+        let what = if self.vpc.as_ref().is_some_and(|vpc| {
             vpc.subnet_ids.as_ref().is_some_and(|ids| !ids.is_empty())
                 || vpc.security_group_ids.as_ref().is_some_and(|ids| !ids.is_empty())
         }) {

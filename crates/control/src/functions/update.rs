@@ -14,7 +14,7 @@ use super::{environment, render, runtime, timestamp};
 use crate::record::{Configuration, FunctionRecord, LastUpdate, State};
 use crate::service::Shared;
 use crate::store::Decision;
-use crate::{faults, packages};
+use crate::{faults, layers, packages};
 
 pub(crate) async fn update_code(
     shared: &Arc<Shared>,
@@ -50,12 +50,15 @@ pub(crate) async fn update_code(
         packages::put(&shared.objects, &stored, zip).await?;
     }
     let change = move |configuration: &Configuration| {
-        Ok(Configuration {
+        let changed = Configuration {
             code_sha256: stored.sha256.clone(),
             code_size: stored.size,
+            unzipped_bytes: stored.unzipped_bytes,
             architecture: architecture.clone(),
             ..configuration.clone()
-        })
+        };
+        layers::fits(&changed)?;
+        Ok(changed)
     };
     if dry_run {
         // What would be, without a change.
@@ -74,10 +77,9 @@ pub(crate) async fn update_configuration(
     let target = FunctionTarget::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
     find(shared, &target).await?;
     if let Some(runtime) = &input.runtime {
-        runtime::check(runtime)?;
+        runtime::check(shared, runtime)?;
     }
     Unsupported {
-        layers: input.layers,
         vpc: input.vpc_config,
         dead_letter: input.dead_letter_config,
         file_systems: input.file_system_configs,
@@ -89,6 +91,7 @@ pub(crate) async fn update_configuration(
         durable: input.durable_config,
     }
     .refuse()?;
+    let layers = layers::resolve(shared, ctx, input.layers.as_ref()).await?;
     let timeout = settings::timeout(input.timeout)?;
     let memory_size = settings::memory_size(input.memory_size)?;
     let ephemeral_storage = settings::ephemeral_storage(input.ephemeral_storage.as_ref())?;
@@ -97,7 +100,7 @@ pub(crate) async fn update_configuration(
     let logging = input.logging_config;
     update(shared, &target, input.revision_id, move |configuration: &Configuration| {
         let current = configuration.clone();
-        Ok(Configuration {
+        let changed = Configuration {
             runtime: runtime.clone().unwrap_or(current.runtime),
             handler: handler.clone().unwrap_or(current.handler),
             role: role.clone().unwrap_or(current.role),
@@ -107,8 +110,11 @@ pub(crate) async fn update_configuration(
             ephemeral_storage: ephemeral_storage.unwrap_or(current.ephemeral_storage),
             environment: sealed.clone().or(current.environment),
             logging: settings::logging(logging.as_ref(), &configuration.logging)?,
+            layers: layers.clone().unwrap_or(current.layers),
             ..current
-        })
+        };
+        layers::fits(&changed)?;
+        Ok(changed)
     })
     .await
 }

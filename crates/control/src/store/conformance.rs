@@ -2,9 +2,10 @@
 
 use lambfold_types::Scope;
 
-use super::{ControlStore, Decision, Event, LOG_LENGTH, MappingFilter};
+use super::{ControlStore, Decision, Event, LOG_LENGTH, LayerFilter, MappingFilter};
 use crate::record::{
-    Configuration, Desired, FORMAT, Function, FunctionRecord, Logging, Mapping, MappingRecord, State,
+    Configuration, Desired, FORMAT, Function, FunctionLayer, FunctionRecord, LayerPackage, LayerPermission,
+    LayerVersionRecord, Logging, Mapping, MappingRecord, State,
 };
 
 /// Runs the suite on an empty store. Panics where the store is wrong.
@@ -13,6 +14,8 @@ pub fn run(store: &dyn ControlStore) {
     edits_are_kept_left_or_removed(store);
     mappings_have_no_twins(store);
     lists_are_paged(store);
+    layer_numbers_are_never_given_again(store);
+    layers_are_listed_by_what_they_are_for(store);
     changes_come_in_order_and_the_log_is_bounded(store);
 }
 
@@ -53,6 +56,8 @@ pub fn function(scope: &Scope, name: &str, description: &str) -> Function {
                 architecture: "x86_64".into(),
                 code_sha256: "sha".into(),
                 code_size: 7,
+                unzipped_bytes: 9,
+                layers: vec![FunctionLayer { arn: "arn".into(), package: layer("").package }],
                 environment: None,
                 logging,
             },
@@ -83,6 +88,82 @@ fn mapping(scope: &Scope, uuid: &str, function: &str) -> Mapping {
             tags: [].into(),
         },
     }
+}
+
+fn layer(runtime: &str) -> LayerVersionRecord {
+    LayerVersionRecord {
+        format: FORMAT,
+        description: "d".into(),
+        created_date: "now".into(),
+        license_info: Some("MIT".into()),
+        compatible_runtimes: (!runtime.is_empty()).then(|| vec![runtime.into()]),
+        compatible_architectures: None,
+        package: LayerPackage { code_sha256: "sha".into(), code_size: 3, unzipped_bytes: 5 },
+        revision_id: "r1".into(),
+        permissions: vec![LayerPermission {
+            statement_id: "s".into(),
+            principal: "*".into(),
+            organization_id: None,
+        }],
+    }
+}
+
+fn layer_numbers_are_never_given_again(store: &dyn ControlStore) {
+    let [scope, other, _] = scopes();
+    let name = "same".parse().expect("a name");
+    let publish = |scope: &Scope| store.publish_layer_version(scope, &name, &layer("")).expect("it works");
+    assert_eq!((publish(&scope), publish(&scope), publish(&other)), (1, 2, 1));
+    let remove = |version| store.edit_layer_version(&scope, &name, version, &mut |_| Decision::Remove);
+    assert!(remove(2).expect("it works") && !remove(2).expect("it works"), "gone is gone");
+    assert!(remove(1).expect("it works"));
+    assert_eq!(publish(&scope), 3, "also when nothing is left");
+    assert_eq!(store.layer_version(&scope, &name, 2).expect("it works"), None);
+    assert_eq!(
+        store.layer_version(&other, &name, 1).expect("it works"),
+        Some(layer("")),
+        "the other account's stays"
+    );
+    let edit = |decision| {
+        let edit = &mut |record: &mut LayerVersionRecord| {
+            record.permissions.clear();
+            decision
+        };
+        assert!(store.edit_layer_version(&scope, &name, 3, edit).expect("it works"));
+        store.layer_version(&scope, &name, 3).expect("it works").expect("it is there").permissions.len()
+    };
+    assert_eq!((edit(Decision::Leave), edit(Decision::Keep)), (1, 0));
+}
+
+fn layers_are_listed_by_what_they_are_for(store: &dyn ControlStore) {
+    let scope = scopes()[2].clone();
+    for (name, runtime) in
+        [("b", "python3.12"), ("b", "ruby3.3"), ("a", "ruby3.3"), ("c", ""), ("b", "python3.12")]
+    {
+        store
+            .publish_layer_version(&scope, &name.parse().expect("a name"), &layer(runtime))
+            .expect("it works");
+    }
+    let listed = |runtime: Option<&str>, after: Option<&str>, max| -> Vec<(String, u64)> {
+        let filter = LayerFilter { runtime: runtime.map(Into::into), architecture: None };
+        let after = after.map(|after| after.parse().expect("a name"));
+        let found = store.layers(&scope, &filter, after.as_ref(), max).expect("it works");
+        found.into_iter().map(|it| (it.name.to_string(), it.version)).collect()
+    };
+    assert_eq!(listed(None, None, 2), [("a".to_owned(), 1), ("b".to_owned(), 3)]);
+    assert_eq!(listed(None, Some("b"), 2), [("c".to_owned(), 1)]);
+    assert_eq!(listed(Some("ruby3.3"), None, 9), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+    assert_eq!(listed(Some("java21"), None, 9), []);
+    let versions = |runtime: Option<&str>, before, max| -> Vec<u64> {
+        let filter = LayerFilter { runtime: runtime.map(Into::into), architecture: None };
+        let name = "b".parse().expect("a name");
+        let found = store.layer_versions(&scope, &name, &filter, before, max).expect("it works");
+        found.into_iter().map(|it| it.version).collect()
+    };
+    assert_eq!(versions(None, None, 2), [3, 2]);
+    assert_eq!(versions(None, Some(2), 2), [1]);
+    assert_eq!(versions(Some("python3.12"), None, 9), [3, 1]);
+    let arm = LayerFilter { runtime: None, architecture: Some("arm64".into()) };
+    assert!(store.layers(&scope, &arm, None, 9).expect("it works").is_empty());
 }
 
 fn functions_are_kept_apart_by_scope(store: &dyn ControlStore) {

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lambfold_types::{FunctionName, Scope};
+use lambfold_types::{FunctionName, LayerName, Scope};
 
-use super::{Change, ControlStore, Decision, Edit, Event, LOG_LENGTH, MappingFilter, Snapshot, StoreError};
-use crate::record::{Function, FunctionRecord, Mapping, MappingRecord};
+use super::{
+    Change, ControlStore, Decision, Edit, Event, LOG_LENGTH, LayerFilter, MappingFilter, Snapshot, StoreError,
+};
+use crate::record::{Function, FunctionRecord, LayerVersion, LayerVersionRecord, Mapping, MappingRecord};
 
 /// Keeps everything in maps.
 #[derive(Debug, Default)]
@@ -16,8 +18,24 @@ pub struct MemoryControlStore(Mutex<Tables>);
 struct Tables {
     functions: BTreeMap<(Scope, FunctionName), FunctionRecord>,
     mappings: BTreeMap<(Scope, String), MappingRecord>,
+    layers: BTreeMap<(Scope, LayerName), Layer>,
     revisions: BTreeMap<Scope, u64>,
     log: BTreeMap<Scope, VecDeque<Change>>,
+}
+
+#[derive(Debug, Default)]
+struct Layer {
+    /// The last number given, whatever was deleted.
+    latest: u64,
+    versions: BTreeMap<u64, LayerVersionRecord>,
+}
+
+impl Layer {
+    /// Those that match, the newest first.
+    fn matching(&self, filter: &LayerFilter) -> impl Iterator<Item = (u64, &LayerVersionRecord)> {
+        let all = self.versions.iter().rev().map(|(version, record)| (*version, record));
+        all.filter(|(_, record)| filter.admits(record))
+    }
 }
 
 impl Tables {
@@ -160,6 +178,90 @@ impl ControlStore for MemoryControlStore {
                 let mapping = Mapping { scope: scope.clone(), uuid: uuid.to_owned(), record };
                 tables.note(scope, Event::Mapping(Box::new(mapping)));
             }
+        }
+        Ok(true)
+    }
+
+    fn publish_layer_version(
+        &self,
+        scope: &Scope,
+        layer: &LayerName,
+        record: &LayerVersionRecord,
+    ) -> Result<u64, StoreError> {
+        let mut tables = self.tables();
+        let layer = tables.layers.entry((scope.clone(), layer.clone())).or_default();
+        layer.latest += 1;
+        layer.versions.insert(layer.latest, record.clone());
+        Ok(layer.latest)
+    }
+
+    fn layer_version(
+        &self,
+        scope: &Scope,
+        layer: &LayerName,
+        version: u64,
+    ) -> Result<Option<LayerVersionRecord>, StoreError> {
+        let tables = self.tables();
+        let layer = tables.layers.get(&(scope.clone(), layer.clone()));
+        Ok(layer.and_then(|layer| layer.versions.get(&version)).cloned())
+    }
+
+    fn layer_versions(
+        &self,
+        scope: &Scope,
+        layer: &LayerName,
+        filter: &LayerFilter,
+        before: Option<u64>,
+        max: usize,
+    ) -> Result<Vec<LayerVersion>, StoreError> {
+        let tables = self.tables();
+        let Some(of) = tables.layers.get(&(scope.clone(), layer.clone())) else { return Ok(Vec::new()) };
+        let found = of.matching(filter).filter(|(version, _)| before.is_none_or(|before| *version < before));
+        Ok(found
+            .take(max)
+            .map(|(version, record)| LayerVersion {
+                scope: scope.clone(),
+                name: layer.clone(),
+                version,
+                record: record.clone(),
+            })
+            .collect())
+    }
+
+    fn layers(
+        &self,
+        scope: &Scope,
+        filter: &LayerFilter,
+        after: Option<&LayerName>,
+        max: usize,
+    ) -> Result<Vec<LayerVersion>, StoreError> {
+        let tables = self.tables();
+        let found = tables
+            .layers
+            .iter()
+            .filter(|((of, name), _)| of == scope && after.is_none_or(|after| name > after));
+        let latest = found.filter_map(|((_, name), layer)| {
+            let (version, record) = layer.matching(filter).next()?;
+            let (scope, name) = (scope.clone(), name.clone());
+            Some(LayerVersion { scope, name, version, record: record.clone() })
+        });
+        Ok(latest.take(max).collect())
+    }
+
+    fn edit_layer_version(
+        &self,
+        scope: &Scope,
+        layer: &LayerName,
+        version: u64,
+        edit: Edit<'_, LayerVersionRecord>,
+    ) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        let Some(layer) = tables.layers.get_mut(&(scope.clone(), layer.clone())) else { return Ok(false) };
+        let Some(mut record) = layer.versions.get(&version).cloned() else { return Ok(false) };
+        match edit(&mut record) {
+            Decision::Leave => {}
+            Decision::Remove => drop(layer.versions.remove(&version)),
+            Decision::Keep => drop(layer.versions.insert(version, record)),
         }
         Ok(true)
     }

@@ -24,6 +24,7 @@ macro_rules! over_each_store {
 
 mod code;
 mod functions;
+mod layers;
 mod mapping_settings;
 mod mappings;
 mod names;

@@ -1,7 +1,9 @@
 //! Settings of functions that are out of range, or that nothing would act on (facts, Lambda API §4, §7 and §16).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use lambfold_api::control::{Control, ReportWorkerRequest};
 use serde_json::{Value, json};
 
 use crate::rig::{Answer, Rig, Store, invalid, not_yet, violation, with};
@@ -18,7 +20,6 @@ async fn what_nothing_would_act_on_is_refused_unless_it_asks_for_nothing() {
     let rig = Rig::start(Store::Memory);
     let before = rig.here.active("f", json!({})).await;
     for (settings, what) in [
-        (json!({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]}), "Layers"),
         (json!({"VpcConfig": {"SubnetIds": ["subnet-1"]}}), "VpcConfig"),
         (json!({"VpcConfig": {"SecurityGroupIds": ["sg-1"]}}), "VpcConfig"),
         (
@@ -74,7 +75,7 @@ async fn what_nothing_would_act_on_is_refused_unless_it_asks_for_nothing() {
 async fn runtimes_are_offered_not_there_yet_retired_or_unknown() {
     let rig = Rig::start(Store::Memory);
     rig.here.active("f", json!({})).await;
-    for runtime in ["java21", "dotnet8", "ruby3.4", "provided.al2023"] {
+    for runtime in ["java11", "dotnet8", "python3.8"] {
         for refusal in refused(&rig, json!({"Runtime": runtime})).await {
             assert_eq!(refusal, not_yet(&format!("the runtime {runtime}")));
         }
@@ -88,6 +89,9 @@ async fn runtimes_are_offered_not_there_yet_retired_or_unknown() {
             assert_eq!(refusal, invalid(text));
         }
     }
+    for (name, runtime) in [("g", "java21"), ("h", "ruby3.4"), ("i", "provided.al2023")] {
+        assert_eq!(rig.here.active(name, json!({"Runtime": runtime})).await["Runtime"], runtime);
+    }
     for refusal in refused(&rig, json!({"Runtime": "cobol"})).await {
         let (code, status, message) = refusal.unwrap_err();
         assert_eq!((code.as_str(), status), ("InvalidParameterValueException", 400));
@@ -100,6 +104,27 @@ async fn runtimes_are_offered_not_there_yet_retired_or_unknown() {
     for absent in ["Runtime", "Handler"] {
         assert_eq!(rig.here.create("new", json!({absent: null})).await, invalid(missing));
     }
+}
+
+#[tokio::test]
+async fn what_no_worker_runs_is_refused_once_workers_were_told_of() {
+    let rig = Rig::start(Store::Memory);
+    rig.here.active("f", json!({"Runtime": "ruby3.4"})).await;
+    let runtimes = vec!["provided.al2023".to_owned(), "python3.12".to_owned()];
+    let report = ReportWorkerRequest { incarnation: "w".into(), runtimes };
+    rig.control.report_worker(&rig.here.ctx, report).await.unwrap();
+    for refusal in refused(&rig, json!({"Runtime": "ruby3.4"})).await {
+        let text = "No worker can run ruby3.4: Ruby 3.4 is not installed (workers run: provided.al2023, python3.12). Install \
+                    it, put it on the PATH that the worker is started with, or let another version do \
+                    (worker.nearest_version).";
+        assert_eq!(refusal, invalid(text));
+    }
+    rig.here.active("g", json!({"Runtime": "python3.12"})).await;
+    // The others of the function can still be changed, and after a while nobody knows of workers.
+    rig.here.update_function_configuration(json!({"FunctionName": "f", "Timeout": 9})).await.unwrap();
+    rig.here.settled("f").await;
+    rig.clock.advance(Duration::from_secs(61));
+    rig.here.active("h", json!({"Runtime": "ruby3.4"})).await;
 }
 
 #[tokio::test]

@@ -221,7 +221,8 @@ operations! {
     create_function get_function get_function_configuration list_functions update_function_code
     update_function_configuration delete_function create_event_source_mapping get_event_source_mapping
     list_event_source_mappings update_event_source_mapping delete_event_source_mapping list_tags tag_resource
-    untag_resource
+    untag_resource publish_layer_version get_layer_version get_layer_version_by_arn list_layers list_layer_versions
+    delete_layer_version add_layer_version_permission get_layer_version_policy remove_layer_version_permission
 }
 
 impl Caller {

@@ -277,3 +277,22 @@ async fn a_streamed_answer_has_a_head_pieces_and_an_end() {
     let dry = stream(Some("DryRun")).await.unwrap();
     assert_eq!((head(&dry).0, dry.len()), (Some(204), 1));
 }
+
+#[tokio::test]
+async fn control_is_told_of_a_worker_again_and_again_while_it_is_heard_of() {
+    let here = Neighbours::start(Options::default(), 10, vec![]).await;
+    here.until(|here| !here.told().is_empty()).await;
+    let first = here.told().remove(0);
+    assert_eq!(first.runtimes, ["python3.12"]);
+    here.settle().await;
+    let before = here.told().len();
+    here.clock.advance(Duration::from_secs(20));
+    here.until(|here| here.told().len() > before).await;
+    assert_eq!(here.told().last().unwrap().incarnation, first.incarnation);
+    here.disconnect_worker().await;
+    here.settle().await;
+    let last = here.told().len();
+    here.clock.advance(Duration::from_secs(60));
+    here.settle().await;
+    assert_eq!(here.told().len(), last, "not of one that is not heard of");
+}

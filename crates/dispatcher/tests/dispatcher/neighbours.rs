@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{
-    Control, FunctionVersion, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse, WatchEvent,
-    WatchRequest,
+    Control, FunctionVersion, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse,
+    ReportWorkerRequest, ReportWorkerResponse, WatchEvent, WatchRequest,
 };
 use lambfold_api::lambda::{InvocationRequest, InvocationResponse, LambdaInvoke};
 use lambfold_api::worker::invoke_frame::Frame;
@@ -57,6 +57,7 @@ struct Scripted {
     functions: Vec<FunctionVersion>,
     events: Mutex<Option<mpsc::UnboundedSender<Result<WatchEvent, Fault>>>>,
     control_away: Mutex<bool>,
+    told: Mutex<Vec<ReportWorkerRequest>>,
 }
 
 struct ScriptedWorker(Arc<Scripted>);
@@ -75,7 +76,7 @@ impl Worker for ScriptedWorker {
             memory_mb: 100_000,
             environments: self.0.environments,
             isolation: "none".into(),
-            runtimes: vec![],
+            runtimes: vec!["python3.12".to_owned()],
         };
         for report in [Report::Capacity(capacity), Report::Synced(lambfold_api::worker::Synced {})] {
             let report = WorkerReport { incarnation: incarnation.clone(), report: Some(report) };
@@ -150,6 +151,15 @@ impl Control for ScriptedControl {
         Ok(Box::pin(futures_util::stream::iter(known).chain(UnboundedReceiverStream::new(receiver))))
     }
 
+    async fn report_worker(
+        &self,
+        _: &CallContext,
+        told: ReportWorkerRequest,
+    ) -> Result<ReportWorkerResponse, Fault> {
+        self.0.told.lock().unwrap().push(told);
+        Ok(ReportWorkerResponse {})
+    }
+
     async fn report_event_source_mapping(
         &self,
         _: &CallContext,
@@ -168,6 +178,11 @@ pub(crate) struct Neighbours {
 }
 
 impl Neighbours {
+    /// What control was told of workers.
+    pub(crate) fn told(&self) -> Vec<ReportWorkerRequest> {
+        self.scripted.told.lock().unwrap().clone()
+    }
+
     pub(crate) async fn start(options: Options, environments: u32, functions: Vec<FunctionVersion>) -> Self {
         let clock = ManualClock::at(Timestamp::from_millis(1_767_323_045_678));
         let scripted = Arc::new(Scripted {

@@ -7,7 +7,8 @@ use futures_util::stream;
 use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{
     Control, EventSourceMapping, FunctionVersion, ReportEventSourceMappingRequest,
-    ReportEventSourceMappingResponse, Reset, ScopeRevision, Synced, WatchEvent, WatchRequest,
+    ReportEventSourceMappingResponse, ReportWorkerRequest, ReportWorkerResponse, Reset, ScopeRevision,
+    Synced, WatchEvent, WatchRequest,
 };
 use lambfold_api::{BoxStream, CallContext, Fault};
 use tokio::sync::mpsc;
@@ -137,6 +138,14 @@ impl Control for ControlPlane {
         }
         state.watchers.push(sender);
         Ok(Box::pin(stream::poll_fn(move |cx| receiver.poll_recv(cx))))
+    }
+
+    async fn report_worker(
+        &self,
+        _: &CallContext,
+        _: ReportWorkerRequest,
+    ) -> Result<ReportWorkerResponse, Fault> {
+        Ok(ReportWorkerResponse {})
     }
 
     async fn report_event_source_mapping(

@@ -97,7 +97,7 @@ pub(super) fn changes(connection: &Connection, scope: &Scope, seen: u64) -> Resu
     })
 }
 
-fn column<T: rusqlite::types::FromSql>(row: &Row<'_>, index: usize) -> Result<T> {
+pub(super) fn column<T: rusqlite::types::FromSql>(row: &Row<'_>, index: usize) -> Result<T> {
     row.get(index).map_err(driver)
 }
 
@@ -113,14 +113,14 @@ fn function_name(text: &str) -> Result<FunctionName> {
     text.parse().map_err(|()| inconsistent("functions", text, "no function name".to_owned()))
 }
 
-fn document<T: DeserializeOwned>(table: &'static str, row: &str, text: &str) -> Result<T> {
+pub(super) fn document<T: DeserializeOwned>(table: &'static str, row: &str, text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| inconsistent(table, row, error.to_string()))
 }
 
-fn inconsistent(table: &'static str, row: &str, detail: String) -> StoreError {
+pub(super) fn inconsistent(table: &'static str, row: &str, detail: String) -> StoreError {
     StoreError::Inconsistent { table, row: row.to_owned(), detail }
 }
 
-fn unsigned(value: i64) -> u64 {
+pub(super) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }

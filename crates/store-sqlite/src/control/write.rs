@@ -95,11 +95,11 @@ fn note(
     )
 }
 
-fn execute(connection: &Connection, sql: &str, parameters: impl Params) -> Result<()> {
+pub(super) fn execute(connection: &Connection, sql: &str, parameters: impl Params) -> Result<()> {
     let executed = connection.prepare_cached(sql).and_then(|mut statement| statement.execute(parameters));
     executed.map(drop).map_err(driver)
 }
 
-fn json(record: &impl Serialize) -> String {
+pub(super) fn json(record: &impl Serialize) -> String {
     serde_json::to_string(record).expect("records are plain data")
 }

@@ -7,9 +7,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lambfold_types::Clock;
+use lambfold_types::{Clock, Language, LanguageVersion};
 
-use super::{Interpreter, Language, Version};
+use super::{Interpreter, oldest};
 
 /// How long an interpreter may take to say its version.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -58,7 +58,7 @@ fn expand(directory: PathBuf) -> Vec<PathBuf> {
     let parent = directory.parent().map(Path::to_path_buf).unwrap_or_default();
     if directory.ends_with("shims") {
         let mut found = versions_below(&parent.join("versions"));
-        for plugin in ["python", "nodejs"] {
+        for plugin in ["python", "nodejs", "ruby", "java"] {
             found.extend(versions_below(&parent.join("installs").join(plugin)));
         }
         return found;
@@ -68,7 +68,23 @@ fn expand(directory: PathBuf) -> Vec<PathBuf> {
         found.extend(versions_below(parent.parent().unwrap_or(&parent)));
         return found;
     }
+    if directory.ends_with("current/bin") && is_sdkman(&parent) {
+        let mut found = vec![directory];
+        found.extend(versions_below(parent.parent().unwrap_or(&parent)));
+        return found;
+    }
+    if directory == Path::new("/usr/bin") {
+        // Where distributions put Java beside the one that is chosen.
+        let mut found = vec![directory];
+        found.extend(versions_below(Path::new("/usr/lib/jvm")));
+        return found;
+    }
     vec![directory]
+}
+
+/// Whether it is `…/candidates/java/current`.
+fn is_sdkman(current: &Path) -> bool {
+    current.parent().is_some_and(|it| it.ends_with("candidates/java"))
 }
 
 /// `<directory>/*/bin`, the newest version first.
@@ -108,12 +124,19 @@ fn language_of(name: &str) -> Option<Language> {
     if name == "node" || name == "nodejs" {
         return Some(Language::NodeJs);
     }
+    if name == "java" {
+        return Some(Language::Java);
+    }
+    if let Some(version) = name.strip_prefix("ruby") {
+        let versioned = version.is_empty() || version.parse::<f32>().is_ok_and(|version| version >= 3.0);
+        return versioned.then_some(Language::Ruby);
+    }
     let rest = name.strip_prefix("python3")?;
     if rest.is_empty() {
         return Some(Language::Python);
     }
     let minor: u32 = rest.strip_prefix('.')?.parse().ok()?;
-    (minor >= Language::Python.oldest().minor).then_some(Language::Python)
+    (minor >= oldest(Language::Python).minor).then_some(Language::Python)
 }
 
 /// Not a script: a shim cannot run inside a sandbox.
@@ -130,6 +153,11 @@ async fn ask(language: Language, program: PathBuf, clock: &dyn Clock) -> Option<
             &["-I", "-S", "-c", "import sys; print('%d.%d %s' % (*sys.version_info[:2], sys.base_prefix))"]
         }
         Language::NodeJs => &["--version"],
+        Language::Ruby => {
+            &["--disable=all", "-rrbconfig", "-e", "puts RUBY_VERSION + ' ' + RbConfig::TOPDIR"]
+        }
+        // `openjdk 21.0.5 2024-10-15`, or `java 21.0.5 …`; the second line names the build.
+        Language::Java => &["-XX:TieredStopAtLevel=1", "--version"],
     };
     let answer = tokio::process::Command::new(&program)
         .args(arguments)
@@ -146,11 +174,14 @@ async fn ask(language: Language, program: PathBuf, clock: &dyn Clock) -> Option<
         }
     };
     let text = String::from_utf8(output.stdout).ok()?;
-    let (version, prefix) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+    let text = text.lines().next()?.trim();
+    let text = if language == Language::Java { text.split_once(' ')?.1 } else { text };
+    let (version, prefix) = text.split_once(' ').unwrap_or((text, ""));
     let mut numbers = version.trim_start_matches('v').split('.').map_while(|part| part.parse().ok());
-    let (major, minor) = (numbers.next()?, numbers.next()?);
-    let version = Version { major, minor: if language == Language::Python { minor } else { 0 } };
-    if version < language.oldest() {
+    let (major, minor) = (numbers.next()?, numbers.next().unwrap_or_default());
+    let has_minor = matches!(language, Language::Python | Language::Ruby);
+    let version = LanguageVersion { major, minor: if has_minor { minor } else { 0 } };
+    if version < oldest(language) {
         return None;
     }
     let directories = directories(language, &program, Path::new(prefix));
@@ -163,11 +194,37 @@ fn directories(language: Language, program: &Path, prefix: &Path) -> Vec<PathBuf
         return vec![PathBuf::from(tree)];
     }
     let mut directories: Vec<PathBuf> = program.parent().map(Path::to_path_buf).into_iter().collect();
-    if language == Language::Python && prefix.is_absolute() {
-        directories.extend([prefix.join("lib"), prefix.join("lib64")].into_iter().filter(|it| it.is_dir()));
+    match language {
+        Language::Python | Language::Ruby if prefix.is_absolute() => {
+            directories
+                .extend([prefix.join("lib"), prefix.join("lib64")].into_iter().filter(|it| it.is_dir()));
+        }
+        Language::Java => {
+            // All of a Java is below its home, but what links lead to: distributions keep its settings in /etc.
+            let home = program.parent().and_then(Path::parent).unwrap_or(program);
+            let linked =
+                ["conf/security/java.security", "lib/security/cacerts", "lib/security/default.policy"];
+            let linked = linked.iter().filter_map(|file| home.join(file).canonicalize().ok());
+            directories.extend(linked.filter_map(|file| java_settings(&file)));
+            directories.push(home.to_path_buf());
+        }
+        _ => {}
     }
     directories.retain(|directory| !SYSTEM.iter().any(|system| directory.starts_with(system)));
     directories
+}
+
+/// The directory to show for a file of a Java's settings: no more of `/etc` than it must be.
+fn java_settings(file: &Path) -> Option<PathBuf> {
+    let parent = file.parent()?;
+    match parent.strip_prefix("/etc") {
+        Ok(below) => below.components().next().filter(|_| below.components().count() > 0).map(|first| {
+            let first = Path::new("/etc").join(first);
+            // `/etc/java-17-openjdk` is Java's alone; of `/etc/ssl` only what is asked for.
+            if first.to_string_lossy().contains("java") { first } else { parent.to_path_buf() }
+        }),
+        Err(_) => Some(parent.to_path_buf()),
+    }
 }
 
 #[cfg(test)]
@@ -181,9 +238,23 @@ mod tests {
         assert_eq!(language_of("python3"), Some(Language::Python));
         assert_eq!(language_of("python3.11"), Some(Language::Python));
         assert_eq!(language_of("node"), Some(Language::NodeJs));
-        for other in
-            ["python", "python2.7", "python3.6", "python3.11-config", "python3.11d", "nodemon", "node-gyp"]
-        {
+        assert_eq!(
+            (language_of("ruby"), language_of("ruby3.3")),
+            (Some(Language::Ruby), Some(Language::Ruby))
+        );
+        assert_eq!(language_of("java"), Some(Language::Java));
+        for other in [
+            "python",
+            "python2.7",
+            "python3.6",
+            "python3.11-config",
+            "python3.11d",
+            "nodemon",
+            "node-gyp",
+            "ruby2.7",
+            "rubygems",
+            "javac",
+        ] {
             assert_eq!(language_of(other), None, "{other}");
         }
     }

@@ -11,16 +11,20 @@ use crate::interpreter::Language;
 const MEMORY: Duration = Duration::from_mins(5);
 
 /// What one that waits takes, in MiB, rounded up (docs/performance.md).
-pub(super) fn mib_each(language: Language) -> u64 {
+pub(super) fn mib_each(language: Language) -> Option<u64> {
     match language {
-        Language::Python => 6,
-        Language::NodeJs => 12,
+        Language::Python => Some(LEAST_MIB),
+        Language::NodeJs => Some(12),
+        // Their bootstraps take no assignment; and Java's memory is decided when it starts.
+        Language::Ruby | Language::Java => None,
     }
 }
 
+const LEAST_MIB: u64 = 6;
+
 /// How many environments a budget has room for, whatever they are.
 pub(crate) fn at_most(memory_mib: u64) -> u32 {
-    u32::try_from(memory_mib / mib_each(Language::Python)).unwrap_or(u32::MAX)
+    u32::try_from(memory_mib / LEAST_MIB).unwrap_or(u32::MAX)
 }
 
 /// The cold starts of the last minutes, by the second.

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{
-    Control, FunctionVersion, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse, Synced,
-    WatchEvent, WatchRequest,
+    Control, FunctionVersion, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse,
+    ReportWorkerRequest, ReportWorkerResponse, Synced, WatchEvent, WatchRequest,
 };
 use lambfold_api::lambda::{InvocationRequest, LambdaInvoke};
 use lambfold_api::{BoxStream, CallContext, Fault};
@@ -40,6 +40,14 @@ impl Control for Told {
         Ok(Box::pin(
             futures_util::stream::iter(known).chain(changes.map(|it| it.map_err(|_| Fault::unavailable()))),
         ))
+    }
+
+    async fn report_worker(
+        &self,
+        _: &CallContext,
+        _: ReportWorkerRequest,
+    ) -> Result<ReportWorkerResponse, Fault> {
+        Ok(ReportWorkerResponse {})
     }
 
     async fn report_event_source_mapping(

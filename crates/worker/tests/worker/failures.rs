@@ -168,12 +168,20 @@ async fn node_failures_have_nodes_shapes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_installed_or_not_there_is_said_clearly() {
     let rig = Rig::with(|options| options.nearest_version = false).await;
-    let function = rig.function("python3.99", "index.py", "").await;
-    let fault = rig.invoke(&unique(), Some(&function), "{}").await.unwrap_err();
+    // One of these is not there.
+    let mut missing = None;
+    for runtime in ["java21", "ruby3.2", "ruby3.4", "python3.14"] {
+        let function = rig.function(runtime, "index.py", "").await;
+        if let Err(fault) = rig.invoke(&unique(), Some(&function), "{}").await {
+            missing = Some((runtime, fault));
+        }
+    }
+    let (runtime, fault) = missing.unwrap();
     assert_eq!(fault.code(), "InvalidRuntimeException");
-    assert!(fault.message().contains("python3.99 needs Python, which is not installed"), "{fault}");
-    let function = rig.function("java21", "index.jar", "").await;
-    assert!(rig.invoke(&unique(), Some(&function), "{}").await.unwrap_err().message().contains("java21"));
+    assert!(fault.message().starts_with(&format!("{runtime} needs ")), "{fault}");
+    assert!(fault.message().contains(", which is not installed on this machine (found: "), "{fault}");
+    let function = rig.function("dotnet8", "index.dll", "").await;
+    assert!(rig.invoke(&unique(), Some(&function), "{}").await.unwrap_err().message().contains("dotnet8"));
     let mut function = rig.python("").await;
     function.code_sha256 = "c29tZXRoaW5nIHRoYXQgaXMgbm90IHRoZXJlIGF0IGE=".into();
     let fault = rig.invoke(&unique(), Some(&function), "{}").await.unwrap_err();

@@ -6,6 +6,8 @@
 mod dispatched;
 mod failures;
 mod happy_path;
+mod languages;
+mod layers;
 mod limits;
 mod provided;
 mod streaming;

@@ -123,7 +123,20 @@ impl Rig {
             archive.start_file(*name, options).unwrap();
             archive.write_all(content.as_bytes()).unwrap();
         }
-        let bytes = archive.finish().unwrap().into_inner();
+        self.store(runtime, archive.finish().unwrap().into_inner()).await
+    }
+
+    /// As [`Self::package`], of files that are no text.
+    pub(crate) async fn archive(&self, runtime: &str, files: &[(String, Vec<u8>)]) -> FunctionVersion {
+        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, content) in files {
+            archive.start_file(name.as_str(), zip::write::SimpleFileOptions::default()).unwrap();
+            archive.write_all(content).unwrap();
+        }
+        self.store(runtime, archive.finish().unwrap().into_inner()).await
+    }
+
+    async fn store(&self, runtime: &str, bytes: Vec<u8>) -> FunctionVersion {
         let digest = Sha256::digest(&bytes);
         let location = ObjectPath::from(format!("packages/{}", hex::encode(digest)));
         self.store.put(&location, PutPayload::from(bytes)).await.unwrap();
