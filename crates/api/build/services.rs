@@ -274,11 +274,12 @@ fn serve(name: &str, methods: &[(Method, MethodDescriptor)]) -> String {
          request: C::Request,\n) -> Result<C::Response, crate::Fault> {{\n    match operation.index {{\n"
     );
     for (index, (method, _)) in methods.iter().enumerate() {
-        let encode = if method.server_streaming { "encode_stream" } else { "encode" };
+        let (encode, then) =
+            if method.server_streaming { ("encode_stream", ".await") } else { ("encode", "") };
         writeln!(
             code,
             "        {index} => {{\n            let input = codec.decode(operation, request)?;\n            \
-             codec.{encode}(operation, service.{}(ctx, input).await?)\n        }}",
+             codec.{encode}(operation, service.{}(ctx, input).await?){then}\n        }}",
             method.name
         )
         .expect("strings take writes");

@@ -84,6 +84,9 @@ pub(crate) fn impls(pool: &DescriptorPool, package: &str) -> String {
     code
 }
 
+/// The field of a frame that is no event: what stands before the first one.
+const HEAD: &str = "head";
+
 /// `impl Frame for …` of the frames of streams: messages with one `oneof`.
 pub(crate) fn frames(pool: &DescriptorPool, package: &str) -> String {
     let mut code = String::new();
@@ -91,6 +94,10 @@ pub(crate) fn frames(pool: &DescriptorPool, package: &str) -> String {
         let Some(oneof) = shape.oneofs().find(|oneof| !oneof.is_synthetic()) else { continue };
         let kind = format!("{}::{}", shape.name().to_snake_case(), oneof.name().to_upper_camel_case());
         let arms: String = oneof.fields().fold(String::new(), |mut arms, field| {
+            if field.name() == HEAD {
+                writeln!(arms, "            Some({kind}::Head(_)) => Ok(None),").expect("strings take writes");
+                return arms;
+            }
             let variant = field.name().to_upper_camel_case();
             writeln!(
                 arms,
@@ -100,9 +107,19 @@ pub(crate) fn frames(pool: &DescriptorPool, package: &str) -> String {
             .expect("strings take writes");
             arms
         });
+        let head = if oneof.fields().any(|field| field.name() == HEAD) {
+            format!(
+                "        match self.{oneof} {{\n            Some({kind}::Head(head)) => Ok(codec.encode(operation, head)),\n            \
+                 {oneof} => Err(Self {{ {oneof} }}),\n        }}\n",
+                oneof = oneof.name()
+            )
+        } else {
+            "        let _ = (codec, operation);\n        Err(self)\n".to_owned()
+        };
         writeln!(
             code,
-            "impl crate::wire::Frame for {} {{\n    fn event(self) -> Result<Option<crate::wire::Event>, crate::Fault> {{\n        \
+            "impl crate::wire::Frame for {} {{\n    fn head<C: crate::wire::WireCodec>(self, codec: &C, operation: &'static crate::Operation) \
+             -> Result<Result<C::Response, crate::Fault>, Self> {{\n{head}    }}\n\n    fn event(self) -> Result<Option<crate::wire::Event>, crate::Fault> {{\n        \
              match self.{} {{\n            None => Ok(None),\n{arms}        }}\n    }}\n}}",
             rust_type(&shape),
             oneof.name()

@@ -20,17 +20,25 @@ pub trait WireCodec: Sync {
     /// Writes its output.
     fn encode<T: Shape>(&self, operation: &'static Operation, output: T) -> Result<Self::Response, Fault>;
 
-    /// Writes a streamed output, frame by frame.
+    /// Writes a streamed output, frame by frame. Waits for the head, where there is one.
     fn encode_stream<T: Frame>(
         &self,
         operation: &'static Operation,
         output: BoxStream<Result<T, Fault>>,
-    ) -> Result<Self::Response, Fault>;
+    ) -> impl Future<Output = Result<Self::Response, Fault>> + Send;
 }
 
 /// One frame of a streamed output: a message with one `oneof`, whose fields are the events of AWS's model under their
 /// AWS names. Generated.
-pub trait Frame: prost::Message + 'static {
+pub trait Frame: prost::Message + Sized + 'static {
+    /// What the members of the output that are no events come to in the protocol of `codec`, if this frame has them: a
+    /// stream's first frame may. Otherwise the frame itself.
+    fn head<C: WireCodec>(
+        self,
+        codec: &C,
+        operation: &'static Operation,
+    ) -> Result<Result<C::Response, Fault>, Self>;
+
     /// The event that it is; `None` for a frame that says nothing.
     fn event(self) -> Result<Option<Event>, Fault>;
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, header};
 use lambfold_api::schema::Shape;
 use lambfold_api::wire::{Event, Frame, WireCodec};
 use lambfold_api::{BoxStream, Fault, Operation};
@@ -113,20 +113,32 @@ impl<C: WireCodec<Response = Response<Bytes>>> WireCodec for EventStreams<C> {
         Ok(self.codec.encode(operation, output)?.map(Answer::Whole))
     }
 
-    fn encode_stream<T: Frame>(
+    async fn encode_stream<T: Frame>(
         &self,
-        _: &'static Operation,
-        output: BoxStream<Result<T, Fault>>,
+        operation: &'static Operation,
+        mut output: BoxStream<Result<T, Fault>>,
     ) -> Result<Response<Answer>, Fault> {
-        let first =
-            if self.initial_response { event("initial-response", "application/json", b"{}") } else { None };
-        let events = Encoded { frames: Some(output) };
-        let body = futures_util::stream::iter(first).chain(events);
-        let mut response = Response::new(Answer::Stream(Box::pin(body)));
-        *response.status_mut() = StatusCode::OK;
-        response.headers_mut().insert(header::CONTENT_TYPE, CONTENT_TYPE);
-        Ok(response)
+        let (mut head, mut first) = (Response::new(Bytes::new()), None);
+        if self.initial_response {
+            let events = Encoded { frames: Some(output) };
+            let begin = event("initial-response", "application/json", b"{}");
+            return Ok(streamed(head, futures_util::stream::iter(begin).chain(events)));
+        }
+        // A failure before the first frame has a status of its own.
+        match output.next().await.transpose()?.map(|frame| frame.head(&self.codec, operation)) {
+            Some(Ok(encoded)) => head = encoded?,
+            Some(Err(frame)) => first = Some(Ok(frame)),
+            None => {}
+        }
+        let frames: BoxStream<_> = Box::pin(futures_util::stream::iter(first).chain(output));
+        Ok(streamed(head, Encoded { frames: Some(frames) }))
     }
+}
+
+fn streamed(head: Response<Bytes>, body: impl Stream<Item = Bytes> + Send + 'static) -> Response<Answer> {
+    let (mut head, _) = head.into_parts();
+    head.headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
+    Response::from_parts(head, Answer::Stream(Box::pin(body)))
 }
 
 /// Frames as messages; an exception is the last one.

@@ -43,7 +43,7 @@ impl WireCodec for AwsJson {
         Ok(response)
     }
 
-    fn encode_stream<T: Frame>(
+    async fn encode_stream<T: Frame>(
         &self,
         operation: &'static Operation,
         _: BoxStream<Result<T, Fault>>,

@@ -66,7 +66,7 @@ impl WireCodec for AwsQuery {
         Ok(answer(body.map_err(|_| Fault::internal())?, self.format))
     }
 
-    fn encode_stream<T: Frame>(
+    async fn encode_stream<T: Frame>(
         &self,
         operation: &'static Operation,
         _: BoxStream<Result<T, Fault>>,

@@ -63,7 +63,7 @@ impl WireCodec for RestJson {
         Ok(response)
     }
 
-    fn encode_stream<T: Frame>(
+    async fn encode_stream<T: Frame>(
         &self,
         operation: &'static Operation,
         _: BoxStream<Result<T, Fault>>,

@@ -109,18 +109,19 @@ impl Front {
         let (ctx, span) = self.traced(operation, ctx);
         let is_invoke = LAMBDA_INVOKE_OPERATIONS.iter().any(|it| std::ptr::eq(*it, operation));
         let mut answer = if is_invoke {
-            let call = serve_lambda_invoke(&*self.invoke, operation, &ctx, &RestJson, request);
+            let codec = EventStreams::rest(RestJson);
+            let call = serve_lambda_invoke(&*self.invoke, operation, &ctx, &codec, request);
             self.within(&ctx, Box::pin(call)).instrument(span).await?
         } else {
             let call = serve_lambda(&*self.lambda, operation, &ctx, &RestJson, request);
-            self.within(&ctx, Box::pin(call)).instrument(span).await?
+            self.within(&ctx, Box::pin(call)).instrument(span).await?.map(Answer::Whole)
         };
         if let Some(trace) = ctx.trace.filter(|_| is_invoke)
             && let Ok(value) = HeaderValue::try_from(trace.to_amzn())
         {
             answer.headers_mut().insert("x-amzn-trace-id", value);
         }
-        Ok(answer.map(Answer::Whole))
+        Ok(answer)
     }
 
     async fn call_sqs<C: WireCodec<Response = Response<Bytes>>>(

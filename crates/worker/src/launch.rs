@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use lambfold_api::control::FunctionVersion;
-use lambfold_sandbox::{Assignment, SandboxView, SandboxDriver, SandboxError};
+use lambfold_sandbox::{Assignment, SandboxDriver, SandboxError, SandboxView};
 use lambfold_types::{Clock, Entropy, uuid_v4};
 use tokio_util::sync::CancellationToken;
 

@@ -53,6 +53,8 @@ fn a_stream_begins_with_the_response_and_ends_with_its_failure() {
     ];
     let answer = EventStreams::rpc(AwsJson)
         .encode_stream(&LOGS_START_LIVE_TAIL, Box::pin(futures_util::stream::iter(frames)))
+        .now_or_never()
+        .unwrap()
         .unwrap();
     assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/vnd.amazon.eventstream");
     let Answer::Stream(body) = answer.into_body() else { panic!("a stream") };

@@ -179,12 +179,12 @@ impl<C: WireCodec> WireCodec for ToProtobuf<C> {
         self.0.encode(operation, output)
     }
 
-    fn encode_stream<T: Frame>(
+    async fn encode_stream<T: Frame>(
         &self,
         operation: &'static Operation,
         output: BoxStream<Result<T, Fault>>,
     ) -> Result<C::Response, Fault> {
-        self.0.encode_stream(operation, output)
+        self.0.encode_stream(operation, output).await
     }
 }
 

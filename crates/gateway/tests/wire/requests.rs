@@ -106,7 +106,7 @@ impl WireCodec for Writer {
         Ok(())
     }
 
-    fn encode_stream<T: Frame>(
+    async fn encode_stream<T: Frame>(
         &self,
         _: &'static Operation,
         _: BoxStream<Result<T, Fault>>,
