@@ -84,7 +84,7 @@ pub(crate) struct LogsOptions {
     #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
     pub(crate) region: String,
     /// The function's account.
-    #[arg(long, env = "AWS_ACCESS_KEY_ID", default_value = "000000000000")]
+    #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true, default_value = "000000000000")]
     pub(crate) account: String,
 }
 

@@ -129,12 +129,15 @@ impl Outbox {
         }
     }
 
-    /// False if it has no room.
-    fn push(&self, key: &Arc<Key>, message: String) -> bool {
-        let line = Line { key: Arc::clone(key), time: self.clock.now(), message };
-        let cost = line.cost();
+    /// Takes `message`, behind `gap` if there is one: both or neither. False if they have no room.
+    fn push(&self, key: &Arc<Key>, gap: Option<String>, message: String) -> bool {
+        let time = self.clock.now();
+        let line = |message| Line { key: Arc::clone(key), time, message };
+        let (gap, message) = (gap.map(line), line(message));
+        let cost = message.cost() + gap.as_ref().map_or(0, Line::cost);
         let before = self.waiting.fetch_add(cost, Ordering::AcqRel);
-        if before + cost > MOST_WAITING || self.lines.send(line).is_err() {
+        let fits = before + cost <= MOST_WAITING;
+        if !fits || gap.into_iter().chain([message]).any(|line| self.lines.send(line).is_err()) {
             self.waiting.fetch_sub(cost, Ordering::AcqRel);
             return false;
         }
@@ -146,13 +149,12 @@ impl LogStream {
     /// Hands on an event. Returns at once, whatever becomes of it.
     pub(crate) fn push(&mut self, message: String) {
         let bytes = message.len() as u64;
-        let told = self.dropped == 0 || self.outbox.push(&self.key, self.gap());
-        if told {
+        // A gap is told of in front of the first line that finds room again.
+        let gap = (self.dropped > 0).then(|| self.gap());
+        if self.outbox.push(&self.key, gap, message) {
             self.dropped = 0;
             self.dropped_bytes = 0;
-            if self.outbox.push(&self.key, message) {
-                return;
-            }
+            return;
         }
         self.dropped += 1;
         self.dropped_bytes += bytes;
