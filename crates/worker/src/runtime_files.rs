@@ -49,6 +49,7 @@ const NODEJS: Files = files!(
     "runtime.cjs",
     "settings.cjs",
     "waiting.cjs",
+    "warm.mjs",
 );
 
 /// What stands at `/var/runtime`, per language.
