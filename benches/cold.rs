@@ -12,6 +12,7 @@ use crate::invoke::{Language, NODE, PAYLOAD, PYTHON};
 use crate::options::Options;
 use crate::queues::unique;
 use crate::server::Server;
+use crate::session::fresh;
 use crate::table;
 use crate::target::{Target, pause, zip_of};
 
@@ -39,7 +40,7 @@ pub async fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
     }
     // 200 functions of 128 MB at once must be let in, whatever the machine has.
     let memory = ("LAMBFOLD_WORKER__MEMORY_MIB", "32768");
-    let waiting = Server::lambfold_with(&directory.join("waiting"), &[memory])?;
+    let waiting = Server::lambfold_with(&fresh(directory, "waiting")?, &[memory])?;
     let target = waiting.target();
     for language in &languages {
         show(&managed(&target, *language, "cold").await?);
@@ -50,7 +51,7 @@ pub async fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
     }
     drop(waiting);
     let plain = Server::lambfold_with(
-        &directory.join("plain"),
+        &fresh(directory, "plain")?,
         &[memory, ("LAMBFOLD_WORKER__POOL_MEMORY_MIB", "0")],
     )?;
     for language in &languages {
