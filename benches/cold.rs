@@ -160,10 +160,16 @@ fn idle(server: &Server, name: &str) -> anyhow::Result<()> {
         if !line.contains("/var/runtime/bootstrap") || !line.contains(name) {
             continue;
         }
-        interpreters.push(proportional_kib(pid)?);
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // One may end meanwhile.
+        let (Ok(own), Ok(stat)) =
+            (proportional_kib(pid), std::fs::read_to_string(format!("/proc/{pid}/stat")))
+        else {
+            continue;
+        };
         let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
-        inits.push(proportional_kib(parent.unwrap_or_default())?);
+        let Ok(init) = proportional_kib(parent.unwrap_or_default()) else { continue };
+        interpreters.push(own);
+        inits.push(init);
     }
     let mean = |of: &[u32]| {
         f64::from(of.iter().sum::<u32>()) / 1024.0 / f64::from(u32::try_from(of.len()).unwrap_or(1).max(1))
