@@ -12,6 +12,7 @@ use crate::invoke::{Language, NODE, PAYLOAD, PYTHON};
 use crate::options::Options;
 use crate::queues::unique;
 use crate::server::Server;
+use crate::session::fresh;
 use crate::table;
 use crate::target::{Target, pause, zip_of};
 
@@ -39,7 +40,7 @@ pub async fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
     }
     // 200 functions of 128 MB at once must be let in, whatever the machine has.
     let memory = ("LAMBFOLD_WORKER__MEMORY_MIB", "32768");
-    let waiting = Server::lambfold_with(&directory.join("waiting"), &[memory])?;
+    let waiting = Server::lambfold_with(&fresh(directory, "waiting")?, &[memory])?;
     let target = waiting.target();
     for language in &languages {
         show(&managed(&target, *language, "cold").await?);
@@ -50,7 +51,7 @@ pub async fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
     }
     drop(waiting);
     let plain = Server::lambfold_with(
-        &directory.join("plain"),
+        &fresh(directory, "plain")?,
         &[memory, ("LAMBFOLD_WORKER__POOL_MEMORY_MIB", "0")],
     )?;
     for language in &languages {
@@ -159,10 +160,16 @@ fn idle(server: &Server, name: &str) -> anyhow::Result<()> {
         if !line.contains("/var/runtime/bootstrap") || !line.contains(name) {
             continue;
         }
-        interpreters.push(proportional_kib(pid)?);
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // One may end meanwhile.
+        let (Ok(own), Ok(stat)) =
+            (proportional_kib(pid), std::fs::read_to_string(format!("/proc/{pid}/stat")))
+        else {
+            continue;
+        };
         let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
-        inits.push(proportional_kib(parent.unwrap_or_default())?);
+        let Ok(init) = proportional_kib(parent.unwrap_or_default()) else { continue };
+        interpreters.push(own);
+        inits.push(init);
     }
     let mean = |of: &[u32]| {
         f64::from(of.iter().sum::<u32>()) / 1024.0 / f64::from(u32::try_from(of.len()).unwrap_or(1).max(1))

@@ -49,7 +49,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn fresh(parent: &Path, name: &str) -> anyhow::Result<std::path::PathBuf> {
+pub(crate) fn fresh(parent: &Path, name: &str) -> anyhow::Result<std::path::PathBuf> {
     let path = parent.join(name);
     std::fs::create_dir(&path)?;
     Ok(path)

@@ -13,7 +13,6 @@ const ASSIGNMENT_FD = 3;
 
 /** Calls `done(client)` when `env` is that of a function; the client is connected to its Runtime API. */
 function wait(env, done) {
-  warmUp();
   // What user code may look at: it is to see the command of a process that did not wait.
   process.argv.splice(2);
   const address = env.AWS_LAMBDA_RUNTIME_API;
@@ -22,15 +21,20 @@ function wait(env, done) {
     if (error) {
       throw error;
     }
-    const pieces = [];
-    const socket = new net.Socket({ fd: ASSIGNMENT_FD, readable: true, writable: true });
-    socket.on('data', (piece) => pieces.push(piece));
-    socket.on('close', () => {
-      become(env, Buffer.concat(pieces).toString());
-      done(env.AWS_LAMBDA_RUNTIME_API === address ? client : undefined);
-    });
-    socket.write('r');
+    warmUp().then(() => ready(env, (assigned) => done(assigned === address ? client : undefined)));
   });
+}
+
+/** Says that the process is ready, and calls `done` with the Runtime API's address when `env` is that of a function. */
+function ready(env, done) {
+  const pieces = [];
+  const socket = new net.Socket({ fd: ASSIGNMENT_FD, readable: true, writable: true });
+  socket.on('data', (piece) => pieces.push(piece));
+  socket.on('close', () => {
+    become(env, Buffer.concat(pieces).toString());
+    done(env.AWS_LAMBDA_RUNTIME_API);
+  });
+  socket.write('r');
 }
 
 function become(env, assignment) {
@@ -47,10 +51,11 @@ function become(env, assignment) {
 }
 
 /** Has V8 compile, once, what the first invocation runs through. */
-function warmUp() {
+async function warmUp() {
   const body = '{"a":[1]}';
   const reader = new AnswerReader();
   reader.push(Buffer.from(`HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`));
+  await import(require('url').pathToFileURL(require('path').join(__dirname, 'warm.mjs')).href);
 }
 
 module.exports = { wait };

@@ -49,6 +49,7 @@ const NODEJS: Files = files!(
     "runtime.cjs",
     "settings.cjs",
     "waiting.cjs",
+    "warm.mjs",
 );
 
 const RUBY: Files = files!(

@@ -179,11 +179,17 @@ impl Rig {
         invoke(&self.worker, environment, function, event).await
     }
 
-    /// Stops gracefully; nothing may be left.
-    pub(crate) async fn stop(self) {
+    /// Stops, whatever is left.
+    pub(crate) async fn end(self) -> TempDir {
         self.stop.cancel();
         self.running.await.unwrap();
-        let sandboxes = self.directory.path().join("sandbox");
+        self.directory
+    }
+
+    /// Stops gracefully; nothing may be left.
+    pub(crate) async fn stop(self) {
+        let directory = self.end().await;
+        let sandboxes = directory.path().join("sandbox");
         assert_eq!(std::fs::read_dir(sandboxes.join("slots")).unwrap().count(), 0);
         let groups = std::fs::read_to_string(sandboxes.join("cgroups")).unwrap();
         assert!(!groups.lines().any(|group| std::path::Path::new(group).exists()), "{groups}");
