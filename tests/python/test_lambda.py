@@ -147,7 +147,7 @@ def test_refusals(url, functions):
 
 
 def test_a_planned_operation_says_so(lam):
-    code, status, message = error_of(lam.list_layers)
+    code, status, message = error_of(lam.list_code_signing_configs)
     assert (code, status) == ("NotImplementedException", 501) and "docs/gaps.md" in message
 
 

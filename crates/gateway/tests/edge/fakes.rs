@@ -133,6 +133,15 @@ impl FakeLambda {
 }
 
 fake! { Lambda for FakeLambda {
+    add_layer_version_permission(AddLayerVersionPermissionRequest) -> AddLayerVersionPermissionResponse;
+    delete_layer_version(DeleteLayerVersionRequest) -> DeleteLayerVersionResponse;
+    get_layer_version(GetLayerVersionRequest) -> GetLayerVersionResponse;
+    get_layer_version_by_arn(GetLayerVersionByArnRequest) -> GetLayerVersionResponse;
+    get_layer_version_policy(GetLayerVersionPolicyRequest) -> GetLayerVersionPolicyResponse;
+    list_layer_versions(ListLayerVersionsRequest) -> ListLayerVersionsResponse;
+    list_layers(ListLayersRequest) -> ListLayersResponse;
+    publish_layer_version(PublishLayerVersionRequest) -> PublishLayerVersionResponse;
+    remove_layer_version_permission(RemoveLayerVersionPermissionRequest) -> RemoveLayerVersionPermissionResponse;
     create_event_source_mapping(CreateEventSourceMappingRequest) -> EventSourceMappingConfiguration;
     create_function(CreateFunctionRequest) -> FunctionConfiguration = create;
     delete_event_source_mapping(DeleteEventSourceMappingRequest) -> EventSourceMappingConfiguration;
