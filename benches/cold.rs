@@ -44,7 +44,7 @@ pub async fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
     let target = waiting.target();
     for language in &languages {
         show(&managed(&target, *language, "cold").await?);
-        idle(&waiting, language.name)?;
+        idle(&waiting, language.name);
     }
     if burst {
         show(&at_once(&target, PYTHON).await?);
@@ -152,7 +152,7 @@ async fn at_once(target: &Target, language: Language) -> anyhow::Result<Cell> {
 }
 
 /// Proportional memory of the idle environments of a language: of the interpreter, and of the sandbox's first process.
-fn idle(server: &Server, name: &str) -> anyhow::Result<()> {
+fn idle(server: &Server, name: &str) {
     let (mut interpreters, mut inits) = (Vec::new(), Vec::new());
     for pid in server.processes() {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -180,7 +180,6 @@ fn idle(server: &Server, name: &str) -> anyhow::Result<()> {
         mean(&inits),
         interpreters.len()
     );
-    Ok(())
 }
 
 fn proportional_kib(pid: u32) -> anyhow::Result<u32> {

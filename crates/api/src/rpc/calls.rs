@@ -133,7 +133,9 @@ impl UnderWay {
 
     fn abort_all(&self) {
         let calls = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        calls.into_values().for_each(|handle| handle.abort());
+        for handle in calls.into_values() {
+            handle.abort();
+        }
     }
 }
 

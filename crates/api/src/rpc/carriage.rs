@@ -78,7 +78,7 @@ struct Line {
 }
 
 enum Outgoing {
-    Call(Call, OwnedSemaphorePermit),
+    Call(Box<(Call, OwnedSemaphorePermit)>),
     Cancelled(u64),
     End,
 }
@@ -102,10 +102,9 @@ impl Line {
         call.id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let Some(answer) = self.waiting.begin(call.id) else { return Err(call) };
         let waits = Waits { line: self, id: call.id };
-        if let Err(mpsc::error::SendError(Outgoing::Call(call, _))) =
-            self.outgoing.send(Outgoing::Call(call, permit))
-        {
-            return Err(call);
+        let outgoing = Outgoing::Call(Box::new((call, permit)));
+        if let Err(mpsc::error::SendError(Outgoing::Call(unsent))) = self.outgoing.send(outgoing) {
+            return Err(unsent.0);
         }
         let answer = answer.await.unwrap_or_else(|_| Err(Status::unavailable("the stream of calls is gone")));
         drop(waits);
@@ -203,7 +202,8 @@ fn batches(calls: mpsc::UnboundedReceiver<Outgoing>) -> impl stream::Stream<Item
         let mut next = calls.recv().await;
         while let Some(outgoing) = next {
             match outgoing {
-                Outgoing::Call(call, _room) => {
+                Outgoing::Call(call) => {
+                    let (call, _room) = *call;
                     bytes += call.input.len();
                     batch.calls.push(call);
                 }

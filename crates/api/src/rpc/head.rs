@@ -18,7 +18,7 @@ pub(super) fn head(ctx: &CallContext, operation_id: Option<Uuid>, timeout: Optio
         principal: ctx.principal.as_str().to_owned(),
         request_id: bytes_of(ctx.request_id),
         endpoint: ctx.endpoint.as_str().to_owned(),
-        traceparent: ctx.trace.map(|trace| trace.to_traceparent()).unwrap_or_default(),
+        traceparent: ctx.trace.map(TraceContext::to_traceparent).unwrap_or_default(),
         timeout_us: timeout.map(|it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX)),
         operation_id: operation_id.map(bytes_of).unwrap_or_default(),
         passed_on: ctx.passed_on,

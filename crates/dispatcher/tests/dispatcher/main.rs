@@ -292,7 +292,7 @@ async fn control_is_told_of_a_worker_again_and_again_while_it_is_heard_of() {
     here.disconnect_worker().await;
     here.settle().await;
     let last = here.told().len();
-    here.clock.advance(Duration::from_secs(60));
+    here.clock.advance(Duration::from_mins(1));
     here.settle().await;
     assert_eq!(here.told().len(), last, "not of one that is not heard of");
 }
