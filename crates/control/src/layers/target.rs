@@ -54,7 +54,7 @@ pub(super) fn number(given: Option<i64>) -> Result<u64, Fault> {
     given
         .and_then(|number| u64::try_from(number).ok())
         .filter(|number| *number > 0)
-        .ok_or_else(|| faults::invalid_parameter("Layer Version Cannot be less than 1."))
+        .ok_or_else(|| faults::invalid_parameter("Layer Version Cannot be less than 1"))
 }
 
 fn malformed(text: &str) -> Fault {

@@ -78,7 +78,7 @@ async fn versions_are_published_shown_listed_and_deleted(rig: Rig) {
     }
     let missing = not_found("The resource you requested does not exist.");
     assert_eq!(here.get_layer_version(get).await, missing);
-    let below = invalid("Layer Version Cannot be less than 1.");
+    let below = invalid("Layer Version Cannot be less than 1");
     assert_eq!(here.delete_layer_version(json!({"LayerName": "l", "VersionNumber": 0})).await, below);
     assert_eq!(publish(here, "l", "3", json!({})).await["Version"], 3, "numbers are not given again");
     let broken = json!({"LayerName": "l", "Content": {"ZipFile": STANDARD.encode("no zip")}});

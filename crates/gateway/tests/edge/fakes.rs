@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use lambfold_api::lambda::*;
 use lambfold_api::sqs::{self, *};
 use lambfold_api::telemetry::{GetTraceRequest, GetTraceResponse, Span, Traces};
-use lambfold_api::{CallContext, Fault};
+use lambfold_api::{BoxStream, CallContext, Fault};
 use tokio::sync::Notify;
 
 /// Writes a service whose operations answer as the named method says, or with an empty output.
@@ -174,9 +174,29 @@ impl FakeInvoke {
     }
 }
 
-fake! { LambdaInvoke for FakeInvoke {
-    invoke(InvocationRequest) -> InvocationResponse = echo;
-} }
+#[async_trait]
+impl LambdaInvoke for FakeInvoke {
+    async fn invoke(&self, ctx: &CallContext, input: InvocationRequest) -> Result<InvocationResponse, Fault> {
+        self.echo(ctx, input)
+    }
+
+    async fn invoke_with_response_stream(
+        &self,
+        _: &CallContext,
+        input: InvokeWithResponseStreamRequest,
+    ) -> Result<BoxStream<Result<InvokeWithResponseStreamFrame, Fault>>, Fault> {
+        use lambfold_api::lambda::invoke_with_response_stream_frame::Frame;
+        let head = InvokeWithResponseStreamHead {
+            status_code: Some(200),
+            executed_version: Some("$LATEST".to_owned()),
+            ..InvokeWithResponseStreamHead::default()
+        };
+        let chunk = InvokeResponseStreamUpdate { payload: input.payload };
+        let frames = [Frame::Head(head), Frame::Chunk(chunk), Frame::Complete(Default::default())];
+        let frames = frames.map(|frame| Ok(InvokeWithResponseStreamFrame { frame: Some(frame) }));
+        Ok(Box::pin(futures_util::stream::iter(frames)))
+    }
+}
 
 /// One span, whatever is asked.
 pub(crate) struct FakeTraces;

@@ -170,7 +170,6 @@ impl LambdaInvoke for Functions {
         _: &CallContext,
         _: InvokeWithResponseStreamRequest,
     ) -> Result<BoxStream<Result<InvokeWithResponseStreamFrame, Fault>>, Fault> {
-        self.queues.broken("an invocation that streams its answer");
-        Err(Fault::internal())
+        self.queues.broken("an invocation that streams its answer")
     }
 }

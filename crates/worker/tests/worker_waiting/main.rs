@@ -13,6 +13,7 @@ mod limits;
 mod pools;
 mod same_view;
 #[path = "../worker/support.rs"]
+#[expect(dead_code, reason = "the other tests of a worker use it all")]
 mod support;
 
 /// Whether functions are given to environments that wait.
