@@ -4,7 +4,7 @@ import hashlib
 import base64
 import urllib.request
 
-from conftest import error_of, eventually, unique, zip_of
+from conftest import error_of, unique, zip_of
 from test_lambda import invoke
 
 
@@ -52,8 +52,7 @@ def test_function_with_layers(lam, functions):
         "InvalidParameterValueException", 400, f"Layer version {arns[1]} does not exist.")
     lam.update_function_configuration(FunctionName=name, Layers=arns[:1])
     lam.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
-    # Updates reach the data plane a moment after control has them.
-    eventually(lambda: invoke(lam, name)[1] == ["below", "only"], what="the new list of layers")
+    assert invoke(lam, name)[1] == ["below", "only"]
 
 
 def test_layer_permissions(lam, url):

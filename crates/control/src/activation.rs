@@ -18,6 +18,9 @@ use crate::store::Decision;
 /// How long to wait before another look when the store or the object store failed.
 const AFTER_A_FAILURE: Duration = Duration::from_secs(1);
 
+/// How long an update waits for a data plane that does not take it. One that went away for a moment will hear of it.
+const DATA_PLANE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Which functions wait for their activation.
 #[derive(Default)]
 pub(crate) struct Activations {
@@ -97,6 +100,9 @@ async fn activate(shared: &Arc<Shared>, scope: &Scope, name: &FunctionName) -> R
         return Ok(());
     }
     let found = packages::exists(&shared.objects, &record.configuration.code_sha256).await?;
+    if found && record.state == State::Active {
+        serve(shared, &scope, &name, &record.configuration.configuration_id).await?;
+    }
     let (revision_id, wanted) = (shared.uuid(), record.configuration.configuration_id);
     let last_modified = timestamp(shared.clock.now());
     let shown = format!("{scope}/{name}");
@@ -125,6 +131,29 @@ async fn activate(shared: &Arc<Shared>, scope: &Scope, name: &FunctionName) -> R
     change.await?;
     if !found {
         tracing::error!(function = shown, "the package of a function is missing in the object store");
+    }
+    Ok(())
+}
+
+/// Gives an updated function to the data plane, and returns when that has it, or does not listen: an update is told to
+/// be done when the next invocation runs it.
+async fn serve(shared: &Arc<Shared>, scope: &Scope, name: &FunctionName, wanted: &str) -> Result<(), Fault> {
+    let (scope, name, wanted) = (scope.clone(), name.clone(), wanted.to_owned());
+    let change = shared.change(move |store| {
+        store.edit_function(&scope, &name, &mut |record| {
+            if record.configuration.configuration_id != wanted {
+                return Decision::Leave;
+            }
+            record.serving = Some(record.configuration.clone());
+            Decision::Keep
+        })
+    });
+    change.await?;
+    let count = *shared.changed.borrow();
+    let patience = shared.clock.sleep_until(shared.clock.now() + DATA_PLANE_PATIENCE);
+    tokio::select! {
+        () = shared.audience.has_heard(count) => {}
+        () = patience => tracing::warn!("the data plane takes long to hear of an update"),
     }
     Ok(())
 }

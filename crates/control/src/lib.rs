@@ -5,6 +5,7 @@
 //! needed for an invoke or a message of something already known.
 
 mod activation;
+mod audience;
 mod faults;
 mod functions;
 mod layers;

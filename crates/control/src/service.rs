@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::activation::Activations;
+use crate::audience::Audience;
 use crate::store::{ControlStore, StoreError};
 use crate::workers::Workers;
 use crate::{activation, faults, functions, layers, mappings, packages, tags, watch as watching};
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) sealer: Arc<dyn Sealer>,
     /// Counts commits: wakes watchers. The table is the truth, this is the hint.
     pub(crate) changed: watch::Sender<u64>,
+    /// Who has heard of which of them.
+    pub(crate) audience: Arc<Audience>,
     /// Functions that wait for their activation.
     pub(crate) activations: Activations,
     /// What can be run.
@@ -94,6 +97,7 @@ impl ControlService {
             entropy,
             sealer,
             changed: watch::Sender::new(0),
+            audience: Arc::default(),
             activations: Activations::default(),
             workers: Workers::default(),
             stop: CancellationToken::new(),

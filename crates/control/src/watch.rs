@@ -55,15 +55,23 @@ impl Watcher {
     }
 
     async fn follow(&mut self) -> Result<(), Over> {
+        let member = self.functions.then(|| self.shared.audience.join());
         let mut changed = self.shared.changed.subscribe();
+        let mut count = *changed.borrow_and_update();
         let listed = if self.seen.is_empty() { self.list().await } else { self.catch_up().await };
         self.or_fail(listed).await?;
         self.send(None, Wire::Synced(Synced {})).await?;
         loop {
+            if let Some(member) = &member {
+                // Taken, not only sent.
+                drop(self.events.reserve_many(IN_FLIGHT).await.map_err(|_| Over)?);
+                member.heard(count);
+            }
             tokio::select! {
                 outcome = changed.changed() => outcome.map_err(|_| Over)?,
                 () = self.events.closed() => return Err(Over),
             }
+            count = *changed.borrow_and_update();
             let caught_up = self.catch_up().await;
             self.or_fail(caught_up).await?;
         }

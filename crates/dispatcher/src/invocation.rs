@@ -178,7 +178,15 @@ impl Invocation {
         let worker = &shared.workers[grant.worker];
         match &self.stream {
             None => worker.invoke(&ctx, request).await,
-            Some(stream) => pass_on(worker.invoke_stream(&ctx, request).await?, stream).await,
+            Some(stream) => {
+                let passing = async { pass_on(worker.invoke_stream(&ctx, request).await?, stream).await };
+                let deadline = ctx.deadline.unwrap_or_else(|| shared.clock.now());
+                tokio::select! {
+                    outcome = passing => outcome,
+                    // Who reads has stopped reading, most likely; or the worker hangs.
+                    () = shared.clock.sleep_until(deadline) => Err(Fault::deadline_exceeded()),
+                }
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The dispatcher as a service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,6 +26,9 @@ use crate::options::Options;
 use crate::request;
 use crate::shared::Shared;
 use crate::streamed;
+
+/// How long the end of a streamed answer waits for a reader that has stopped reading.
+const END_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Pieces of a streamed answer between a worker and who reads it, of 64 KiB at most.
 const PIECES_WAITING: usize = 8;
@@ -119,7 +123,11 @@ impl LambdaInvoke for DispatcherHandle {
         // In a task of its own, as every invocation: it counts until it is over, whoever still reads.
         let task = async move {
             let outcome = Box::pin(invocation.run(&shared)).await;
-            let _ = stream.send(Piece::End(outcome)).await;
+            // Who does not read for so long does not hear the end; the answer breaks off.
+            tokio::select! {
+                _ = stream.send(Piece::End(outcome)) => {}
+                () = shared.clock.sleep_until(shared.clock.now() + END_PATIENCE) => {}
+            }
         };
         self.shared.tasks.spawn(task.instrument(admitted.span));
         match pieces.recv().await {

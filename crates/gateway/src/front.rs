@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use lambfold_api::lambda::{Lambda, LambdaInvoke};
-use lambfold_api::logs::Logs;
+use lambfold_api::logs::{LOGS_START_LIVE_TAIL, Logs};
 use lambfold_api::sqs::{Sqs, SqsPeek};
 use lambfold_aws_wire::sigv4::Verifier;
 use lambfold_aws_wire::{Answer, Router};
@@ -59,10 +59,13 @@ impl Front {
         let (operation, mut response) = self.aws(head, body, request_id).await;
         response.headers_mut().insert(REQUEST_ID, header_value(request_id));
         self.metrics.answered(operation, "http", response.status().as_u16(), began.elapsed());
-        response.map(|answer| self.until_stopping(answer))
+        if operation.is_some_and(|it| it.rpc_path == LOGS_START_LIVE_TAIL.rpc_path) {
+            return response.map(|answer| self.until_stopping(answer));
+        }
+        response
     }
 
-    /// A stream ends as if there were no more when the edge stops.
+    /// A stream that has no end of its own ends when the edge stops.
     fn until_stopping(&self, answer: Answer) -> Answer {
         match answer {
             Answer::Whole(body) => Answer::Whole(body),

@@ -26,7 +26,7 @@ use crate::tail::Tails;
 use crate::writer::{self, Intake, Outlet};
 use crate::{Metrics, Options, faults, upkeep};
 
-/// Calls of the store at once: SQLite has one writer and one reader.
+/// Calls of the store at once, beside what the service itself writes and removes: SQLite has one writer and one reader.
 const STORE_CALLS: usize = 4;
 
 /// CloudWatch Logs.
@@ -102,6 +102,14 @@ impl Shared {
         call: impl FnOnce(&dyn LogStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Fault> {
         let _turn = self.calls.acquire().await.map_err(|_| Fault::unavailable())?;
+        self.own(call).await
+    }
+
+    /// The same for the writer and upkeep, which no search holds up.
+    pub(crate) async fn own<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn LogStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Fault> {
         let store = self.store.clone();
         let outcome =
             tokio::task::spawn_blocking(move || call(&*store)).await.map_err(|_| Fault::internal())?;

@@ -19,7 +19,7 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
     loop {
         let now = shared.clock.now();
         let most = shared.options.most_bytes;
-        let step = shared.store(move |store| Ok((store.maintain(now, most, BUDGET)?, store.stored_bytes()?)));
+        let step = shared.own(move |store| Ok((store.maintain(now, most, BUDGET)?, store.stored_bytes()?)));
         let mut rest = REST;
         // What fails has been logged, and is tried again.
         if let Ok((done, bytes)) = step.await {

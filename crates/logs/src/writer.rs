@@ -99,14 +99,14 @@ pub(crate) async fn run(shared: Arc<Shared>, mut outlet: Outlet, shutdown: Cance
     loop {
         tokio::select! {
             biased;
+            () = shutdown.cancelled(), if !outlet.0.is_closed() => {
+                outlet.0.close();
+                continue;
+            }
             count = outlet.0.recv_many(&mut waiting, COMMIT) => {
                 if count == 0 {
                     return;
                 }
-            }
-            () = shutdown.cancelled(), if !outlet.0.is_closed() => {
-                outlet.0.close();
-                continue;
             }
         }
         commit(&shared, std::mem::take(&mut waiting)).await;
@@ -119,7 +119,7 @@ async fn commit(shared: &Shared, waiting: Vec<Waiting>) {
         waiting.into_iter().map(|Waiting { batch, answer, room }| (batch, (answer, room))).unzip();
     let batches = Arc::new(batches);
     let written = batches.clone();
-    let outcome = shared.store(move |store| store.append(&written, now)).await;
+    let outcome = shared.own(move |store| store.append(&written, now)).await;
     let outcomes = match outcome {
         Ok(outcomes) => outcomes,
         Err(fault) => {

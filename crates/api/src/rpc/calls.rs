@@ -160,8 +160,9 @@ impl Served {
             };
             match batch {
                 Ok(Some(batch)) => {
-                    batch.cancelled.into_iter().for_each(|id| under_way.abort(id));
+                    // In this order: a call may have been given up before it was sent.
                     self.begin(batch.calls, &under_way, &tell);
+                    batch.cancelled.into_iter().for_each(|id| under_way.abort(id));
                 }
                 // The caller asks nothing more, and waits for its answers.
                 Ok(None) => return,
@@ -197,7 +198,11 @@ impl Served {
         tokio::spawn(async move {
             while let Some(first) = answers.next().await {
                 let mut ready: Vec<Answer> = first.into_iter().collect();
-                while let Some(Some(next)) = answers.next().now_or_never() {
+                let mut bytes: usize = ready.iter().map(size).sum();
+                while bytes < BATCH_BYTES
+                    && let Some(Some(next)) = answers.next().now_or_never()
+                {
+                    bytes += next.as_ref().map_or(0, size);
                     ready.extend(next);
                 }
                 if !ready.is_empty()

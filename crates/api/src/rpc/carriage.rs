@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::stream;
+use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tonic::client::Grpc;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -204,7 +205,7 @@ fn batches(calls: mpsc::UnboundedReceiver<Outgoing>) -> impl stream::Stream<Item
             match outgoing {
                 Outgoing::Call(call) => {
                     let (call, _room) = *call;
-                    bytes += call.input.len();
+                    bytes += call.encoded_len();
                     batch.calls.push(call);
                 }
                 Outgoing::Cancelled(id) => batch.cancelled.push(id),

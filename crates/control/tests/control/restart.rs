@@ -61,6 +61,7 @@ async fn a_lost_package_fails_the_creation_or_the_update_and_no_more(mut rig: Ri
     // Meanwhile the data plane runs what was there before, or nothing.
     let mut watch = rig.watch(None).await;
     assert!(watch.until("synced").await.contains(&"created Failed".to_owned()));
+    drop(watch);
     for name in ["created", "updated"] {
         let code = json!({"FunctionName": name, "ZipFile": STANDARD.encode(zip("1"))});
         rig.here.update_function_code(code).await.unwrap();

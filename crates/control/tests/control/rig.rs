@@ -239,7 +239,7 @@ impl Caller {
 
     /// Waits until neither a creation nor an update is on its way; the configuration then.
     pub(crate) async fn settled(&self, name: &str) -> Value {
-        for _ in 0..10_000 {
+        for _ in 0..20_000 {
             let found = self.get_function_configuration(json!({"FunctionName": name})).await.unwrap();
             if found["State"] != "Pending" && found["LastUpdateStatus"] != "InProgress" {
                 return found;

@@ -12,6 +12,7 @@ use crate::rig::{FUNCTION, Rig, Store, Watch, shown, text, zip};
 over_each_store! {
     first_all_there_is_then_every_change_in_order
     while_an_update_is_on_its_way_the_version_before_is_told
+    an_update_is_done_when_the_data_plane_has_it
     a_watcher_that_comes_back_hears_what_it_missed
     every_scope_is_told_with_its_own_revisions
     a_watch_ends_with_the_service
@@ -137,6 +138,39 @@ async fn while_an_update_is_on_its_way_the_version_before_is_told(mut rig: Rig) 
     let tags = json!({"Resource": format!("{FUNCTION}f"), "Tags": {"k": "v"}});
     rig.here.tag_resource(tags).await.unwrap();
     assert_eq!(function(&mut watch).await.configuration_id, after.configuration_id);
+}
+
+async fn an_update_is_done_when_the_data_plane_has_it(rig: Rig) {
+    rig.here.active("f", json!({})).await;
+    let mut watch = rig.watch(None).await;
+    watch.until("synced").await;
+    let update = async |timeout: u32| {
+        let input = json!({"FunctionName": "f", "Timeout": timeout});
+        rig.here.update_function_configuration(input).await.unwrap();
+        for _ in 0..2_000 {
+            tokio::task::yield_now().await;
+        }
+        let shown = rig.here.get_function_configuration(json!({"FunctionName": "f"})).await.unwrap();
+        assert_eq!(shown["LastUpdateStatus"], "InProgress", "the watcher has not taken the update yet");
+    };
+    update(7).await;
+    while function(&mut watch).await.timeout_seconds != 7 {}
+    assert_eq!(rig.here.settled("f").await["LastUpdateStatus"], "Successful");
+    // One that does not listen holds nothing up for long.
+    while function(&mut watch).await.timeout_seconds != 7 {}
+    update(8).await;
+    let settled = rig.here.settled("f");
+    let time_passes = async {
+        loop {
+            rig.clock.advance(std::time::Duration::from_millis(100));
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        settled = settled => assert_eq!(settled["LastUpdateStatus"], "Successful"),
+        () = time_passes => {}
+    }
+    drop(watch);
 }
 
 async fn a_watcher_that_comes_back_hears_what_it_missed(mut rig: Rig) {

@@ -2,13 +2,17 @@
 
 use super::PatternError;
 
+/// Regular expressions that a pattern may have (AWS: Supported regular expressions syntax).
+const MOST_REGEXES: usize = 2;
+
 pub(super) struct Scanner<'a> {
     rest: &'a str,
+    regexes: usize,
 }
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { rest: text }
+        Self { rest: text, regexes: 0 }
     }
 
     pub(super) fn peek(&self) -> Option<char> {
@@ -81,6 +85,10 @@ impl<'a> Scanner<'a> {
 
     /// The regular expression after an opening percent sign, to the closing one.
     pub(super) fn regex(&mut self) -> Result<regex::Regex, PatternError> {
+        self.regexes += 1;
+        if self.regexes > MOST_REGEXES {
+            return Err(PatternError::new("it has more than two regular expressions"));
+        }
         let mut text = String::new();
         while let Some(found) = self.next() {
             match found {

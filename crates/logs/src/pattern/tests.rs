@@ -155,3 +155,9 @@ proptest::proptest! {
         proptest::prop_assert!(pattern.matches(&event));
     }
 }
+
+#[test]
+fn two_regular_expressions_are_the_most() {
+    assert!(Pattern::parse("%a% %b%").is_ok());
+    assert!(Pattern::parse("%a% %b% %c%").is_err());
+}

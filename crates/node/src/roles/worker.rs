@@ -41,7 +41,7 @@ pub(super) async fn start(around: &mut Surroundings, services: &mut Services) ->
         at_least,
         extra_readonly: interpreters.directories(),
         slots: config.max_environments.saturating_add(options.waiting_at_most()),
-        total_memory_mb: Some(memory_mb),
+        total_memory_mb: Some(memory_mb.saturating_add(config.pool_memory_mib)),
         ..SpawnerOptions::new(around.spawner.clone(), around.data_dir.join("sandboxes"))
     };
     let driver = Spawner::start(spawner).await.map_err(StartError::part("spawner"))?;

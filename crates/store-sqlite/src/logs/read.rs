@@ -11,16 +11,14 @@ use super::driver;
 
 const GROUP: &str = "SELECT name, created_ms, settings, stored_bytes FROM groups \
                      WHERE account = ?1 AND region = ?2 AND name = ?3";
+// One bound, where reading begins: of two SQLite takes the first and looks at all between them. Where it ends is seen.
 const FORWARDS: &str = "SELECT time_ms, sequence, ingested_ms, message FROM events WHERE stream_id = ?1 \
-                        AND (time_ms, sequence) > (?2, ?3) AND time_ms >= ?4 AND time_ms < ?5 \
-                        ORDER BY time_ms, sequence";
+                        AND (time_ms, sequence) > (?2, ?3) ORDER BY time_ms, sequence";
 const BACKWARDS: &str = "SELECT time_ms, sequence, ingested_ms, message FROM events WHERE stream_id = ?1 \
-                         AND (time_ms, sequence) < (?2, ?3) AND time_ms >= ?4 AND time_ms < ?5 \
-                         ORDER BY time_ms DESC, sequence DESC";
+                         AND (time_ms, sequence) < (?2, ?3) ORDER BY time_ms DESC, sequence DESC";
 const SCAN: &str = "SELECT events.time_ms, events.sequence, events.ingested_ms, events.message, streams.name \
                     FROM events LEFT JOIN streams ON streams.id = events.stream_id WHERE events.group_id = ?1 \
-                    AND (events.time_ms, events.sequence) > (?2, ?3) AND events.time_ms >= ?4 AND events.time_ms < ?5 \
-                    ORDER BY events.time_ms, events.sequence";
+                    AND (events.time_ms, events.sequence) > (?2, ?3) ORDER BY events.time_ms, events.sequence";
 
 /// What a test asks the plans of.
 #[cfg(test)]
@@ -122,11 +120,12 @@ pub(super) fn events(
         From::Before(position) => (BACKWARDS, key(position)),
     };
     let mut statement = connection.prepare_cached(sql).map_err(driver)?;
-    let mut rows = statement.query(params![id, start.0, start.1, times.start, times.end]).map_err(driver)?;
+    let start = if sql == BACKWARDS { start.min((times.end, -1)) } else { start.max((times.start, -1)) };
+    let mut rows = statement.query(params![id, start.0, start.1]).map_err(driver)?;
     let mut filled = Filled::new(page);
     while let Some(row) = rows.next().map_err(driver)? {
         let event = read_event(row, stream.to_owned()).map_err(driver)?;
-        if !filled.add(&event) {
+        if !times.contains(&event.position.time_ms) || !filled.add(&event) {
             break;
         }
         filled.events.push(event);
@@ -145,16 +144,18 @@ pub(super) fn scan(
     after: Option<Position>,
     page: Page,
 ) -> Result<Scanned> {
-    let start = after.map_or((i64::MIN, 0), key);
+    let start = after.map_or((i64::MIN, 0), key).max((times.start, -1));
     let mut statement = connection.prepare_cached(SCAN).map_err(driver)?;
-    let mut rows =
-        statement.query(params![group, start.0, start.1, times.start, times.end]).map_err(driver)?;
+    let mut rows = statement.query(params![group, start.0, start.1]).map_err(driver)?;
     let mut filled = Filled::new(page);
     let mut last = None;
     while let Some(row) = rows.next().map_err(driver)? {
         let stream: Option<String> = row.get(4).map_err(driver)?;
         let here = stream.is_some();
         let event = read_event(row, stream.unwrap_or_default()).map_err(driver)?;
+        if event.position.time_ms >= times.end {
+            break;
+        }
         if !filled.add(&event) {
             return Ok(Scanned { events: filled.events, resume: last });
         }
