@@ -1,5 +1,7 @@
 //! Calls between two processes, over a real socket: in a stream that they share, and by their own rpc.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,7 +64,7 @@ impl Traces for Callee {
             }
             _ => {}
         }
-        let size = input.trace_id.len() as i64;
+        let size = i64::try_from(input.trace_id.len()).unwrap();
         let name = format!("{} {} {}", ctx.scope.account, ctx.principal.as_str(), ctx.request_id);
         Ok(GetTraceResponse {
             spans: vec![Span { trace_id: input.trace_id, name, start_us: size, ..Span::default() }],

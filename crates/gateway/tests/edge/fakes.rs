@@ -192,7 +192,11 @@ impl LambdaInvoke for FakeInvoke {
             ..InvokeWithResponseStreamHead::default()
         };
         let chunk = InvokeResponseStreamUpdate { payload: input.payload };
-        let frames = [Frame::Head(head), Frame::Chunk(chunk), Frame::Complete(Default::default())];
+        let frames = [
+            Frame::Head(head),
+            Frame::Chunk(chunk),
+            Frame::Complete(InvokeWithResponseStreamCompleteEvent::default()),
+        ];
         let frames = frames.map(|frame| Ok(InvokeWithResponseStreamFrame { frame: Some(frame) }));
         Ok(Box::pin(futures_util::stream::iter(frames)))
     }
