@@ -19,8 +19,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::protocol::{Call, Message, Reply, Request, Settings};
 use crate::{
-    Assignment, Capabilities, Exit, ExitStatus, LevelReport, PreparedSandbox, RunningSandbox, SandboxDriver,
-    SandboxError, SandboxListener, SandboxTemplate, SandboxView, SpawnerOptions, packet,
+    Assignment, Capabilities, Exit, ExitStatus, LevelReport, PreparedSandbox, ProgramEnd, ProgramSignal,
+    RunningSandbox, SandboxDriver, SandboxError, SandboxListener, SandboxProgram, SandboxTemplate,
+    SandboxView, SpawnerOptions, packet,
 };
 
 /// The driver of Linux sandboxes. Ends its process when dropped.
@@ -220,6 +221,21 @@ impl RunningSandbox for Running {
         self.handle.id
     }
 
+    fn take_ends(&mut self) -> Option<mpsc::UnboundedReceiver<ProgramEnd>> {
+        self.handle.ends.take()
+    }
+
+    async fn start_command(&self) -> Result<(), SandboxError> {
+        self.handle.link.call(Request::StartCommand { sandbox: self.handle.id }).await?;
+        Ok(())
+    }
+
+    fn signal(&self, program: SandboxProgram, signal: ProgramSignal) {
+        let request = Request::Signal { sandbox: self.handle.id, program, signal };
+        // Nobody waits for a reply, as with a kill.
+        self.handle.link.send(Call { number: 0, request });
+    }
+
     fn take_output(&mut self) -> Option<pipe::Receiver> {
         self.output.take()
     }
@@ -272,6 +288,14 @@ struct Handle {
     link: Arc<Link>,
     id: u64,
     exit: watch::Receiver<Option<Exit>>,
+    ends: Option<mpsc::UnboundedReceiver<ProgramEnd>>,
+}
+
+/// Where one sandbox's news go.
+struct News {
+    exit: watch::Sender<Option<Exit>>,
+    // Bounded by the programs of an assignment: each ends once.
+    ends: mpsc::UnboundedSender<ProgramEnd>,
 }
 
 impl Handle {
@@ -308,7 +332,7 @@ struct Link {
 struct State {
     closed: bool,
     calls: HashMap<u64, oneshot::Sender<Result<Received, SandboxError>>>,
-    sandboxes: HashMap<u64, watch::Sender<Option<Exit>>>,
+    sandboxes: HashMap<u64, News>,
 }
 
 impl Link {
@@ -342,8 +366,14 @@ impl Link {
     fn receive(self: &Arc<Self>, message: Message, descriptors: Vec<OwnedFd>) {
         match message {
             Message::Exited { sandbox, exit } => {
-                if let Some(sender) = self.state().sandboxes.remove(&sandbox) {
-                    sender.send_replace(Some(exit));
+                if let Some(news) = self.state().sandboxes.remove(&sandbox) {
+                    news.exit.send_replace(Some(exit));
+                }
+            }
+            Message::ProgramEnded { sandbox, end } => {
+                if let Some(news) = self.state().sandboxes.get(&sandbox) {
+                    // Not everyone listens.
+                    let _ = news.ends.send(end);
                 }
             }
             Message::Reply { number, result } => {
@@ -363,8 +393,9 @@ impl Link {
 
     fn register(self: &Arc<Self>, id: u64) -> Handle {
         let (sender, exit) = watch::channel(None);
-        self.state().sandboxes.insert(id, sender);
-        Handle { link: Arc::clone(self), id, exit }
+        let (ends_sender, ends) = mpsc::unbounded_channel();
+        self.state().sandboxes.insert(id, News { exit: sender, ends: ends_sender });
+        Handle { link: Arc::clone(self), id, exit, ends: Some(ends) }
     }
 
     fn close(&self) {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
 
 use crate::{LevelReport, SandboxError};
 
@@ -52,7 +53,8 @@ pub trait PreparedSandbox: Send {
     /// False when the waiting program, or all of the sandbox, has ended: there is nothing to assign to any more.
     fn is_alive(&self) -> bool;
 
-    /// Sets limits, mounts the code and starts the command. Returns once the command has been executed. Where a
+    /// Sets limits, mounts the code and starts the command. Returns once the command has been executed; with
+    /// [`Companions`], once these have been, and the command waits for [`RunningSandbox::start_command`]. Where a
     /// program waits ([`SandboxTemplate::waiting`]) it is given the environment instead; the assignment has no command
     /// then, and the same limits of open files and processes.
     ///
@@ -69,12 +71,26 @@ pub trait RunningSandbox: Send + Sync {
     /// Unique for the life of the driver; for logs.
     fn id(&self) -> u64;
 
+    /// Where the ends of single programs are told, in a sandbox with [`Companions`]. There neither the end of a companion
+    /// nor that of the command ends the sandbox: it lives until it is killed. `None` after the first call.
+    fn take_ends(&mut self) -> Option<mpsc::UnboundedReceiver<ProgramEnd>>;
+
+    /// Starts the command that waits for its [`Companions`]. Returns once it has been executed.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::Exec`] when the program cannot be executed; [`SandboxError::Invalid`] when it does not wait.
+    async fn start_command(&self) -> Result<(), SandboxError>;
+
+    /// Signals one program alone. Returns at once; does nothing where the program does not run (any more).
+    fn signal(&self, program: SandboxProgram, signal: ProgramSignal);
+
     /// The read end of the pipe that is both stdout and stderr. It ends when the last process of the sandbox has
     /// closed it. `None` after the first call.
     fn take_output(&mut self) -> Option<pipe::Receiver>;
 
-    /// Waits until the command has ended; every other process of the sandbox is killed then. Cancel-safe, and may be
-    /// called again: the answer stays.
+    /// Waits until the command has ended; every other process of the sandbox is killed then. (With [`Companions`]: until
+    /// the sandbox has been killed.) Cancel-safe, and may be called again: the answer stays.
     async fn wait(&self) -> Exit;
 
     /// Ends all processes with SIGKILL. Returns at once; [`wait`](Self::wait) tells when it has happened.
@@ -219,6 +235,45 @@ pub struct Assignment {
     pub processes: u32,
     /// Host name seen inside. AWS shows the link-local address `169.254.x.y`.
     pub hostname: String,
+    /// Not where a program waits for the assignment.
+    pub companions: Companions,
+}
+
+/// Programs that run beside the command, enclosed as it is and within the same limits, and start before it: AWS's
+/// external extensions. They start in `/`, and print to where the command prints.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Companions {
+    /// Each one's program (absolute, as seen inside) and arguments. At most 16.
+    pub commands: Vec<Vec<String>>,
+    /// The whole environment of each of them.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// One of the programs that an assignment names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SandboxProgram {
+    /// [`Assignment::command`], or the program that waited.
+    Command,
+    /// The one of that index in [`Companions::commands`].
+    Companion(usize),
+}
+
+/// What [`RunningSandbox::signal`] can send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProgramSignal {
+    /// SIGTERM.
+    Terminate,
+    /// SIGKILL.
+    Kill,
+}
+
+/// A program of a sandbox with [`Companions`] has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramEnd {
+    /// Which one.
+    pub program: SandboxProgram,
+    /// How. Memory is that of the whole sandbox so far.
+    pub exit: Exit,
 }
 
 impl Assignment {
@@ -234,6 +289,7 @@ impl Assignment {
             open_files: 1024,
             processes: 1024,
             hostname: "169.254.76.1".to_owned(),
+            companions: Companions::default(),
         }
     }
 }

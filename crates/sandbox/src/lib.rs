@@ -40,6 +40,9 @@
 //! * A sandbox may be prepared with a program that waits in it ([`WaitingProgram`]), enclosed already as a function is.
 //!   Its assignment sets the limits, attaches code and layers in the living mount namespace (sandboxes' first processes
 //!   stay there, with the rights to it that functions never have) and hands over the environment: nothing is started.
+//! * An assignment may have programs that start before its command and run beside it ([`Companions`]: AWS's external
+//!   extensions). All are forked together, and each is let go when its turn comes; in such a sandbox programs end one by
+//!   one, and the sandbox when it is killed.
 //! * Nothing waits for teardown: [`RunningSandbox::kill`] returns at once and the spawner reaps.
 //! * The spawner is the same executable started anew (or the `lambfold-spawner` binary of this crate), single threaded,
 //!   with its end of a socket as standard input. It ends when that socket closes, whatever killed the worker, and takes
@@ -85,8 +88,9 @@ mod spawner;
 #[cfg(target_os = "linux")]
 pub use client::Spawner;
 pub use driver::{
-    ASSIGNMENT_FD, Assignment, Capabilities, Exit, ExitStatus, PreparedSandbox, RunningSandbox,
-    SandboxDriver, SandboxListener, SandboxTemplate, SandboxView, WaitingProgram,
+    ASSIGNMENT_FD, Assignment, Capabilities, Companions, Exit, ExitStatus, PreparedSandbox, ProgramEnd,
+    ProgramSignal, RunningSandbox, SandboxDriver, SandboxListener, SandboxProgram, SandboxTemplate,
+    SandboxView, WaitingProgram,
 };
 pub use error::SandboxError;
 pub use level::{IsolationLevel, LevelReport, ParseIsolationLevelError, Refusal};

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Assignment, Capabilities, Exit, IsolationLevel, LevelReport, SandboxError, SandboxTemplate};
+use crate::{
+    Assignment, Capabilities, Exit, IsolationLevel, LevelReport, ProgramEnd, ProgramSignal, SandboxError,
+    SandboxProgram, SandboxTemplate,
+};
 
 /// Worker to spawner.
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,6 +26,16 @@ pub(crate) enum Request {
     Assign {
         sandbox: u64,
         assignment: Assignment,
+    },
+    /// Start the command that waits for its companions.
+    StartCommand {
+        sandbox: u64,
+    },
+    /// Without a reply.
+    Signal {
+        sandbox: u64,
+        program: SandboxProgram,
+        signal: ProgramSignal,
     },
     Kill {
         sandbox: u64,
@@ -53,8 +66,19 @@ pub(crate) struct Settings {
 /// Spawner to worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Message {
-    Reply { number: u64, result: Result<Reply, Failure> },
-    Exited { sandbox: u64, exit: Exit },
+    Reply {
+        number: u64,
+        result: Result<Reply, Failure>,
+    },
+    /// Of a sandbox with companions, which lives on.
+    ProgramEnded {
+        sandbox: u64,
+        end: ProgramEnd,
+    },
+    Exited {
+        sandbox: u64,
+        exit: Exit,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

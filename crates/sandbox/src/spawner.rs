@@ -11,6 +11,7 @@ mod launch;
 mod probe;
 mod process_tree;
 mod program;
+mod programs;
 mod sandbox;
 mod seccomp;
 mod serve;

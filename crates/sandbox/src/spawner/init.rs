@@ -9,16 +9,18 @@ use std::path::{Path, PathBuf};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mount::MountFlags;
 use rustix::net::SendFlags;
-use rustix::process::{Pid, Signal, WaitOptions, wait};
+use rustix::process::{Signal, WaitOptions, wait};
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::Group;
 use super::ground::{Ground, Identity};
+use super::program::Start;
+use super::programs::Programs;
 use super::step::Step;
 use super::waiting::Waiting;
-use super::{base_root, contents, process_tree, program, sys};
+use super::{base_root, contents, process_tree, sys};
 use crate::protocol::Failure;
-use crate::{Assignment, ExitStatus, WaitingProgram, packet};
+use crate::{Assignment, ExitStatus, ProgramSignal, SandboxProgram, WaitingProgram, packet};
 
 /// Spawner to init.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,6 +28,12 @@ pub(super) enum Order {
     /// Start the function. With the write end of the output, unless a program waits, which has it; where the root is the
     /// sandbox's own, also with the code and (if there are layers) the merged layers, as detached mounts.
     Start(Assignment),
+    /// Start the command that waits for its companions.
+    StartCommand,
+    Signal {
+        program: SandboxProgram,
+        signal: ProgramSignal,
+    },
 }
 
 /// Init to spawner.
@@ -35,7 +43,15 @@ pub(super) enum Report {
     Built {
         addresses: Vec<SocketAddr>,
     },
+    /// The command; or its companions, for which it waits.
     Started,
+    /// The command that waited.
+    CommandStarted(Result<(), Failure>),
+    /// One of several programs, and the sandbox lives on.
+    ProgramEnded {
+        program: SandboxProgram,
+        status: ExitStatus,
+    },
     Failed(Failure),
     Exited {
         status: ExitStatus,
@@ -113,26 +129,35 @@ fn live(mut plan: Plan<'_>, socket: &OwnedFd) -> Result<(), Failure> {
         .step("hand over the listeners")?;
     drop(listeners);
 
-    let function = match waiting {
+    let mut programs = match waiting {
         None => {
             let Some((Order::Start(assignment), descriptors)) = next(socket)? else { return Ok(()) };
             start(&plan, &assignment, descriptors)?
         }
-        Some(waiting) => match event(socket, &children_end, waiting.pid())? {
+        Some(waiting) => match event(socket, &children_end, &mut Programs::alone(waiting.pid()))? {
             Event::Order(Order::Start(assignment), descriptors) => {
-                waiting.assign(&assignment, descriptors)?
+                Programs::alone(waiting.assign(&assignment, descriptors)?)
             }
-            Event::Exited(status) => return report_exit(socket, status),
-            Event::Gone => return Ok(()),
+            Event::Exited(_, status) => return report_exit(socket, status),
+            Event::Order(..) | Event::Gone => return Ok(()),
         },
     };
     packet::send(socket, &Report::Started, &[], SendFlags::empty()).step("report the start")?;
 
     let status = loop {
-        match event(socket, &children_end, function)? {
+        match event(socket, &children_end, &mut programs)? {
             // It has its function.
-            Event::Order(..) => {}
-            Event::Exited(status) => break Some(status),
+            Event::Order(Order::Start(_), _) => {}
+            Event::Order(Order::StartCommand, _) => {
+                let report = Report::CommandStarted(programs.start_command());
+                packet::send(socket, &report, &[], SendFlags::empty()).step("report the command's start")?;
+            }
+            Event::Order(Order::Signal { program, signal }, _) => programs.signal(program, signal),
+            Event::Exited(_, status) if programs.is_alone() => break Some(status),
+            Event::Exited(program, status) => {
+                let report = Report::ProgramEnded { program, status };
+                packet::send(socket, &report, &[], SendFlags::empty()).step("report a program's end")?;
+            }
             Event::Gone => break None,
         }
     };
@@ -205,8 +230,8 @@ fn mask(root: &Path, proc: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Mounts the code, starts the function, and waits until it has been executed.
-fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) -> Result<Pid, Failure> {
+/// Mounts the code, starts the function (or what is to start before it), and waits until it has been executed.
+fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) -> Result<Programs, Failure> {
     let mut descriptors = descriptors.into_iter();
     let output = descriptors.next().ok_or_else(|| Failure::Setup("no output was handed over".to_owned()))?;
     let (task_root, tmp) = if plan.ground.separate() {
@@ -223,7 +248,7 @@ fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) ->
         readable.extend([task_root.clone(), plan.runtime_dir.to_owned(), layers]);
         readable.extend(assignment.layers.iter().cloned());
     }
-    program::start(&program::Start {
+    let command = Start {
         ground: plan.ground,
         identity: plan.identity,
         command: &assignment.command,
@@ -235,28 +260,41 @@ fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) ->
         readable: &readable,
         output: &output,
         assignment: None,
-    })
+    };
+    let companions = &assignment.companions;
+    let companions: Vec<Start<'_>> = companions
+        .commands
+        .iter()
+        .map(|its| Start {
+            command: its,
+            environment: &companions.environment,
+            directory: Path::new("/"),
+            ..command
+        })
+        .collect();
+    Programs::start(&command, &companions)
 }
 
 /// What wakes init.
 enum Event {
     /// The spawner wants something.
     Order(Order, Vec<OwnedFd>),
-    /// The function's or the waiting program's process has ended.
-    Exited(ExitStatus),
+    /// One of the programs, or the one that waits, has ended.
+    Exited(SandboxProgram, ExitStatus),
     /// The spawner has gone.
     Gone,
 }
 
 /// Waits for the next thing to happen, reaping what ends meanwhile.
-fn event(socket: &OwnedFd, children_end: &OwnedFd, function: Pid) -> Result<Event, Failure> {
+fn event(socket: &OwnedFd, children_end: &OwnedFd, programs: &mut Programs) -> Result<Event, Failure> {
     loop {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            if pid == function {
-                return Ok(Event::Exited(match (status.exit_status(), status.terminating_signal()) {
+            if let Some(program) = programs.ended(pid) {
+                let status = match (status.exit_status(), status.terminating_signal()) {
                     (Some(code), _) => ExitStatus::Code(code),
                     (None, signal) => ExitStatus::Signal(signal.unwrap_or(9)),
-                }));
+                };
+                return Ok(Event::Exited(program, status));
             }
         }
         let mut waiting = [PollFd::new(socket, PollFlags::IN), PollFd::new(children_end, PollFlags::IN)];

@@ -16,6 +16,9 @@ use crate::packet;
 use crate::protocol::Failure;
 use crate::{Assignment, SandboxTemplate};
 
+/// Each costs a process from the start. AWS permits ten extensions.
+const MAX_COMPANIONS: usize = 16;
+
 /// A forked init that has been told to build its sandbox.
 pub(super) struct Launched {
     pub(super) init: Child,
@@ -105,6 +108,9 @@ pub(super) fn check(assignment: &Assignment) -> Result<(), Failure> {
         return Err(Failure::Invalid("memory and ephemeral storage must not be zero".to_owned()));
     }
     check_limits(assignment.open_files, assignment.processes)?;
+    if assignment.companions.commands.len() > MAX_COMPANIONS {
+        return Err(Failure::Invalid(format!("a function has at most {MAX_COMPANIONS} companions")));
+    }
     if assignment.hostname.len() > 63 {
         return Err(Failure::Invalid("the host name is longer than 63 bytes".to_owned()));
     }

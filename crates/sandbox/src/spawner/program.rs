@@ -13,6 +13,7 @@ use super::{function, sys};
 use crate::protocol::Failure;
 
 /// What to start, and in what.
+#[derive(Clone, Copy)]
 pub(super) struct Start<'a> {
     pub(super) ground: &'a Ground,
     pub(super) identity: Identity,
@@ -29,8 +30,23 @@ pub(super) struct Start<'a> {
     pub(super) assignment: Option<&'a OwnedFd>,
 }
 
+/// A process that is there, with its ids, and waits for leave to give everything up and become its program. It goes away
+/// when this is dropped.
+pub(super) struct Held {
+    pid: Pid,
+    go: OwnedFd,
+    failed: OwnedFd,
+}
+
 /// Starts it, and waits until it has been executed.
 pub(super) fn start(start: &Start<'_>) -> Result<Pid, Failure> {
+    let held = hold(start)?;
+    hide(start.ground);
+    held.release()
+}
+
+/// Makes its process. All of those that are to run beside each other must be made before [`hide`] and the first release.
+pub(super) fn hold(start: &Start<'_>) -> Result<Held, Failure> {
     let program = sys::Program::new(start.command, start.environment.iter()).map_err(Failure::Invalid)?;
     let (may_go, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make a pipe")?;
     let (failed, how) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make a pipe")?;
@@ -61,18 +77,29 @@ pub(super) fn start(start: &Start<'_>) -> Result<Pid, Failure> {
     }
     // When memory is short, the kernel should take functions before anything of Lambfold's.
     let _ = fs::write(format!("/proc/{}/oom_score_adj", child.pid), "1000");
-    if start.ground.separate() {
+    Ok(Held { pid: child.pid, go, failed })
+}
+
+/// Hides this process from what it starts.
+pub(super) fn hide(ground: &Ground) {
+    if ground.separate() {
         // Hides init's memory and descriptors from the function even where both have the same uid. It must come after
         // the maps: what is hidden belongs to the host's root, whom this process may not be.
         let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     }
-    rustix::io::write(&go, b"!").step("let the function go")?;
+}
 
-    // The end of file comes when exec has closed the other end; text before it is the reason why not.
-    let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut fs::File::from(failed), &mut text).step("hear the function's process")?;
-    if text.is_empty() {
-        return Ok(child.pid);
+impl Held {
+    /// Lets it go, and waits until its program has been executed.
+    pub(super) fn release(self) -> Result<Pid, Failure> {
+        rustix::io::write(&self.go, b"!").step("let the function go")?;
+        // The end of file comes when exec has closed the other end; text before it is the reason why not.
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut fs::File::from(self.failed), &mut text)
+            .step("hear the function's process")?;
+        if text.is_empty() {
+            return Ok(self.pid);
+        }
+        Err(serde_json::from_slice(&text).unwrap_or_else(|error| Failure::Setup(error.to_string())))
     }
-    Err(serde_json::from_slice(&text).unwrap_or_else(|error| Failure::Setup(error.to_string())))
 }

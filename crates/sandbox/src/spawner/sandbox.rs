@@ -22,6 +22,8 @@ pub(super) struct Sandbox {
     pub(super) phase: Phase,
     /// The program that waits in it for its function.
     pub(super) waiting: Option<Waiting>,
+    /// The call that waits for the command's start, where that is not the assignment.
+    pub(super) starting: Option<u64>,
     /// What init said about the function's end.
     pub(super) status: Option<ExitStatus>,
     /// What init said when it gave up.
@@ -54,11 +56,14 @@ impl Waiting {
     /// Whether an assignment asks for what it has been started with.
     pub(super) fn check(&self, assignment: &Assignment) -> Result<(), Failure> {
         let fits = assignment.command.is_empty()
+            && assignment.companions.commands.is_empty()
             && (assignment.open_files, assignment.processes) == (self.open_files, self.processes);
         if fits {
             return Ok(());
         }
-        Err(Failure::Invalid("a program that waits has its command and limits already".to_owned()))
+        Err(Failure::Invalid(
+            "a program that waits has its command and limits already, and no companions".to_owned(),
+        ))
     }
 
     /// What it has printed so far, the last of it.

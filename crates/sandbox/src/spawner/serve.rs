@@ -11,14 +11,14 @@ use rustix::process::{Signal, WaitOptions, pidfd_send_signal, waitpid};
 
 use super::cgroup::{Cgroups, Group};
 use super::ground::Ground;
-use super::init::Report;
+use super::init::{Order, Report};
 use super::launch::{self, Launched};
 use super::process_tree;
 use super::sandbox::{Limits, Phase, Sandbox, Waiting};
 use super::step::Step;
 use super::sys::{self, Child};
 use crate::protocol::{Call, Failure, Message, Reply, Request};
-use crate::{Assignment, Exit, ExitStatus, SandboxTemplate, packet};
+use crate::{Assignment, Exit, ExitStatus, ProgramEnd, SandboxTemplate, packet};
 
 /// How often memory is looked at, and leftovers are tried again. (The kernel can ring when a control group passes a size,
 /// but to set that bell takes version 1 a grace period, ten times what starting a function takes.)
@@ -130,6 +130,18 @@ impl Server {
                     Err(failure)
                 }
             },
+            Request::StartCommand { sandbox } => match self.start_command(number, sandbox) {
+                Ok(()) => return,
+                Err(failure) => Err(failure),
+            },
+            Request::Signal { sandbox, program, signal } => {
+                if let Some(known) = self.sandboxes.get(&sandbox) {
+                    // An init that does not hear any more has nothing left to signal.
+                    let order = Order::Signal { program, signal };
+                    let _ = packet::send(&known.socket, &order, &[], SendFlags::empty());
+                }
+                return;
+            }
             Request::Kill { sandbox } => {
                 self.kill(sandbox);
                 return;
@@ -185,6 +197,7 @@ impl Server {
                 group,
                 phase: Phase::Preparing(number),
                 waiting,
+                starting: None,
                 status: None,
                 failure: None,
                 over_memory: false,
@@ -235,6 +248,16 @@ impl Server {
         Ok(())
     }
 
+    fn start_command(&mut self, number: u64, sandbox: u64) -> Result<(), Failure> {
+        let Some(known) = self.sandboxes.get_mut(&sandbox) else { return Err(Failure::Gone) };
+        if !matches!(known.phase, Phase::Running(_)) || known.starting.is_some() {
+            return Err(Failure::Invalid("no command waits to be started".to_owned()));
+        }
+        packet::send(&known.socket, &Order::StartCommand, &[], SendFlags::empty()).step("tell init")?;
+        known.starting = Some(number);
+        Ok(())
+    }
+
     fn kill(&mut self, sandbox: u64) {
         let Some(known) = self.sandboxes.get(&sandbox) else { return };
         if !self.ground.separate() {
@@ -279,6 +302,17 @@ impl Server {
                 let all: Vec<BorrowedFd<'_>> = [&output].into_iter().chain(&peak).map(AsFd::as_fd).collect();
                 self.reply(number, Ok(Reply::Assigned { memory_peak: peak.is_some() }), &all);
             }
+            Report::CommandStarted(result) => {
+                if let Some(number) = known.starting.take() {
+                    self.reply(number, result.map(|()| Reply::Done), &[]);
+                }
+            }
+            Report::ProgramEnded { program, status } => {
+                let oom = known.over_memory || self.cgroups.killed_for_memory(&sandbox.to_string());
+                let memory_peak = known.memory_peak(&self.cgroups, sandbox);
+                let end = ProgramEnd { program, exit: Exit { status, oom, memory_peak } };
+                self.tell(&Message::ProgramEnded { sandbox, end }, &[]);
+            }
             Report::Failed(failure) => known.failure = Some(failure),
             Report::Exited { status, largest } => {
                 known.status = Some(status);
@@ -303,6 +337,9 @@ impl Server {
             self.kill_orphans();
         }
 
+        if let Some(number) = known.starting.take() {
+            self.reply(number, Err(Failure::Gone), &[]);
+        }
         let name = sandbox.to_string();
         let memory_peak = known.memory_peak(&self.cgroups, sandbox);
         match known.phase {
