@@ -3,6 +3,7 @@
 
 mod init;
 mod invoke;
+mod shutdown;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +16,16 @@ use lambfold_api::{Fault, TraceContext};
 use lambfold_types::{Timestamp, uuid_v4};
 use tokio::sync::{mpsc, oneshot};
 
+use self::shutdown::Reason;
 use crate::error::{cut_off, environment_gone};
+use crate::failure::Failure;
 use crate::launch::Launcher;
 use crate::log::FunctionLog;
 use crate::metrics::Metrics;
 use crate::platform_log::PlatformLog;
 use crate::registry::Entry;
-use crate::running::{Happening, Running};
-use crate::runtime_api::AnswerStream;
+use crate::running::{Happening, Lost, Running};
+use crate::runtime_api::{AnswerStream, ExtensionFailure};
 use crate::variables::{log_group, log_stream};
 
 /// An invocation on its way to an environment.
@@ -137,37 +140,51 @@ impl Environment {
         let Some(first) = self.invocations.recv().await else { return };
         self.entry.busy();
         let Some((mut running, turn)) = self.start(first).await else { return };
-        let mut alive = self.serve(&mut running, turn).await;
-        while alive {
-            let Some(next) = self.wait(&mut running, born).await else { break };
+        let mut served = self.serve(&mut running, turn).await;
+        let reason = loop {
+            if let Err(reason) = served {
+                break reason;
+            }
+            let next = match self.wait(&mut running, born).await {
+                Ok(next) => next,
+                Err(reason) => break reason,
+            };
             self.entry.busy();
             let turn = self.begin(next, 0);
-            alive = self.serve(&mut running, turn).await;
-        }
+            served = self.serve(&mut running, turn).await;
+        };
         tracing::debug!(
             environment = self.entry.id(),
             "function.name" = %self.function.function_name,
             "an execution environment ends"
         );
+        let silent = FunctionLog::new(Arc::clone(&self.function), None);
+        let log = std::mem::replace(&mut self.log, silent);
+        self.shut_down(running, reason, log);
         // What is still in the channel has not started; its sender learns that from the channel's end.
     }
 
-    /// Waits for an invocation. `None` when it is time to end.
-    async fn wait(&mut self, running: &mut Running, born: Timestamp) -> Option<Invocation> {
+    /// Waits for an invocation, or until it is time to end.
+    async fn wait(&mut self, running: &mut Running, born: Timestamp) -> Result<Invocation, Reason> {
         let Launcher { clock, options, .. } = &*self.launcher;
         let end = (clock.now() + options.idle).min(born + options.max_age);
         let mut idle = clock.sleep_until(end);
         loop {
             tokio::select! {
                 biased;
-                invocation = self.invocations.recv() => return invocation,
-                () = self.entry.retire.cancelled() => return None,
+                invocation = self.invocations.recv() => return invocation.ok_or(Reason::Spindown),
+                () = self.entry.retire.cancelled() => return Err(Reason::Spindown),
                 happening = running.happening(&mut self.log, &mut idle, &**clock) => match happening {
                     Happening::Exited(exit) => {
                         tracing::debug!(environment = self.entry.id(), ?exit, "an idle environment's process ended");
-                        return None;
+                        return Err(Reason::Failure);
                     }
-                    Happening::Deadline => return None,
+                    Happening::ExtensionLost(lost) => {
+                        let failure = self.extension_failure(running, lost).await;
+                        tracing::debug!(environment = self.entry.id(), ?failure, "an idle environment's extension is lost");
+                        return Err(Reason::Failure);
+                    }
+                    Happening::Deadline => return Err(Reason::Spindown),
                     // Only answers and calls of `next` make events, and neither comes without an invocation.
                     Happening::Api(event) => tracing::debug!(?event, "an idle runtime spoke"),
                 },
@@ -187,6 +204,31 @@ impl Environment {
         }
         let deadline = now + self.timeout();
         Turn { invocation, began: Instant::now(), deadline, init_us }
+    }
+
+    /// The loss of an extension in the platform's words, which the log gets, too.
+    async fn extension_failure(&mut self, running: &mut Running, lost: Lost) -> Failure {
+        let clock = Arc::clone(&self.launcher.clock);
+        let (index, state, failure, shown_type) = match lost {
+            Lost::Said(ExtensionFailure { index, fatal, error_type }) => {
+                let failure = match running.end_of(index, &*clock).await {
+                    Some(status) => Failure::extension_ended(fatal.error_type(), status),
+                    None => Failure::extension_said(fatal.error_type(), &error_type),
+                };
+                (index, fatal.state(), failure, error_type)
+            }
+            Lost::Ended(index, status) => {
+                let failure = Failure::extension_ended("Extension.Crash", status);
+                (index, "ExitError", failure, "Extension.Crash".to_owned())
+            }
+        };
+        running.drain(&mut self.log);
+        if let Some(extension) = running.api.extensions().get(index)
+            && let Some(line) = self.platform.extension(extension, state, Some(&shown_type), clock.now())
+        {
+            self.log.platform(&line);
+        }
+        failure
     }
 
     fn timeout(&self) -> Duration {

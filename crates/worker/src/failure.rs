@@ -38,7 +38,35 @@ impl Failure {
 
     /// There is nothing to start.
     pub(crate) fn invalid_entrypoint(text: impl Into<String>) -> Self {
-        let error_type = "Runtime.InvalidEntrypoint";
+        Self::of("Runtime.InvalidEntrypoint", text)
+    }
+
+    /// An external extension cannot be executed.
+    pub(crate) fn extension_launch(text: impl Into<String>) -> Self {
+        Self::of("Extension.LaunchError", text)
+    }
+
+    /// The layers bring more extensions than there may be.
+    pub(crate) fn too_many_extensions(limit: usize) -> Self {
+        Self::of("Extension.TooManyExtensions", format!("Extension limit ({limit}) reached"))
+    }
+
+    /// An external extension ended by itself, or after it had said that it would.
+    pub(crate) fn extension_ended(error_type: &'static str, status: ExitStatus) -> Self {
+        let text = match status {
+            ExitStatus::Code(0) => "exit code 0".to_owned(),
+            ExitStatus::Code(code) => format!("exit status {code}"),
+            ExitStatus::Signal(number) => format!("signal: {}", signal_name(number)),
+        };
+        Self::of(error_type, text)
+    }
+
+    /// An extension said that it cannot go on, and runs on.
+    pub(crate) fn extension_said(error_type: &'static str, own_type: &str) -> Self {
+        Self::of(error_type, own_type)
+    }
+
+    fn of(error_type: &'static str, text: impl Into<String>) -> Self {
         Self { error_type, report_type: error_type, text: text.into() }
     }
 

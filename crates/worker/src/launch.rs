@@ -4,21 +4,24 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use lambfold_api::control::FunctionVersion;
-use lambfold_sandbox::{Assignment, SandboxDriver, SandboxError, SandboxView};
+use lambfold_sandbox::{Assignment, Companions, SandboxDriver, SandboxError, SandboxView};
 use lambfold_types::{Clock, Entropy, uuid_v4};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::error::LaunchError;
+use crate::extensions::Extensions;
 use crate::failure::Failure;
 use crate::interpreter::{Interpreter, Interpreters};
 use crate::log_delivery::Outbox;
 use crate::options::Options;
-use crate::packages::{Package, PackageCache};
+use crate::packages::{FetchError, Package, PackageCache};
 use crate::pool::Pools;
 use crate::running::Running;
+use crate::runtime_api::MAX_EXTENSIONS;
 use crate::runtime_files::{self, RuntimeFiles};
 use crate::vacant::Vacant;
-use crate::variables::{Surroundings, variables};
+use crate::variables::{Surroundings, of_extensions, variables};
 
 /// Everything that starting an environment takes.
 pub(crate) struct Launcher {
@@ -32,6 +35,8 @@ pub(crate) struct Launcher {
     pub(crate) pools: Pools,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    /// Environments, and their ends.
+    pub(crate) tasks: TaskTracker,
     /// Set when what still runs is about to be killed.
     pub(crate) cutting_off: CancellationToken,
 }
@@ -40,14 +45,20 @@ impl Launcher {
     /// Gives `function`, which logs to `log_stream`, to an environment that waits, or starts one; init begins with it.
     pub(crate) async fn launch(
         &self,
-        function: &FunctionVersion,
+        function: &Arc<FunctionVersion>,
         log_stream: &str,
     ) -> Result<Running, LaunchError> {
         let interpreter = self.interpreters.resolve(&function.runtime, self.options.nearest_version)?;
         let package = self.packages.get(&function.code_sha256).await?;
         let layers = self.packages.layers(&function.layers).await?;
-        let contents = (package, layers);
+        let extensions = Extensions::of(layers.as_ref().map(Package::path)).map_err(FetchError::from)?;
+        if extensions.external.len() > MAX_EXTENSIONS {
+            return Err(LaunchError::Function(Failure::too_many_extensions(MAX_EXTENSIONS)));
+        }
+        let contents = (package, layers, extensions);
+        // External extensions start before the runtime, and in one that waits it has started.
         if let Some(interpreter) = interpreter
+            && contents.2.external.is_empty()
             && let Some(vacant) = self.pools.take(interpreter, function, self.clock.now())
         {
             match self.occupy(vacant, function, log_stream, Some(interpreter), contents.clone()).await {
@@ -66,17 +77,42 @@ impl Launcher {
     async fn occupy(
         &self,
         vacant: Vacant,
-        function: &FunctionVersion,
+        function: &Arc<FunctionVersion>,
         log_stream: &str,
         interpreter: Option<&Interpreter>,
-        (package, layers): (Package, Option<Package>),
+        (package, layers, extensions): (Package, Option<Package>, Extensions),
     ) -> Result<Running, LaunchError> {
         let contents = (&package, layers.as_ref());
-        let assignment = self.assignment(function, log_stream, interpreter, contents, &vacant)?;
+        let mut assignment = self.assignment(function, log_stream, interpreter, contents, &vacant)?;
+        let external = extensions.external;
+        if !external.is_empty() {
+            let directory = vacant.prepared.view(package.path()).layers_dir.join("extensions");
+            let command = |name: &String| vec![directory.join(name).display().to_string()];
+            assignment.companions = Companions {
+                commands: external.iter().map(command).collect(),
+                environment: of_extensions(&assignment.environment),
+            };
+        }
         let Vacant { prepared, api, relay, .. } = vacant;
-        let mut sandbox = prepared.assign(assignment).await.map_err(|error| exec_failure(error, function))?;
-        let output = sandbox.take_output();
-        Ok(Running { sandbox, output, api, _relay: relay, _packages: (package, layers) })
+        if extensions.enabled {
+            api.serve_extensions(Arc::clone(function), &external);
+        }
+        let companions = assignment.companions.commands.clone();
+        let assigned = prepared.assign(assignment).await;
+        let sandbox = assigned.map_err(|error| match extension_failure(&error, &companions) {
+            Some(failure) => LaunchError::Function(failure),
+            None => exec_failure(error, function),
+        })?;
+        Ok(Running::new(sandbox, api, &external, relay, (package, layers)))
+    }
+
+    /// Starts the runtime of a function whose external extensions have registered.
+    pub(crate) async fn start_command(
+        &self,
+        running: &mut Running,
+        function: &FunctionVersion,
+    ) -> Result<(), LaunchError> {
+        running.start_command().await.map_err(|error| exec_failure(error, function))
     }
 
     /// Whether processes end because the worker or its spawner does, and not by themselves.
@@ -158,6 +194,19 @@ fn provided_command(
     Ok(vec![directory.join("bootstrap").display().to_string()])
 }
 
+fn extension_failure(error: &SandboxError, companions: &[Vec<String>]) -> Option<Failure> {
+    let SandboxError::Exec { program, errno } = error else { return None };
+    let is_extension = companions.iter().any(|command| command.first() == Some(program));
+    is_extension.then(|| Failure::extension_launch(cannot_execute(program, *errno)))
+}
+
+/// As Go says it, which is what AWS's manager is written in.
+fn cannot_execute(program: &str, errno: i32) -> String {
+    let reason = std::io::Error::from_raw_os_error(errno).to_string();
+    let reason = reason.split(" (os error").next().unwrap_or_default().to_lowercase();
+    format!("fork/exec {program}: {reason}")
+}
+
 /// A program that cannot be executed is the function's doing where the function brought it.
 fn exec_failure(error: SandboxError, function: &FunctionVersion) -> LaunchError {
     let SandboxError::Exec { program, errno } = &error else { return error.into() };
@@ -166,9 +215,7 @@ fn exec_failure(error: SandboxError, function: &FunctionVersion) -> LaunchError 
         return LaunchError::Function(Failure::exited(lambfold_sandbox::ExitStatus::Code(127), false));
     }
     if function.runtime.starts_with("provided") {
-        let reason = std::io::Error::from_raw_os_error(*errno);
-        let text = format!("fork/exec {program}: {}", reason.to_string().to_lowercase());
-        return LaunchError::Function(Failure::invalid_entrypoint(text));
+        return LaunchError::Function(Failure::invalid_entrypoint(cannot_execute(program, *errno)));
     }
     error.into()
 }

@@ -4,14 +4,16 @@
 //! [`WorkerHandle`] is the [`Worker`](lambfold_api::worker::Worker) service. Each environment is one task, started by
 //! its first invocation; it serves one version of one function for its life. The way of an invocation: `service`
 //! finds or makes the environment, `launch` gives it one of the sandboxes that wait in `pool` or starts one, `environment` waits for init, delivers events
-//! through the `runtime_api` and words what went wrong.
+//! through the `runtime_api` and words what went wrong. Extensions speak to the `runtime_api`, too; `extensions` knows which
+//! ones a layer brings.
 //!
 //! Not here: which environment takes an invocation (the dispatcher decides), isolation (`lambfold-sandbox`), what a
-//! runtime does inside (`runtimes/`), and the extensions and telemetry APIs (docs/gaps.md).
+//! runtime does inside (`runtimes/`), and the telemetry API (docs/gaps.md).
 
 mod answer_stream;
 mod environment;
 mod error;
+mod extensions;
 mod failure;
 mod interpreter;
 mod launch;

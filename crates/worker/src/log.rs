@@ -48,6 +48,11 @@ impl FunctionLog {
         self.tail.take().map(Tail::into_bytes).unwrap_or_default()
     }
 
+    /// The end of what was logged so far, for an invoker who does not wait for the rest.
+    pub(crate) fn take_tail(&mut self) -> Vec<u8> {
+        self.tail.take().map(Tail::into_bytes).unwrap_or_default()
+    }
+
     /// Bytes that the function wrote.
     pub(crate) fn output(&mut self, mut bytes: &[u8]) {
         while let Some(at) = bytes.iter().position(|byte| *byte == b'\n') {

@@ -7,6 +7,7 @@ use lambfold_types::Timestamp;
 use serde_json::{Value, json};
 
 use crate::log_level::Level;
+use crate::runtime_api::Shown;
 
 /// What REPORT tells of an invocation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -97,6 +98,32 @@ impl PlatformLog {
         let mut lines = vec![event(now, "platform.initRuntimeDone", &done)];
         lines.extend(self.init_report(init_us, "init", "success", None, now));
         lines
+    }
+
+    /// What became of an extension: `Ready`, or an error with its type.
+    pub(crate) fn extension(
+        &self,
+        extension: &Shown,
+        state: &str,
+        error_type: Option<&str>,
+        now: Timestamp,
+    ) -> Option<String> {
+        let Shown { name, events } = extension;
+        if self.json {
+            if !self.shows(if error_type.is_some() { Level::Warn } else { Level::Debug }) {
+                return None;
+            }
+            let mut record = json!({ "name": name, "state": state, "events": events });
+            if let Some(error_type) = error_type {
+                record["errorType"] = error_type.into();
+            }
+            return Some(event(now, "platform.extension", &record));
+        }
+        let mut line = format!("EXTENSION\tName: {name}\tState: {state}\tEvents: [{}]", events.join(", "));
+        if let Some(error_type) = error_type {
+            let _ = write!(line, "\tError Type: {error_type}");
+        }
+        Some(line)
     }
 
     /// Before the event is delivered.

@@ -1,14 +1,15 @@
 //! A started sandbox with all that belongs to it: its Runtime API, its output, its way to Lambfold.
 
-use lambfold_sandbox::{Exit, RunningSandbox};
+use lambfold_sandbox::{Exit, ExitStatus, ProgramEnd, RunningSandbox, SandboxError, SandboxProgram};
 use lambfold_types::{Clock, SleepFuture};
 use std::time::Duration;
 use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
 
 use crate::log::FunctionLog;
 use crate::packages::Package;
 use crate::relay::Relay;
-use crate::runtime_api::{ApiEvent, Delivery, RuntimeApi};
+use crate::runtime_api::{ApiEvent, ExtensionFailure, RuntimeApi};
 
 /// What is read from the pipe in one go.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -22,24 +23,119 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 pub(crate) enum Happening {
     /// The runtime said something.
     Api(ApiEvent),
-    /// The process has ended.
+    /// The runtime's process has ended.
     Exited(Exit),
+    /// An extension is lost.
+    ExtensionLost(Lost),
     /// The time that was given is over.
     Deadline,
+}
+
+/// How an extension was lost.
+#[derive(Debug)]
+pub(crate) enum Lost {
+    /// It said so.
+    Said(ExtensionFailure),
+    /// The process of the external one of that index has ended.
+    Ended(usize, ExitStatus),
 }
 
 /// A sandbox at work. Ends with all its processes and connections when dropped.
 pub(crate) struct Running {
     pub(crate) sandbox: Box<dyn RunningSandbox>,
-    pub(crate) output: Option<pipe::Receiver>,
     pub(crate) api: RuntimeApi,
+    output: Option<pipe::Receiver>,
+    /// Where there are external extensions.
+    ends: Option<mpsc::UnboundedReceiver<ProgramEnd>>,
+    command_runs: bool,
+    /// The runtime's, not told yet, where the sandbox lives on.
+    exit: Option<Exit>,
+    /// Which of the external extensions run.
+    external: Vec<bool>,
     /// Held, not used.
-    pub(crate) _relay: Option<Relay>,
+    _relay: Option<Relay>,
     /// Code and layers.
-    pub(crate) _packages: (Package, Option<Package>),
+    _packages: (Package, Option<Package>),
 }
 
 impl Running {
+    /// What has been started: the runtime, or these `external` extensions, for which it waits.
+    pub(crate) fn new(
+        mut sandbox: Box<dyn RunningSandbox>,
+        api: RuntimeApi,
+        external: &[String],
+        relay: Option<Relay>,
+        packages: (Package, Option<Package>),
+    ) -> Self {
+        let alone = external.is_empty();
+        Self {
+            output: sandbox.take_output(),
+            ends: if alone { None } else { sandbox.take_ends() },
+            sandbox,
+            api,
+            command_runs: alone,
+            exit: None,
+            external: vec![true; external.len()],
+            _relay: relay,
+            _packages: packages,
+        }
+    }
+
+    /// Starts the runtime that waits for the extensions.
+    pub(crate) async fn start_command(&mut self) -> Result<(), SandboxError> {
+        self.sandbox.start_command().await?;
+        self.command_runs = true;
+        Ok(())
+    }
+
+    pub(crate) fn has_external(&self) -> bool {
+        !self.external.is_empty()
+    }
+
+    /// Whether the runtime's process is there.
+    pub(crate) fn command_runs(&self) -> bool {
+        self.command_runs
+    }
+
+    /// Whether that, or an external extension's, is there.
+    pub(crate) fn any_runs(&self) -> bool {
+        self.command_runs || self.external.contains(&true)
+    }
+
+    /// How an external extension ended that said it would, if it did so at once.
+    pub(crate) async fn end_of(&mut self, index: usize, clock: &dyn Clock) -> Option<ExitStatus> {
+        if index >= self.external.len() {
+            return None;
+        }
+        let mut patience = clock.sleep_until(clock.now() + LAST_WORDS);
+        loop {
+            let end = tokio::select! {
+                end = next_end(&mut self.ends) => end,
+                () = &mut patience => return None,
+            };
+            self.note(&end);
+            if end.program == SandboxProgram::Companion(index) {
+                return Some(end.exit.status);
+            }
+        }
+    }
+
+    fn note(&mut self, end: &ProgramEnd) {
+        match end.program {
+            SandboxProgram::Command => self.command_runs = false,
+            SandboxProgram::Companion(index) => {
+                if let Some(runs) = self.external.get_mut(index) {
+                    *runs = false;
+                }
+            }
+        }
+    }
+
+    fn note_the_end_of_all(&mut self) {
+        self.command_runs = false;
+        self.external.fill(false);
+    }
+
     /// Waits for the next thing to happen, passing on what is printed meanwhile. Cancel-safe.
     pub(crate) async fn happening(
         &mut self,
@@ -47,8 +143,11 @@ impl Running {
         deadline: &mut SleepFuture,
         clock: &dyn Clock,
     ) -> Happening {
+        if let Some(exit) = self.exit {
+            return self.exited(exit, log, clock).await;
+        }
         loop {
-            let Self { sandbox, output, api, .. } = self;
+            let Self { sandbox, output, api, ends, .. } = self;
             let printed = async {
                 match output {
                     Some(pipe) => pipe.readable().await,
@@ -58,13 +157,23 @@ impl Running {
             // In this order: an answer counts even if its process has ended meanwhile, or its time has.
             tokio::select! {
                 biased;
-                event = api.event() => return Happening::Api(event),
+                event = api.event() => return said(event),
                 exit = sandbox.wait() => {
-                    self.drain(log);
-                    if let Some(event) = self.last_words(clock).await {
-                        return Happening::Api(event);
+                    self.note_the_end_of_all();
+                    return self.exited(exit, log, clock).await;
+                }
+                end = next_end(ends) => {
+                    self.note(&end);
+                    match end.program {
+                        SandboxProgram::Command => {
+                            // Kept, since its last words may come before it.
+                            self.exit = Some(end.exit);
+                            return self.exited(end.exit, log, clock).await;
+                        }
+                        SandboxProgram::Companion(index) => {
+                            return Happening::ExtensionLost(Lost::Ended(index, end.exit.status));
+                        }
                     }
-                    return Happening::Exited(exit);
                 }
                 () = &mut *deadline => return Happening::Deadline,
                 readable = printed => {
@@ -73,6 +182,17 @@ impl Running {
                     }
                     self.read_ready(log);
                 }
+            }
+        }
+    }
+
+    async fn exited(&mut self, exit: Exit, log: &mut FunctionLog, clock: &dyn Clock) -> Happening {
+        self.drain(log);
+        match self.last_words(clock).await {
+            Some(event) => said(event),
+            None => {
+                self.exit = None;
+                Happening::Exited(exit)
             }
         }
     }
@@ -86,10 +206,6 @@ impl Running {
             event = self.api.event() => Some(event),
             () = clock.sleep_until(clock.now() + LAST_WORDS) => None,
         }
-    }
-
-    pub(crate) fn deliver(&self, delivery: Delivery) -> bool {
-        self.api.deliver(delivery)
     }
 
     fn read_ready(&mut self, log: &mut FunctionLog) {
@@ -132,4 +248,21 @@ impl Running {
             }
         }
     }
+}
+
+fn said(event: ApiEvent) -> Happening {
+    match event {
+        ApiEvent::ExtensionFailed(failure) => Happening::ExtensionLost(Lost::Said(failure)),
+        event => Happening::Api(event),
+    }
+}
+
+async fn next_end(ends: &mut Option<mpsc::UnboundedReceiver<ProgramEnd>>) -> ProgramEnd {
+    if let Some(ends) = ends
+        && let Some(end) = ends.recv().await
+    {
+        return end;
+    }
+    // There is but one program, or the sandbox has ended, which is told elsewhere.
+    std::future::pending().await
 }

@@ -1,9 +1,12 @@
-//! The Runtime API, version 2018-06-01, of one execution environment (facts: execution environment §1).
+//! The Runtime API, version 2018-06-01, of one execution environment, and the Extensions API, version 2020-01-01, at the
+//! same address (facts: execution environment §1 and §2).
 //!
 //! Connections come and go as clients like; the environment is known by its listener. What runtimes say becomes
 //! [`ApiEvent`]s for the environment's own task.
 
 mod connection;
+mod extension_calls;
+mod extensions;
 pub(crate) mod http;
 mod state;
 
@@ -12,11 +15,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lambfold_types::Clock;
+use lambfold_api::control::FunctionVersion;
+use lambfold_types::{Clock, Entropy, uuid_v4};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
+use self::extensions::Extensions;
+pub(crate) use self::extensions::{Fatal, MAX_EXTENSIONS, Shown};
 use self::http::Connection;
 use self::state::{Next, Phase, Refusal, RuntimeState};
 
@@ -29,17 +35,21 @@ const MAX_CONNECTIONS: usize = 128;
 /// After a failed accept: the process is out of file descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// What the runtime did.
+/// What the runtime or an extension did.
 #[derive(Debug)]
 pub(crate) enum ApiEvent {
-    /// It asked for its first invocation.
+    /// All external extensions have registered: the runtime may start.
+    ExtensionsRegistered,
+    /// The runtime asked for its first invocation, and every extension for its first event.
     InitDone,
     /// It could not load the function.
     InitError(FunctionError),
     /// It answered the invocation.
     Answer(Answer),
-    /// It asked for another one.
+    /// It asked for another one, and so did every extension that was told of this one.
     InvocationDone,
+    /// An extension said that it cannot go on.
+    ExtensionFailed(ExtensionFailure),
 }
 
 /// An error in the words of the runtime.
@@ -48,6 +58,16 @@ pub(crate) struct FunctionError {
     /// The body as it was posted.
     pub(crate) body: Bytes,
     /// `Category.Reason`, for REPORT and telemetry.
+    pub(crate) error_type: String,
+}
+
+/// An extension's own word of its failure.
+#[derive(Clone, Debug)]
+pub(crate) struct ExtensionFailure {
+    /// Its place among the extensions: the external ones come first, in the order in which they were expected.
+    pub(crate) index: usize,
+    pub(crate) fatal: Fatal,
+    /// As it named it.
     pub(crate) error_type: String,
 }
 
@@ -103,25 +123,49 @@ struct Link {
     inner: Mutex<Inner>,
     /// Wakes the connections that wait in `next`.
     invoked: Notify,
+    entropy: Arc<dyn Entropy>,
     // Bounded by the state machine: it makes an event only on a transition, and most of those the platform starts.
     events: mpsc::UnboundedSender<ApiEvent>,
 }
 
 struct Inner {
     state: RuntimeState,
+    extensions: Extensions,
+    /// What is over when runtime and extensions are all in `next`.
+    under_way: Option<UnderWay>,
+    /// Whom extensions may register for. Without it there is no Extensions API.
+    function: Option<Arc<FunctionVersion>>,
     /// What no connection has taken yet.
     pending: Option<Delivery>,
     /// Of the invocation that is under way.
     stream: Option<AnswerStream>,
 }
 
+#[derive(Clone, Copy)]
+enum UnderWay {
+    Init,
+    Invocation,
+}
+
 impl RuntimeApi {
     /// Serves on `listener`, which must be non-blocking.
-    pub(crate) fn start(listener: std::net::TcpListener, clock: Arc<dyn Clock>) -> io::Result<Self> {
+    pub(crate) fn start(
+        listener: std::net::TcpListener,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::from_std(listener)?;
         let (sender, events) = mpsc::unbounded_channel();
-        let inner = Inner { state: RuntimeState::new(), pending: None, stream: None };
-        let link = Arc::new(Link { inner: Mutex::new(inner), invoked: Notify::new(), events: sender });
+        let inner = Inner {
+            state: RuntimeState::new(),
+            extensions: Extensions::new(),
+            under_way: Some(UnderWay::Init),
+            function: None,
+            pending: None,
+            stream: None,
+        };
+        let link =
+            Arc::new(Link { inner: Mutex::new(inner), invoked: Notify::new(), events: sender, entropy });
         let mut server = JoinSet::new();
         server.spawn(accept(listener, Arc::clone(&link), clock));
         Ok(Self { link, events, _server: server })
@@ -141,12 +185,38 @@ impl RuntimeApi {
         self.events.try_recv().ok()
     }
 
-    /// Gives the runtime an invocation. False if it is not waiting for one.
-    pub(crate) fn deliver(&self, delivery: Delivery) -> bool {
+    /// Opens the Extensions API for a function whose layers bring these external extensions.
+    pub(crate) fn serve_extensions(&self, function: Arc<FunctionVersion>, external: &[String]) {
+        let mut inner = self.link.inner();
+        inner.function = Some(function);
+        inner.extensions.expect(external);
+    }
+
+    /// Those who are there, the external ones first.
+    pub(crate) fn extensions(&self) -> Vec<Shown> {
+        self.link.inner().extensions.shown()
+    }
+
+    /// Whether there are any.
+    pub(crate) fn has_extensions(&self) -> bool {
+        !self.link.inner().extensions.is_empty()
+    }
+
+    /// Gives SHUTDOWN subscribers that event. Says of each external extension whether it will be told.
+    pub(crate) fn shut_down(&self, event: &Bytes) -> Vec<bool> {
+        let told = self.link.inner().extensions.shut_down(event);
+        self.link.invoked.notify_waiters();
+        told
+    }
+
+    /// Gives the runtime an invocation, and extensions that want one the event of it. False if they are not waiting.
+    pub(crate) fn deliver(&self, delivery: Delivery, event: impl FnOnce() -> Bytes) -> bool {
         let mut inner = self.link.inner();
         if !inner.state.invoke(&delivery.request_id) {
             return false;
         }
+        inner.under_way = Some(UnderWay::Invocation);
+        inner.extensions.invoke(event);
         inner.stream.clone_from(&delivery.stream);
         inner.pending = Some(delivery);
         drop(inner);
@@ -173,13 +243,79 @@ impl Link {
 
     /// A call of `next`: if it is allowed, [`take`](Self::take) has or will have what it waits for.
     fn next(&self) -> Result<Next, Refusal> {
-        let meaning = self.inner().state.next()?;
-        match meaning {
-            Next::InitDone => self.tell(ApiEvent::InitDone),
-            Next::InvocationDone => self.tell(ApiEvent::InvocationDone),
-            Next::Again | Next::Redeliver => {}
-        }
+        let mut inner = self.inner();
+        let meaning = inner.state.next()?;
+        inner.extensions.close();
+        let event = inner.settle();
+        drop(inner);
+        event.into_iter().for_each(|event| self.tell(event));
         Ok(meaning)
+    }
+
+    /// Whether there is an Extensions API.
+    fn serves_extensions(&self) -> bool {
+        self.inner().function.is_some()
+    }
+
+    fn unique(&self) -> String {
+        uuid_v4(&*self.entropy).to_string()
+    }
+
+    /// The identifier of the one that has registered, and the function that it has registered for.
+    fn register(
+        &self,
+        name: &str,
+        events: &[String],
+    ) -> Result<(String, Arc<FunctionVersion>), extensions::Refusal> {
+        let identifier = self.unique();
+        let mut inner = self.inner();
+        let Some(function) = inner.function.clone() else {
+            let text = "Extension registration closed already";
+            return Err(extensions::Refusal::new("Extension.RegistrationClosed", text));
+        };
+        let before = inner.extensions.all_registered();
+        inner.extensions.register(name, events, &identifier)?;
+        let complete = !before && inner.extensions.all_registered();
+        drop(inner);
+        if complete {
+            self.tell(ApiEvent::ExtensionsRegistered);
+        }
+        Ok((identifier, function))
+    }
+
+    /// An extension's call of `next`: if it is allowed, [`take_event`](Self::take_event) has or will have its event.
+    fn extension_next(&self, identifier: &str) -> Result<(), extensions::Refusal> {
+        let mut inner = self.inner();
+        inner.extensions.next(identifier)?;
+        let event = inner.settle();
+        drop(inner);
+        event.into_iter().for_each(|event| self.tell(event));
+        Ok(())
+    }
+
+    fn take_event(&self, identifier: &str) -> Option<Bytes> {
+        self.inner().extensions.take(identifier)
+    }
+
+    fn give_back_event(&self, identifier: &str, event: Bytes) {
+        self.inner().extensions.give_back(identifier, event);
+        self.invoked.notify_waiters();
+    }
+
+    fn knows_extension(&self, identifier: &str) -> Result<(), extensions::Refusal> {
+        self.inner().extensions.knows(identifier)
+    }
+
+    fn extension_failed(
+        &self,
+        identifier: &str,
+        fatal: Fatal,
+        error_type: String,
+    ) -> Result<(), extensions::Refusal> {
+        if let Some(index) = self.inner().extensions.fail(identifier, fatal)? {
+            self.tell(ApiEvent::ExtensionFailed(ExtensionFailure { index, fatal, error_type }));
+        }
+        Ok(())
     }
 
     /// The invocation, for the connection that asks first.
@@ -220,6 +356,19 @@ impl Link {
         self.inner().state.init_error()?;
         self.tell(ApiEvent::InitError(error));
         Ok(())
+    }
+}
+
+impl Inner {
+    /// What is over now that runtime and extensions have nothing to do, if that is so.
+    fn settle(&mut self) -> Option<ApiEvent> {
+        if self.state.phase() != Phase::Ready || !self.extensions.settled() {
+            return None;
+        }
+        Some(match self.under_way.take()? {
+            UnderWay::Init => ApiEvent::InitDone,
+            UnderWay::Invocation => ApiEvent::InvocationDone,
+        })
     }
 }
 

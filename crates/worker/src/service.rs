@@ -103,14 +103,15 @@ impl WorkerService {
             logs,
             clock,
             entropy,
+            tasks: TaskTracker::new(),
             cutting_off: CancellationToken::new(),
         };
         let shared = Shared {
             registry: Registry::new(incarnation.clone()),
             incarnation,
+            tasks: launcher.tasks.clone(),
             launcher: Arc::new(launcher),
             metrics,
-            tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         };
         Ok(Self { handle: WorkerHandle { shared: Arc::new(shared) }, delivery })

@@ -32,6 +32,21 @@ pub(crate) fn variables(function: &FunctionVersion, around: &Surroundings<'_>) -
     variables
 }
 
+/// What of a function's variables its external extensions see.
+pub(crate) fn of_extensions(function: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    const HIDDEN: &[&str] = &[
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_XRAY_CONTEXT_MISSING",
+        "LAMBDA_RUNTIME_DIR",
+        "LAMBDA_TASK_ROOT",
+    ];
+    let seen = |name: &str| !name.starts_with('_') && !HIDDEN.contains(&name);
+    let variables = function.iter().filter(|(name, _)| seen(name));
+    variables.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// What an interpreter needs at its start, before it is known for which function. Names no function, and no secret.
 pub(crate) fn at_start(view: &SandboxView, interpreter: &Interpreter) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();

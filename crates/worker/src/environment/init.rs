@@ -9,9 +9,11 @@ use lambfold_telemetry::span;
 use lambfold_types::Timestamp;
 use tracing::Instrument;
 
+use super::shutdown::Reason;
 use super::{Environment, Invocation, Turn, micros};
 use crate::error::LaunchError;
 use crate::failure::Failure;
+use crate::log::FunctionLog;
 use crate::metrics::InvocationOutcome;
 use crate::platform_log::Report;
 use crate::running::{Happening, Running};
@@ -151,9 +153,20 @@ impl Environment {
                 Happening::Api(ApiEvent::InitDone) => {
                     self.limit_cpu(&running).await;
                     running.drain(&mut self.log);
+                    self.log_extensions(&running);
                     return Ok(Ok(running));
                 }
+                Happening::Api(ApiEvent::ExtensionsRegistered) => {
+                    match launcher.start_command(&mut running, &self.function).await {
+                        Ok(()) => {}
+                        Err(LaunchError::Function(failure)) => break InitFailure::Platform(failure),
+                        Err(error) => return Err(error),
+                    }
+                }
                 Happening::Api(ApiEvent::InitError(error)) => break InitFailure::Reported(error),
+                Happening::ExtensionLost(lost) => {
+                    break InitFailure::Platform(self.extension_failure(&mut running, lost).await);
+                }
                 Happening::Api(_) => {}
                 Happening::Exited(Exit { status, oom, .. }) => {
                     break InitFailure::Platform(Failure::exited(status, oom));
@@ -162,7 +175,19 @@ impl Environment {
             }
         };
         running.drain(&mut self.log);
+        let reason = if matches!(failure, InitFailure::TimedOut) { Reason::Timeout } else { Reason::Failure };
+        // The environment's own log goes on with the next attempt: what is printed until the end is for the server's only.
+        self.shut_down(running, reason, FunctionLog::new(std::sync::Arc::clone(&self.function), None));
         Ok(Err(failure))
+    }
+
+    fn log_extensions(&mut self, running: &Running) {
+        for extension in running.api.extensions() {
+            let now = self.launcher.clock.now();
+            if let Some(line) = self.platform.extension(&extension, "Ready", None, now) {
+                self.log.platform(&line);
+            }
+        }
     }
 
     /// After init the function gets the CPU share of its memory, if that is wanted: 1769 MB is one CPU.

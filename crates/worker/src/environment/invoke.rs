@@ -7,7 +7,9 @@ use bytes::Bytes;
 use lambfold_api::worker::InvokeResponse;
 use lambfold_sandbox::Exit;
 use lambfold_types::Timestamp;
+use serde_json::json;
 
+use super::shutdown::Reason;
 use super::{Environment, Turn, micros};
 use crate::error::cut_off;
 use crate::failure::{self, Failure};
@@ -24,14 +26,17 @@ const TAIL_PATIENCE: Duration = Duration::from_millis(100);
 enum Ending {
     Answered(Answer),
     Exited(Exit),
+    /// An extension was lost.
+    Lost(Failure),
     TimedOut,
 }
 
 /// What came after the answer.
 enum Aftermath {
-    /// The runtime is in `next` again.
+    /// The runtime is in `next` again, and so is every extension that was told of the invocation.
     Ready,
     Exited(Exit),
+    Lost(Failure),
     TimedOut,
 }
 
@@ -44,28 +49,32 @@ struct Outcome {
 }
 
 impl Environment {
-    /// Serves one invocation. True if the environment can take another.
-    pub(super) async fn serve(&mut self, running: &mut Running, turn: Turn) -> bool {
-        if !running.deliver(delivery(&turn)) {
+    /// Serves one invocation. An error if the environment can take no other one.
+    pub(super) async fn serve(&mut self, running: &mut Running, turn: Turn) -> Result<(), Reason> {
+        if !running.api.deliver(delivery(&turn), || event(&turn)) {
             // Only a ready environment is given invocations.
             tracing::error!(environment = self.entry.id(), "an environment that was ready is not");
-            return false;
+            return Err(Reason::Failure);
         }
         match self.ending(running, turn.deadline).await {
             Ending::Answered(answer) => self.answered(running, turn, answer).await,
             Ending::Exited(_) if self.launcher.is_going_down() => {
                 let _ = turn.invocation.reply.send(Err(cut_off()));
-                false
+                Err(Reason::Failure)
             }
             Ending::Exited(exit) => {
                 let failure = Failure::exited(exit.status, exit.oom);
                 self.failed(running, turn, &failure, exit.memory_peak).await;
-                false
+                Err(Reason::Failure)
+            }
+            Ending::Lost(failure) => {
+                self.failed(running, turn, &failure, None).await;
+                Err(Reason::Failure)
             }
             Ending::TimedOut => {
                 let failure = Failure::timed_out(self.function.timeout_seconds);
                 self.failed(running, turn, &failure, None).await;
-                false
+                Err(Reason::Timeout)
             }
         }
     }
@@ -78,6 +87,9 @@ impl Environment {
                 Happening::Api(ApiEvent::Answer(answer)) => return Ending::Answered(answer),
                 Happening::Api(_) => {}
                 Happening::Exited(exit) => return Ending::Exited(exit),
+                Happening::ExtensionLost(lost) => {
+                    return Ending::Lost(self.extension_failure(running, lost).await);
+                }
                 Happening::Deadline => return Ending::TimedOut,
             }
         }
@@ -94,14 +106,17 @@ impl Environment {
                 }
                 Happening::Api(_) => {}
                 Happening::Exited(exit) => return Aftermath::Exited(exit),
+                Happening::ExtensionLost(lost) => {
+                    return Aftermath::Lost(self.extension_failure(running, lost).await);
+                }
                 Happening::Deadline => return Aftermath::TimedOut,
             }
         }
     }
 
     /// The caller has its answer at once, and the log with it if it wants that; the environment is free when the
-    /// runtime has come back.
-    async fn answered(&mut self, running: &mut Running, turn: Turn, answer: Answer) -> bool {
+    /// runtime has come back, and the extensions that were told of the invocation.
+    async fn answered(&mut self, running: &mut Running, turn: Turn, answer: Answer) -> Result<(), Reason> {
         running.drain(&mut self.log);
         let Turn { invocation, began, deadline, init_us } = turn;
         let outcome = outcome(answer, &invocation.request_id);
@@ -120,8 +135,17 @@ impl Environment {
         let (mut aftermath, mut reply) = (None, Some(invocation.reply));
         if wants_tail {
             let patience = (self.launcher.clock.now() + TAIL_PATIENCE).min(deadline);
-            aftermath = Some(self.aftermath(running, patience).await);
-        } else if let Some(reply) = reply.take() {
+            let within = self.aftermath(running, patience).await;
+            if matches!(within, Aftermath::TimedOut) && patience < deadline && running.api.has_extensions() {
+                // REPORT tells the extensions' time, which may be long: the invoker goes without it.
+                response.log_tail = self.log.take_tail().into();
+            } else {
+                aftermath = Some(within);
+            }
+        }
+        if aftermath.is_none()
+            && let Some(reply) = reply.take()
+        {
             // The caller may have gone; the function runs on all the same.
             let _ = reply.send(Ok(std::mem::take(&mut response)));
         }
@@ -129,8 +153,8 @@ impl Environment {
             aftermath = Some(self.aftermath(running, deadline).await);
         }
         let status = match &aftermath {
-            Some(Aftermath::Exited(_)) => Some("error"),
-            Some(Aftermath::TimedOut) if !wants_tail => Some("timeout"),
+            Some(Aftermath::Exited(_) | Aftermath::Lost(_)) => Some("error"),
+            Some(Aftermath::TimedOut) if reply.is_none() => Some("timeout"),
             _ => None,
         };
         if self.log.wants_platform_lines() {
@@ -143,13 +167,16 @@ impl Environment {
                 init_us,
                 memory_peak_bytes: memory_peak_bytes.unwrap_or_default(),
                 status,
-                error_type: outcome.failed.then_some(outcome.error_type.as_str()),
+                error_type: match &aftermath {
+                    Some(Aftermath::Lost(failure)) => Some(failure.report_type),
+                    _ => outcome.failed.then_some(outcome.error_type.as_str()),
+                },
                 trace_header: &invocation.trace_header,
             };
             self.log_report(&invocation.request_id, &report);
         }
         response.log_tail = self.log.end().into();
-        response.environment_gone = matches!(aftermath, Some(Aftermath::Exited(_)));
+        response.environment_gone = matches!(aftermath, Some(Aftermath::Exited(_) | Aftermath::Lost(_)));
         if matches!(aftermath, Some(Aftermath::Ready)) {
             self.entry.idle();
         }
@@ -163,7 +190,11 @@ impl Environment {
                 }
             }
         }
-        matches!(aftermath, Some(Aftermath::Ready))
+        match aftermath {
+            Some(Aftermath::Ready) => Ok(()),
+            Some(Aftermath::TimedOut) | None => Err(Reason::Timeout),
+            Some(Aftermath::Exited(_) | Aftermath::Lost(_)) => Err(Reason::Failure),
+        }
     }
 
     /// The platform words the answer. It goes out first; the environment ends when its value is dropped.
@@ -187,7 +218,7 @@ impl Environment {
         let duration_us = if timed_out { limit_us } else { micros(began.elapsed()) };
         if self.log.wants_platform_lines() {
             let memory_peak = match memory_peak {
-                None if timed_out => running.sandbox.memory_peak().await,
+                None => running.sandbox.memory_peak().await,
                 known => known,
             };
             if timed_out {
@@ -266,6 +297,21 @@ fn delivery(turn: &Turn) -> Delivery {
         payload: invocation.payload.clone(),
         stream: invocation.stream.clone(),
     }
+}
+
+/// What an extension is told of it (facts: execution environment §2).
+fn event(turn: &Turn) -> Bytes {
+    let invocation = &turn.invocation;
+    let mut event = json!({
+        "eventType": "INVOKE",
+        "deadlineMs": turn.deadline.millis(),
+        "requestId": invocation.request_id,
+        "invokedFunctionArn": invocation.invoked_function_arn,
+    });
+    if !invocation.trace_header.is_empty() {
+        event["tracing"] = json!({ "type": "X-Amzn-Trace-Id", "value": invocation.trace_header });
+    }
+    event.to_string().into()
 }
 
 fn outcome(answer: Answer, request_id: &str) -> Outcome {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use serde_json::json;
 
+use super::extension_calls::{self, ExtensionCall};
 use super::http::{Body, Connection, Head, Place, Trailers, is_disconnect};
 use super::{
     Answer, AnswerStream, FunctionError, Link, MAX_ANSWER_BYTES, MAX_STREAMED_BYTES, Next, Piece, Refusal,
@@ -20,7 +21,7 @@ const ERROR_BODY: &str = "lambda-runtime-function-error-body";
 const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
 /// What is passed on of a streamed answer at a time.
 const PIECE_BYTES: usize = 64 << 10;
-const ACCEPTED: &str = r#"{"status":"OK"}"#;
+pub(super) const ACCEPTED: &str = r#"{"status":"OK"}"#;
 
 /// What a path and method ask for.
 enum Call<'a> {
@@ -31,6 +32,8 @@ enum Call<'a> {
     InitError,
     /// Calls of SnapStart, which no environment here is initialised for.
     Restore,
+    /// Of the Extensions API.
+    Extension(ExtensionCall),
     Unknown,
 }
 
@@ -57,6 +60,9 @@ async fn request(connection: &mut Connection, link: &Link) -> io::Result<bool> {
         Call::Response(id) => response(connection, link, &head, id).await,
         Call::Error(id) => error(connection, link, &head, id).await,
         Call::InitError => init_error(connection, link, &head).await,
+        Call::Extension(call) if link.serves_extensions() => {
+            extension_calls::serve(call, connection, link, &head).await
+        }
         other => {
             let body = connection.read_body(&head, MAX_ANSWER_BYTES).await?;
             let close = head.close || matches!(body, Body::Truncated);
@@ -77,7 +83,9 @@ async fn request(connection: &mut Connection, link: &Link) -> io::Result<bool> {
 }
 
 fn call<'a>(method: &str, path: &'a str) -> Call<'a> {
-    let Some(path) = path.strip_prefix(PREFIX) else { return Call::Unknown };
+    let Some(path) = path.strip_prefix(PREFIX) else {
+        return ExtensionCall::parse(method, path).map_or(Call::Unknown, Call::Extension);
+    };
     let segments: Vec<&str> = path.split('/').collect();
     match (method, segments.as_slice()) {
         ("GET", ["ping"]) => Call::Ping,
@@ -280,7 +288,7 @@ async fn refuse(connection: &mut Connection, refusal: &Refusal, close: bool) -> 
     }
 }
 
-async fn refuse_with(
+pub(super) async fn refuse_with(
     connection: &mut Connection,
     status: &str,
     error_type: &str,

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod dispatched;
+mod extensions;
 mod failures;
 mod happy_path;
 mod languages;

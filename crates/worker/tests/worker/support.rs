@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use lambfold_api::control::FunctionVersion;
+use lambfold_api::logstore::{DeliverRequest, DeliverResponse, LogIntake};
 use lambfold_api::worker::{InvokeRequest, InvokeResponse, RetireRequest, Worker};
 use lambfold_api::{CallContext, Fault};
 use lambfold_clock::{SystemClock, SystemEntropy};
@@ -37,6 +38,20 @@ pub(crate) struct Rig {
     pub(crate) driver: Arc<dyn SandboxDriver>,
     pub(crate) directory: TempDir,
     metrics: Registry,
+    logged: Arc<Logged>,
+}
+
+/// What functions have logged.
+#[derive(Default)]
+struct Logged(Mutex<Vec<String>>);
+
+#[async_trait::async_trait]
+impl LogIntake for Logged {
+    async fn deliver(&self, _: &CallContext, input: DeliverRequest) -> Result<DeliverResponse, Fault> {
+        let events = input.batches.into_iter().flat_map(|batch| batch.events);
+        self.0.lock().unwrap().extend(events.map(|event| event.message));
+        Ok(DeliverResponse {})
+    }
 }
 
 impl Rig {
@@ -60,11 +75,12 @@ impl Rig {
         change(&mut options);
         let waiting = options.pool_memory_mib > 0 && driver.capabilities().own_root;
         let mut metrics = Registry::default();
+        let logged = Arc::new(Logged::default());
         let parts = Parts {
             driver: Arc::clone(&driver),
             interpreters,
             store: store.clone(),
-            logs: None,
+            logs: Some(logged.clone()),
             clock,
             entropy: Arc::new(SystemEntropy),
             metrics: Metrics::register(&mut metrics),
@@ -73,7 +89,7 @@ impl Rig {
         let worker = service.handle();
         let stop = CancellationToken::new();
         let running = tokio::spawn(service.run(stop.clone()));
-        let rig = Self { worker, store, stop, running, driver, directory, metrics };
+        let rig = Self { worker, store, stop, running, driver, directory, metrics, logged };
         if waiting {
             rig.fill_pools().await;
         }
@@ -95,6 +111,11 @@ impl Rig {
             eventually_async("its end", async || self.warm(&id, "{}").await.is_err()).await;
             eventually("environments that wait", || self.metric("waiting", &function.runtime) >= 2).await;
         }
+    }
+
+    /// All that has been logged.
+    pub(crate) fn logged(&self) -> String {
+        self.logged.0.lock().unwrap().concat()
     }
 
     /// A figure of the pool of a runtime.

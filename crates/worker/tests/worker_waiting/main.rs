@@ -4,6 +4,8 @@
 
 #[path = "../worker/dispatched.rs"]
 mod dispatched;
+#[path = "../worker/extensions.rs"]
+mod extensions;
 #[path = "../worker/failures.rs"]
 mod failures;
 #[path = "../worker/happy_path.rs"]
