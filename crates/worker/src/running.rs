@@ -188,13 +188,11 @@ impl Running {
 
     async fn exited(&mut self, exit: Exit, log: &mut FunctionLog, clock: &dyn Clock) -> Happening {
         self.drain(log);
-        match self.last_words(clock).await {
-            Some(event) => said(event),
-            None => {
-                self.exit = None;
-                Happening::Exited(exit)
-            }
+        if let Some(event) = self.last_words(clock).await {
+            return said(event);
         }
+        self.exit = None;
+        Happening::Exited(exit)
     }
 
     /// What was said before the end and is still being read.

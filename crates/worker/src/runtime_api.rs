@@ -248,7 +248,9 @@ impl Link {
         inner.extensions.close();
         let event = inner.settle();
         drop(inner);
-        event.into_iter().for_each(|event| self.tell(event));
+        if let Some(event) = event {
+            self.tell(event);
+        }
         Ok(meaning)
     }
 
@@ -289,7 +291,9 @@ impl Link {
         inner.extensions.next(identifier)?;
         let event = inner.settle();
         drop(inner);
-        event.into_iter().for_each(|event| self.tell(event));
+        if let Some(event) = event {
+            self.tell(event);
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
+mod companions;
 mod escape;
 mod lifecycle;
 mod limits;

@@ -139,9 +139,10 @@ def handler(event, context):
     assert!(event["deadlineMs"].is_u64() && event.get("tracing").is_none(), "{event}");
     // The invoker had its answer while the extension was at work; REPORT, later, has all of it.
     assert!(!tail(&answer).contains("REPORT") && answer.duration_us < 400_000, "{}", tail(&answer));
-    let log = logged(&rig, "REPORT RequestId: ").await;
+    let report = format!("REPORT RequestId: {}\tDuration: ", seen["id"].as_str().unwrap());
+    let log = logged(&rig, &report).await;
     assert!(log.contains("EXTENSION\tName: inside\tState: Ready\tEvents: [INVOKE]\n"), "{log}");
-    let duration = log.split("\tDuration: ").nth(1).unwrap().split(' ').next().unwrap();
+    let duration = log.split(&report).nth(1).unwrap().split(' ').next().unwrap();
     assert!(duration.parse::<f64>().unwrap() >= 400.0, "{log}");
     // The environment was not free before it was through.
     let seen = success(&rig.warm(&id, "{}").await.unwrap());
