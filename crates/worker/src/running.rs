@@ -17,6 +17,8 @@ const CHUNK_BYTES: usize = 16 << 10;
 const MOST_AT_ONCE: usize = 1 << 20;
 /// How long an answer may still come in after its sender has gone.
 const LAST_WORDS: Duration = Duration::from_millis(50);
+/// How long an extension may take to end after it has said that it cannot go on: how it ends words the failure.
+const LAST_STEPS: Duration = Duration::from_millis(500);
 
 /// What happened in an environment.
 #[derive(Debug)]
@@ -107,7 +109,7 @@ impl Running {
         if index >= self.external.len() {
             return None;
         }
-        let mut patience = clock.sleep_until(clock.now() + LAST_WORDS);
+        let mut patience = clock.sleep_until(clock.now() + LAST_STEPS);
         loop {
             let end = tokio::select! {
                 end = next_end(&mut self.ends) => end,
