@@ -175,7 +175,9 @@ def handler(event, context):
 ";
     let mut function = with_agents(&rig, source, &[("agent", &agent), ("silent", silent)]).await;
     function.environment.insert("COLOUR".into(), "red".into());
+    let taken = rig.metric("assigned", "python3.11");
     let (id, answer) = rig.cold(&function, "{}").await;
+    assert_eq!(rig.metric("assigned", "python3.11"), taken, "where a runtime waits it has started");
     let started = success(&answer);
     let names: Vec<&str> = started[0].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     for there in ["COLOUR", "AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_FUNCTION_NAME", "AWS_ACCESS_KEY_ID", "PATH"]
