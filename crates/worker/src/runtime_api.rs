@@ -105,6 +105,8 @@ struct Link {
     invoked: Notify,
     // Bounded by the state machine: it makes an event only on a transition, and most of those the platform starts.
     events: mpsc::UnboundedSender<ApiEvent>,
+    /// Held while the body of an `init/error` is read. (Answers take turns by the state.)
+    init_errors: tokio::sync::Mutex<()>,
 }
 
 struct Inner {
@@ -121,7 +123,12 @@ impl RuntimeApi {
         let listener = TcpListener::from_std(listener)?;
         let (sender, events) = mpsc::unbounded_channel();
         let inner = Inner { state: RuntimeState::new(), pending: None, stream: None };
-        let link = Arc::new(Link { inner: Mutex::new(inner), invoked: Notify::new(), events: sender });
+        let link = Arc::new(Link {
+            inner: Mutex::new(inner),
+            invoked: Notify::new(),
+            events: sender,
+            init_errors: tokio::sync::Mutex::new(()),
+        });
         let mut server = JoinSet::new();
         server.spawn(accept(listener, Arc::clone(&link), clock));
         Ok(Self { link, events, _server: server })

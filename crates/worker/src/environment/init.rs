@@ -150,7 +150,7 @@ impl Environment {
             match running.happening(&mut self.log, &mut deadline, &*launcher.clock).await {
                 Happening::Api(ApiEvent::InitDone) => {
                     self.limit_cpu(&running).await;
-                    running.drain(&mut self.log);
+                    running.drain(&mut self.log).await;
                     return Ok(Ok(running));
                 }
                 Happening::Api(ApiEvent::InitError(error)) => break InitFailure::Reported(error),
@@ -161,7 +161,7 @@ impl Environment {
                 Happening::Deadline => break InitFailure::TimedOut,
             }
         };
-        running.drain(&mut self.log);
+        running.drain(&mut self.log).await;
         Ok(Err(failure))
     }
 
