@@ -68,4 +68,4 @@ def test_log_flood(ground, neighbour, resources, kind):
 
 
 def test_all_processors(resources, neighbour):
-    neighbour.during("busy processors", lambda: resources("burn", seconds=2))
+    assert neighbour.during("busy processors", lambda: resources("burn", seconds=2)) is None

@@ -31,6 +31,7 @@ def processes(event):
     time.sleep(event.get("seconds", 0))
     for pid in made:
         os.kill(pid, 9)
+        os.waitpid(pid, 0)
     return {"made": len(made), "refusal": refusal}
 
 
