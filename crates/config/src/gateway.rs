@@ -12,6 +12,8 @@ pub struct Gateway {
     pub max_connections: usize,
     /// The largest request body.
     pub max_body_bytes: usize,
+    /// Memory for bodies that are still arriving.
+    pub body_memory_mib: usize,
     /// How long headers may take.
     pub header_timeout_seconds: u64,
     /// How long a body may take.

@@ -150,7 +150,7 @@ impl Front {
     async fn read(&self, most: usize, head: &Parts, body: Incoming) -> Result<Bytes, Fault> {
         let limit = most.saturating_mul(6).min(self.options.max_body_bytes);
         let expects_continue = head.headers.contains_key(header::EXPECT);
-        body::read(body, limit, self.options.body_timeout, &*self.clock, expects_continue).await
+        body::read(body, limit, &self.room, self.options.body_timeout, &*self.clock, expects_continue).await
     }
 
     pub(crate) fn context(&self, head: &Parts, body: &[u8], request_id: Uuid) -> Result<CallContext, Fault> {

@@ -15,6 +15,7 @@ use lambfold_types::{Clock, Entropy, uuid_v4};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::body::Room;
 use crate::messages;
 use crate::pages::Pages;
 use crate::{Metrics, Options};
@@ -35,6 +36,8 @@ pub(crate) struct Front {
     pub(crate) metrics: Metrics,
     pub(crate) pages: Pages,
     pub(crate) options: Options,
+    /// For what arrives.
+    pub(crate) room: Room,
     /// Cancelled when the edge stops: long polls and streams end then.
     pub(crate) stopping: CancellationToken,
 }

@@ -11,6 +11,8 @@ pub struct Options {
     pub max_connections: usize,
     /// The largest request body, in bytes. Operations have lower limits of their own.
     pub max_body_bytes: usize,
+    /// Memory for request bodies that are still arriving, all together, in bytes. Further ones wait.
+    pub body_memory_bytes: usize,
     /// How long a new connection may take to send the head of its first request.
     pub header_timeout: Duration,
     /// How long a body may take.
@@ -51,6 +53,7 @@ impl Default for Options {
             max_connections: 4096,
             // What AWS takes for CreateFunction: 50 MiB of zip in base64.
             max_body_bytes: 70_167_211,
+            body_memory_bytes: 256 << 20,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_mins(1),
             request_timeout: Duration::from_secs(920),

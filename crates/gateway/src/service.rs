@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::body::Room;
 use crate::front::Front;
 use crate::identity::PublicContext;
 use crate::pages::{Packages, Pages};
@@ -87,6 +88,7 @@ impl GatewayService {
                 traces: services.traces.clone(),
                 packages: services.packages.clone(),
             },
+            room: Room::new(options.body_memory_bytes),
             options: options.clone(),
             stopping: CancellationToken::new(),
         });

@@ -222,7 +222,7 @@ impl Environment {
                 (index, "ExitError", failure, "Extension.Crash".to_owned())
             }
         };
-        running.drain(&mut self.log);
+        running.drain(&mut self.log).await;
         if let Some(extension) = running.api.extensions().get(index)
             && let Some(line) = self.platform.extension(extension, state, Some(&shown_type), clock.now())
         {

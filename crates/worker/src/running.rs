@@ -5,16 +5,17 @@ use lambfold_types::{Clock, SleepFuture};
 use std::time::Duration;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 
 use crate::log::FunctionLog;
 use crate::packages::Package;
 use crate::relay::Relay;
 use crate::runtime_api::{ApiEvent, ExtensionFailure, RuntimeApi};
 
-/// What is read from the pipe in one go.
-const CHUNK_BYTES: usize = 16 << 10;
-/// What is read before other things get their turn, and what is drained at the end: no pipe holds more.
-const MOST_AT_ONCE: usize = 1 << 20;
+/// What is read from the pipe before others get their turn: in the worst case every byte of it is a line.
+const CHUNK_BYTES: usize = 4 << 10;
+/// What is drained at the end: no pipe holds more.
+const MOST_DRAINED: usize = 1 << 20;
 /// How long an answer may still come in after its sender has gone.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 /// How long an extension may take to end after it has said that it cannot go on: how it ends words the failure.
@@ -183,13 +184,15 @@ impl Running {
                         self.output = None;
                     }
                     self.read_ready(log);
+                    // A function that prints without end must not keep a thread from other environments.
+                    yield_now().await;
                 }
             }
         }
     }
 
     async fn exited(&mut self, exit: Exit, log: &mut FunctionLog, clock: &dyn Clock) -> Happening {
-        self.drain(log);
+        self.drain(log).await;
         if let Some(event) = self.last_words(clock).await {
             return said(event);
         }
@@ -211,39 +214,27 @@ impl Running {
     fn read_ready(&mut self, log: &mut FunctionLog) {
         let Some(pipe) = &self.output else { return };
         let mut buffer = [0; CHUNK_BYTES];
-        let mut total = 0;
-        while total < MOST_AT_ONCE {
-            match pipe.try_read(&mut buffer) {
-                Ok(0) => {
-                    self.output = None;
-                    return;
-                }
-                Ok(length) => {
-                    log.output(&buffer[..length]);
-                    total += length;
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    self.output = None;
-                    return;
-                }
-            }
+        match pipe.try_read(&mut buffer) {
+            Ok(length) if length > 0 => log.output(&buffer[..length]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Ok(_) | Err(_) => self.output = None,
         }
     }
 
     /// Takes what is in the pipe at this moment. Past tokio, which reads only after its poll has seen the bytes: what
     /// a function printed before it answered must be there now.
-    pub(crate) fn drain(&mut self, log: &mut FunctionLog) {
+    pub(crate) async fn drain(&mut self, log: &mut FunctionLog) {
         let Some(pipe) = &self.output else { return };
         let mut buffer = [0; CHUNK_BYTES];
         let mut total = 0;
-        while total < MOST_AT_ONCE {
+        while total < MOST_DRAINED {
             match rustix::io::read(pipe, &mut buffer) {
                 // At the end tokio's own read sees it, too.
                 Ok(0) | Err(_) => return,
                 Ok(length) => {
                     log.output(&buffer[..length]);
                     total += length;
+                    yield_now().await;
                 }
             }
         }

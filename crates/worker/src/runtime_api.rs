@@ -126,6 +126,8 @@ struct Link {
     entropy: Arc<dyn Entropy>,
     // Bounded by the state machine: it makes an event only on a transition, and most of those the platform starts.
     events: mpsc::UnboundedSender<ApiEvent>,
+    /// Held while the body of an `init/error` is read. (Answers take turns by the state.)
+    init_errors: tokio::sync::Mutex<()>,
 }
 
 struct Inner {
@@ -164,8 +166,13 @@ impl RuntimeApi {
             pending: None,
             stream: None,
         };
-        let link =
-            Arc::new(Link { inner: Mutex::new(inner), invoked: Notify::new(), events: sender, entropy });
+        let link = Arc::new(Link {
+            inner: Mutex::new(inner),
+            invoked: Notify::new(),
+            entropy,
+            events: sender,
+            init_errors: tokio::sync::Mutex::new(()),
+        });
         let mut server = JoinSet::new();
         server.spawn(accept(listener, Arc::clone(&link), clock));
         Ok(Self { link, events, _server: server })

@@ -28,6 +28,7 @@ pub(crate) fn start(
     let options = Options {
         max_connections: config.max_connections,
         max_body_bytes: config.max_body_bytes,
+        body_memory_bytes: config.body_memory_mib.saturating_mul(1 << 20),
         header_timeout: Duration::from_secs(config.header_timeout_seconds),
         body_timeout: Duration::from_secs(config.body_timeout_seconds),
         request_timeout: Duration::from_secs(config.request_timeout_seconds),

@@ -152,7 +152,7 @@ impl Environment {
             match running.happening(&mut self.log, &mut deadline, &*launcher.clock).await {
                 Happening::Api(ApiEvent::InitDone) => {
                     self.limit_cpu(&running).await;
-                    running.drain(&mut self.log);
+                    running.drain(&mut self.log).await;
                     self.log_extensions(&running);
                     return Ok(Ok(running));
                 }
@@ -174,7 +174,7 @@ impl Environment {
                 Happening::Deadline => break InitFailure::TimedOut,
             }
         };
-        running.drain(&mut self.log);
+        running.drain(&mut self.log).await;
         let reason = if matches!(failure, InitFailure::TimedOut) { Reason::Timeout } else { Reason::Failure };
         // The environment's own log goes on with the next attempt: what is printed until the end is for the server's only.
         self.shut_down(running, reason, FunctionLog::new(std::sync::Arc::clone(&self.function), None));

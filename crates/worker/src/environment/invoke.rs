@@ -101,7 +101,7 @@ impl Environment {
         loop {
             match running.happening(&mut self.log, &mut deadline, &*clock).await {
                 Happening::Api(ApiEvent::InvocationDone) => {
-                    running.drain(&mut self.log);
+                    running.drain(&mut self.log).await;
                     return Aftermath::Ready;
                 }
                 Happening::Api(_) => {}
@@ -117,7 +117,7 @@ impl Environment {
     /// The caller has its answer at once, and the log with it if it wants that; the environment is free when the
     /// runtime has come back, and the extensions that were told of the invocation.
     async fn answered(&mut self, running: &mut Running, turn: Turn, answer: Answer) -> Result<(), Reason> {
-        running.drain(&mut self.log);
+        running.drain(&mut self.log).await;
         let Turn { invocation, began, deadline, init_us } = turn;
         let outcome = outcome(answer, &invocation.request_id);
         let kind = if outcome.failed { InvocationOutcome::FunctionError } else { InvocationOutcome::Success };
@@ -205,7 +205,7 @@ impl Environment {
         failure: &Failure,
         memory_peak: Option<u64>,
     ) {
-        running.drain(&mut self.log);
+        running.drain(&mut self.log).await;
         let Turn { invocation, began, init_us, .. } = turn;
         let request_id = &invocation.request_id;
         let timed_out = failure.error_type == "Sandbox.Timedout";

@@ -76,7 +76,7 @@ impl Shutdown {
             }
             self.until(end, |running| !running.any_runs()).await;
         }
-        self.running.drain(&mut self.log);
+        self.running.drain(&mut self.log).await;
         self.log.end();
         // What is left is killed as it is dropped.
     }

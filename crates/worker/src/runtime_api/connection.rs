@@ -19,6 +19,8 @@ const PREFIX: &str = "/2018-06-01/";
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
 const ERROR_BODY: &str = "lambda-runtime-function-error-body";
 const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
+/// What is kept of a body that nobody will look at: a function could have the worker keep one per connection.
+const NOTHING: usize = 0;
 /// What is passed on of a streamed answer at a time.
 const PIECE_BYTES: usize = 64 << 10;
 pub(super) const ACCEPTED: &str = r#"{"status":"OK"}"#;
@@ -64,7 +66,7 @@ async fn request(connection: &mut Connection, link: &Link) -> io::Result<bool> {
             extension_calls::serve(call, connection, link, &head).await
         }
         other => {
-            let body = connection.read_body(&head, MAX_ANSWER_BYTES).await?;
+            let body = connection.read_body(&head, NOTHING).await?;
             let close = head.close || matches!(body, Body::Truncated);
             match other {
                 Call::Ping => connection.write(ping(), Bytes::new()).await?,
@@ -140,7 +142,7 @@ async fn response(connection: &mut Connection, link: &Link, head: &Head, id: &st
     let mode = head.header(RESPONSE_MODE);
     if mode.is_some_and(|mode| !mode.eq_ignore_ascii_case("streaming")) {
         link.end_answer(Answer::InvalidMode);
-        connection.read_body(head, MAX_ANSWER_BYTES).await?;
+        connection.read_body(head, NOTHING).await?;
         let message = "Invalid function response mode";
         refuse_with(connection, "400 Bad Request", "InvalidFunctionResponseMode", message, head.close)
             .await?;
@@ -259,7 +261,10 @@ async fn truncated(connection: &mut Connection) -> io::Result<()> {
 }
 
 async fn init_error(connection: &mut Connection, link: &Link, head: &Head) -> io::Result<bool> {
+    // One at a time, for the same reason.
+    let reading = link.init_errors.lock().await;
     let Body::Whole(body, _) = connection.read_body(head, MAX_ANSWER_BYTES).await? else { return Ok(false) };
+    drop(reading);
     match link.init_error(FunctionError { body, error_type: error_type(head.header(ERROR_TYPE)) }) {
         Ok(()) => connection.answer("202 Accepted", ACCEPTED, head.close).await?,
         Err(refusal) => refuse(connection, &refusal, head.close).await?,
@@ -268,8 +273,8 @@ async fn init_error(connection: &mut Connection, link: &Link, head: &Head) -> io
 }
 
 async fn refuse_unread(connection: &mut Connection, head: &Head, refusal: &Refusal) -> io::Result<bool> {
-    let body = connection.read_body(head, MAX_ANSWER_BYTES).await?;
-    let close = head.close || !matches!(body, Body::Whole(..));
+    let body = connection.read_body(head, NOTHING).await?;
+    let close = head.close || matches!(body, Body::Truncated);
     refuse(connection, refusal, close).await?;
     Ok(!close)
 }
