@@ -16,7 +16,7 @@ pub struct Gateway {
     pub body_memory_mib: usize,
     /// How long headers may take.
     pub header_timeout_seconds: u64,
-    /// How long a body may take.
+    /// How long a request's body may take, and how long a client may take nothing of a streamed answer.
     pub body_timeout_seconds: u64,
     /// How long an operation may take.
     pub request_timeout_seconds: u64,

@@ -1,17 +1,14 @@
-//! Bodies. Of requests: read within bounds of size and time, without copying what arrives in one piece. Of answers:
-//! written as the client takes them.
+//! Bodies of requests: read within bounds of size and time, without copying what arrives in one piece.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Incoming};
 use lambfold_api::Fault;
-use lambfold_aws_wire::Answer;
 use lambfold_types::Clock;
 use tokio::select;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -131,63 +128,6 @@ async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Fault> {
                 }
             }
             Some(Err(_)) => return Err(Fault::serialization("The request's body ended early.")),
-        }
-    }
-}
-
-/// The body of an answer. A stream is asked for its next piece only when the connection has room for it. `G` is held
-/// until the last piece is taken.
-pub(crate) struct AnswerBody<G> {
-    left: Option<Answer>,
-    guard: Option<G>,
-}
-
-impl<G> AnswerBody<G> {
-    /// `answer`, holding `guard` while there is more of it to come.
-    pub(crate) fn new(answer: Answer, guard: G) -> Self {
-        match answer {
-            // It is here already: only writing is left, and hyper does that.
-            Answer::Whole(_) => Self { left: Some(answer), guard: None },
-            Answer::Stream(_) => Self { left: Some(answer), guard: Some(guard) },
-        }
-    }
-}
-
-impl<G: Unpin> Body for AnswerBody<G> {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.left.take() {
-            None => Poll::Ready(None),
-            Some(Answer::Whole(body)) => Poll::Ready((!body.is_empty()).then(|| Ok(Frame::data(body)))),
-            Some(Answer::Stream(mut body)) => {
-                let next = body.as_mut().poll_next(cx);
-                match &next {
-                    Poll::Ready(None) => self.guard = None,
-                    _ => self.left = Some(Answer::Stream(body)),
-                }
-                next.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.left {
-            None => true,
-            Some(Answer::Whole(body)) => body.is_empty(),
-            Some(Answer::Stream(_)) => false,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.left {
-            None => SizeHint::with_exact(0),
-            Some(Answer::Whole(body)) => SizeHint::with_exact(body.len() as u64),
-            Some(Answer::Stream(_)) => SizeHint::default(),
         }
     }
 }

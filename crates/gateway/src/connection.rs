@@ -18,7 +18,7 @@ use tokio::select;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::body::AnswerBody;
+use crate::answer_body::AnswerBody;
 use crate::front::Front;
 use crate::identity::Secure;
 use crate::listener::{Connection, Listener};
@@ -78,7 +78,8 @@ async fn serve_one(
             let busy = Busy::new(activity, front.clock.clone());
             let answer = front.answer(request).await;
             // A connection that streams an answer is busy until that ends.
-            Ok::<_, Infallible>(answer.map(|answer| AnswerBody::new(answer, busy)))
+            let (patience, clock) = (front.options.body_timeout, front.clock.clone());
+            Ok::<_, Infallible>(answer.map(|answer| AnswerBody::new(answer, busy, patience, clock)))
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));

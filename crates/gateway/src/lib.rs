@@ -7,6 +7,7 @@
 //! The bytes are `lambfold-aws-wire`'s, the checks before an operation `lambfold-api`'s
 //! [`PublicEdge`](lambfold_api::interceptor::PublicEdge).
 
+mod answer_body;
 mod aws;
 mod body;
 mod connection;

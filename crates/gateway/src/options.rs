@@ -15,7 +15,7 @@ pub struct Options {
     pub body_memory_bytes: usize,
     /// How long a new connection may take to send the head of its first request.
     pub header_timeout: Duration,
-    /// How long a body may take.
+    /// How long a request's body may take, and how long a client may take nothing of an answer that comes in pieces.
     pub body_timeout: Duration,
     /// How long an operation may take.
     pub request_timeout: Duration,

@@ -7,13 +7,13 @@ pub struct Options {
     pub most_bytes: u64,
     /// Bytes that may wait to be written; what comes beyond is refused.
     pub most_waiting_bytes: usize,
-    /// Live tails at once (AWS: 15 of an account).
+    /// Live tails at once, of each account (AWS: 15).
     pub most_live_tails: usize,
 }
 
 impl Default for Options {
     /// 1 GiB, 32 MiB, 64.
     fn default() -> Self {
-        Self { most_bytes: 1 << 30, most_waiting_bytes: 32 << 20, most_live_tails: 64 }
+        Self { most_bytes: 1 << 30, most_waiting_bytes: 32 << 20, most_live_tails: 15 }
     }
 }

@@ -1,9 +1,9 @@
 //! Who follows what comes in.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lambfold_types::Scope;
+use lambfold_types::{AccountId, Scope};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::broadcast;
 
@@ -20,10 +20,10 @@ pub(crate) struct Arrived {
     pub(crate) events: Vec<Event>,
 }
 
-/// All followers.
+/// All followers. Each account has so many places.
 pub(crate) struct Tails {
     sender: broadcast::Sender<Arc<Arrived>>,
-    count: Arc<AtomicUsize>,
+    places: Arc<Places>,
     most: usize,
     gauge: Gauge,
 }
@@ -31,13 +31,25 @@ pub(crate) struct Tails {
 /// A follower's place among them, until it is dropped.
 pub(crate) struct Follower {
     pub(crate) arrivals: broadcast::Receiver<Arc<Arrived>>,
-    count: Arc<AtomicUsize>,
+    account: AccountId,
+    places: Arc<Places>,
     gauge: Gauge,
+}
+
+/// How many are taken, of each account.
+#[derive(Debug, Default)]
+struct Places(Mutex<HashMap<AccountId, usize>>);
+
+impl Places {
+    fn taken(&self) -> MutexGuard<'_, HashMap<AccountId, usize>> {
+        // Nothing that holds the lock leaves it half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Tails {
     pub(crate) fn new(most: usize, gauge: Gauge) -> Self {
-        Self { sender: broadcast::Sender::new(BEHIND), count: Arc::default(), most, gauge }
+        Self { sender: broadcast::Sender::new(BEHIND), places: Arc::default(), most, gauge }
     }
 
     /// Tells the followers, if there are any. Never waits for them.
@@ -47,22 +59,29 @@ impl Tails {
         }
     }
 
-    /// A place; `None` if all are taken.
-    pub(crate) fn follow(&self) -> Option<Follower> {
-        let follower = Follower {
-            arrivals: self.sender.subscribe(),
-            count: self.count.clone(),
-            gauge: self.gauge.clone(),
-        };
-        let before = self.count.fetch_add(1, Ordering::AcqRel);
+    /// A place; `None` if all of this account are taken.
+    pub(crate) fn follow(&self, account: AccountId) -> Option<Follower> {
+        let mut taken = self.places.taken();
+        let count = taken.entry(account).or_default();
+        if *count >= self.most {
+            return None;
+        }
+        *count += 1;
         self.gauge.inc();
-        (before < self.most).then_some(follower)
+        let arrivals = self.sender.subscribe();
+        Some(Follower { arrivals, account, places: self.places.clone(), gauge: self.gauge.clone() })
     }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::AcqRel);
+        let mut taken = self.places.taken();
+        if let Some(count) = taken.get_mut(&self.account) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.account);
+            }
+        }
         self.gauge.dec();
     }
 }

@@ -100,6 +100,8 @@ async fn a_stream_is_read_forwards_to_its_end_and_further_when_there_is_more() {
     assert_eq!(end.next_forward_token, last.next_forward_token, "the token repeats at the end");
     rig.put(&["f"]).await.unwrap();
     assert_eq!(messages(&rig.get(end.next_forward_token, true, 2).await), ["f"]);
+    let back = rig.get(end.next_backward_token, true, 2).await;
+    assert_eq!(messages(&back), ["d", "e"], "who turns round gets what was read last");
 
     let tail = rig.get(None, false, 2).await;
     assert_eq!(messages(&tail), ["e", "f"]);
@@ -109,6 +111,7 @@ async fn a_stream_is_read_forwards_to_its_end_and_further_when_there_is_more() {
     assert_eq!(messages(&start), ["a"]);
     let none = rig.get(start.next_backward_token.clone(), false, 3).await;
     assert_eq!(none.next_backward_token, start.next_backward_token);
+    assert_eq!(messages(&rig.get(none.next_forward_token, false, 2).await), ["a", "b"]);
     rig.stop().await;
 }
 
@@ -237,7 +240,7 @@ async fn live_tails_have_a_bound() {
     let rig = Rig::start(Options { most_live_tails: 1, ..Options::default() });
     let group =
         CreateLogGroupRequest { log_group_name: Some("g".into()), ..CreateLogGroupRequest::default() };
-    rig.logs.create_log_group(&rig.ctx, group).await.unwrap();
+    rig.logs.create_log_group(&rig.ctx, group.clone()).await.unwrap();
     let input = StartLiveTailRequest {
         log_group_identifiers: Some(vec!["g".to_owned()].into()),
         ..StartLiveTailRequest::default()
@@ -245,6 +248,12 @@ async fn live_tails_have_a_bound() {
     let tail = rig.logs.start_live_tail(&rig.ctx, input.clone()).await.unwrap();
     let refused = rig.logs.start_live_tail(&rig.ctx, input.clone()).await.err().unwrap();
     assert_eq!(refused.code(), "LimitExceededException");
+    // The places of one account are not another's.
+    let mut other = rig.ctx.clone();
+    other.scope.account = "000000000002".parse().unwrap();
+    rig.logs.create_log_group(&other, group).await.unwrap();
+    let theirs = rig.logs.start_live_tail(&other, input.clone()).await;
+    assert!(theirs.is_ok());
     drop(tail);
     assert!(rig.logs.start_live_tail(&rig.ctx, input).await.is_ok());
     rig.stop().await;

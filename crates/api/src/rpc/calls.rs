@@ -101,8 +101,13 @@ impl calls_server::Calls for Served {
     ) -> Result<Response<Self::CarryStream>, Status> {
         self.source.admit(request.metadata()).map_err(|fault| status_from_fault(&fault))?;
         let (tell, answers) = mpsc::channel(ANSWERS_WAITING);
-        tokio::spawn(self.clone().serve(request.into_inner(), tell));
-        Ok(Response::new(Box::pin(batches(answers).map(Ok))))
+        let gone = CancellationToken::new();
+        let reads = gone.clone().drop_guard();
+        tokio::spawn(self.clone().serve(request.into_inner(), tell, gone));
+        Ok(Response::new(Box::pin(batches(answers).map(move |batch| {
+            let _ = &reads;
+            Ok(batch)
+        }))))
     }
 }
 
@@ -140,8 +145,13 @@ impl UnderWay {
 }
 
 impl Served {
-    /// Until the caller has ended its side, or is gone.
-    async fn serve(self, mut calls: Streaming<CallBatch>, tell: mpsc::Sender<AnswerBatch>) {
+    /// Until the caller has ended its side and has its answers, or is `gone`: what it asked for is given up then.
+    async fn serve(
+        self,
+        mut calls: Streaming<CallBatch>,
+        tell: mpsc::Sender<AnswerBatch>,
+        gone: CancellationToken,
+    ) {
         let under_way = Arc::new(UnderWay::default());
         let mut told = false;
         loop {
@@ -154,8 +164,7 @@ impl Served {
                     }
                     continue;
                 }
-                // Nobody reads the answers any more.
-                () = tell.closed() => break,
+                () = gone.cancelled() => break,
                 batch = calls.message() => batch,
             };
             match batch {
@@ -164,8 +173,12 @@ impl Served {
                     self.begin(batch.calls, &under_way, &tell);
                     batch.cancelled.into_iter().for_each(|id| under_way.abort(id));
                 }
-                // The caller asks nothing more, and waits for its answers.
-                Ok(None) => return,
+                Ok(None) => {
+                    // The stream of answers ends with the last who may tell one.
+                    drop(tell);
+                    gone.cancelled().await;
+                    break;
+                }
                 Err(_) => break,
             }
         }

@@ -92,7 +92,7 @@ impl Line {
         if let Some(token) = token {
             metadata::inject_token(token, request.metadata_mut());
         }
-        tokio::spawn(listen(channel, request, waiting.clone(), outgoing.clone()));
+        tokio::spawn(listen(channel, request, waiting.clone(), outgoing.downgrade()));
         let room = Arc::new(Semaphore::new(CALLS_WAITING));
         Arc::new(Self { outgoing, room, waiting, next_id: AtomicU64::new(0) })
     }
@@ -224,7 +224,7 @@ async fn listen(
     channel: Channel,
     request: Request<impl stream::Stream<Item = CallBatch> + Send + 'static>,
     waiting: Arc<Waiting>,
-    outgoing: mpsc::UnboundedSender<Outgoing>,
+    outgoing: mpsc::WeakUnboundedSender<Outgoing>,
 ) {
     let mut grpc = Grpc::new(channel).max_decoding_message_size(LARGEST_ANSWER_BATCH);
     let codec = ProstCodec::<CallBatch, AnswerBatch>::default();
@@ -242,7 +242,8 @@ async fn listen(
             Ok(Some(batch)) => {
                 if batch.ending {
                     waiting.retire();
-                    let _ = outgoing.send(Outgoing::End);
+                    // Without a line, nobody sends.
+                    let _ = outgoing.upgrade().map(|outgoing| outgoing.send(Outgoing::End));
                 }
                 waiting.tell(batch.answers);
             }

@@ -1,14 +1,17 @@
 //! Answers that come piece by piece.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use lambfold_api::authorize::AllowAll;
 use lambfold_api::logs::LOGS_START_LIVE_TAIL;
+use lambfold_gateway::Options;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::fake_logs::FLOOD_BYTES;
-use crate::server::{Server, eventually, pause, start, target_of, within};
+use crate::server::{Server, eventually, pause, start, start_with, target_of, within};
 
 async fn tail(server: &Server, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.http).await.unwrap();
@@ -65,8 +68,27 @@ async fn who_does_not_read_is_not_written_to() {
     }
     assert!(before * FLOOD_BYTES < 64 << 20, "{before} frames were taken");
     // Who goes away ends the stream.
-    let frames = std::sync::Arc::downgrade(&server.logs.asked_for);
+    let frames = Arc::downgrade(&server.logs.asked_for);
     let held = frames.strong_count();
     drop(stream);
     eventually("the stream let go of", || frames.strong_count() < held).await;
+}
+
+#[tokio::test]
+async fn who_takes_nothing_for_too_long_gets_no_more() {
+    let options = Options { body_timeout: Duration::from_millis(300), ..Options::default() };
+    let server = start_with(options, Arc::new(AllowAll)).await;
+    let mut quiet = tail(&server, r#"{"logGroupIdentifiers":["g"]}"#).await;
+    let mut seen = Vec::new();
+    read_until(&mut quiet, &mut seen, b"sessionStart").await;
+    let frames = Arc::downgrade(&server.logs.asked_for);
+    let held = frames.strong_count();
+    let stalled = tail(&server, r#"{"logGroupIdentifiers":["g"],"logEventFilterPattern":"flood"}"#).await;
+    eventually("the stream began", || frames.strong_count() > held).await;
+    // It is still connected, and reads nothing.
+    eventually("the stream let go of", || frames.strong_count() == held).await;
+    drop(stalled);
+    // Who waits for more, and would take it, is not meant.
+    let mut byte = [0];
+    assert!(tokio::time::timeout(Duration::from_millis(50), quiet.read(&mut byte)).await.is_err());
 }

@@ -51,11 +51,21 @@ fn ends(events: &[Event], token: Option<ReadToken>, start: i64) -> (ReadToken, R
     if let (Some(first), Some(last)) = (events.first(), events.last()) {
         return (ReadToken::Forward(last.position), ReadToken::Backward(first.position));
     }
-    let at = match token {
-        Some(ReadToken::Forward(position) | ReadToken::Backward(position)) => position,
-        None => Position { time_ms: start, sequence: 0 },
-    };
-    (ReadToken::Forward(at), ReadToken::Backward(at))
+    match token {
+        // Who turns round gets what was read last.
+        Some(ReadToken::Forward(at)) => {
+            let beyond = Position { sequence: at.sequence.saturating_add(1), ..at };
+            (ReadToken::Forward(at), ReadToken::Backward(beyond))
+        }
+        Some(ReadToken::Backward(at)) => {
+            let before = Position { sequence: at.sequence.saturating_sub(1), ..at };
+            (ReadToken::Forward(before), ReadToken::Backward(at))
+        }
+        None => {
+            let at = Position { time_ms: start, sequence: 0 };
+            (ReadToken::Forward(at), ReadToken::Backward(at))
+        }
+    }
 }
 
 fn render(event: Event) -> OutputLogEvent {

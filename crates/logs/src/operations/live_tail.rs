@@ -64,7 +64,7 @@ pub(crate) async fn start(
     };
     let pattern = Pattern::parse(input.log_event_filter_pattern.as_deref().unwrap_or_default())
         .map_err(|error| faults::invalid_pattern(&error))?;
-    let Some(follower) = shared.tails.follow() else {
+    let Some(follower) = shared.tails.follow(ctx.scope.account) else {
         let text = "There are as many live tail sessions as there may be.";
         return Err(Fault::new(ErrorCode::LimitExceededException, text));
     };

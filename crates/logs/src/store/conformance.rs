@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lambfold_types::{Scope, Timestamp};
 
-use super::{Created, Found, From, GroupFilter, LogStore, Page, StreamFilter, StreamQuery};
+use super::{Created, EMPTY_STREAM_MS, Found, From, GroupFilter, LogStore, Page, StreamFilter, StreamQuery};
 use crate::record::{Batch, Event, GroupSettings, NewEvent, Position};
 
 const ALL: std::ops::Range<i64> = 0..i64::MAX;
@@ -169,6 +169,11 @@ fn groups_and_streams_are_paged(store: &dyn LogStore) {
     assert_eq!(names(StreamQuery { descending: true, max: 2, ..query.clone() }), ["z", "y"]);
     assert_eq!(names(StreamQuery { after: Some((0, "x".into())), ..query.clone() }), ["y", "z"]);
     assert_eq!(names(StreamQuery { prefix: "y".into(), ..query.clone() }), ["y"]);
+    let of_y = StreamQuery { prefix: "y".into(), after: Some((0, "y".into())), ..query.clone() };
+    assert_eq!(names(of_y.clone()), [""; 0]);
+    let before = StreamQuery { after: Some((0, "x".into())), descending: true, ..query.clone() };
+    assert_eq!(names(before), ["empty"]);
+    assert_eq!(names(StreamQuery { after: Some((0, "z".into())), descending: true, ..of_y }), ["y"]);
     let by_time = StreamQuery { by_last_event: true, ..query };
     assert_eq!(names(by_time.clone()), ["empty", "y", "x", "z"]);
     assert_eq!(names(StreamQuery { descending: true, ..by_time.clone() }), ["z", "x", "y", "empty"]);
@@ -356,6 +361,16 @@ fn the_oldest_go_when_it_is_full(store: &dyn LogStore) {
     while store.maintain(at(6_000), 10 * 30, 4).expect("the store works").more {}
     assert_eq!(store.stored_bytes().expect("the store works"), 10 * 30);
     assert_eq!(texts(&read(store, "even", "s", From::Head, PAGE)), ["0010", "0012", "0014", "0016", "0018"]);
+    // A stream without events goes an hour after the last one that it got, unless it gets another.
+    let streams = |group| {
+        let query = StreamQuery { max: 9, ..StreamQuery::default() };
+        here(store.streams(&scope, group, &query).expect("the store works")).len()
+    };
+    while store.maintain(at(6_000), 0, 4).expect("the store works").more {}
+    assert_eq!((streams("even"), streams("odd")), (1, 1));
+    append(store, &[batch("odd", "s", &[(1, "again")])]);
+    settle(store, at(5_000 + EMPTY_STREAM_MS));
+    assert_eq!((streams("even"), streams("odd")), (0, 1));
     for name in ["even", "odd"] {
         assert!(store.delete_group(&scope, name).expect("the store works"));
     }

@@ -295,16 +295,13 @@ impl LogStore for MemoryLogStore {
             }
             done.evicted += 1;
         }
-        if done.expired + done.evicted > 0 {
-            for group in state.groups.values_mut() {
-                let StoredGroup { streams, events, .. } = group;
-                streams.retain(|name, stream| {
-                    let recent = stream
-                        .last_ingestion
-                        .is_none_or(|last| now.millis() - last.millis() < EMPTY_STREAM_MS);
-                    recent || events.values().any(|event| event.stream == *name)
-                });
-            }
+        for group in state.groups.values_mut() {
+            let StoredGroup { streams, events, .. } = group;
+            streams.retain(|name, stream| {
+                let recent =
+                    stream.last_ingestion.is_none_or(|last| now.millis() - last.millis() < EMPTY_STREAM_MS);
+                recent || events.values().any(|event| event.stream == *name)
+            });
         }
         Ok(done)
     }

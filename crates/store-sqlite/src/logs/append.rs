@@ -7,7 +7,7 @@ use lambfold_logs::store::{Found, Result};
 use lambfold_types::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::{create_group, create_stream, driver, execute, group_id, stream_id};
+use super::{create_group, create_stream, driver, execute, group_id, integer, stream_id};
 
 pub(super) fn append(connection: &Connection, batches: &[Batch], now: Timestamp) -> Result<Vec<Found<u64>>> {
     let mut next: i64 = connection
@@ -46,7 +46,7 @@ pub(super) fn append(connection: &Connection, batches: &[Batch], now: Timestamp)
             execute(
                 connection,
                 "UPDATE streams SET first_ms = min(coalesce(first_ms, ?2), ?2), last_ms = max(last_ms, ?3), \
-                 ingested_ms = ?4 WHERE id = ?1",
+                 ingested_ms = ?4, emptied_ms = NULL WHERE id = ?1",
                 params![stream, first, last, now.millis()],
             )?;
         }
@@ -54,10 +54,10 @@ pub(super) fn append(connection: &Connection, batches: &[Batch], now: Timestamp)
     }
     for (group, bytes) in &groups {
         let sql = "UPDATE groups SET stored_bytes = stored_bytes + ?2 WHERE id = ?1";
-        execute(connection, sql, params![group, size(*bytes)])?;
+        execute(connection, sql, params![group, integer(*bytes)])?;
     }
     let sql = "UPDATE totals SET next_sequence = ?1, stored_bytes = stored_bytes + ?2";
-    execute(connection, sql, params![next, size(groups.values().sum())])?;
+    execute(connection, sql, params![next, integer(groups.values().sum())])?;
     Ok(outcomes)
 }
 
@@ -82,8 +82,4 @@ fn place(connection: &Connection, batch: &Batch, now: Timestamp) -> Result<Found
     }
     let stream = create_stream(connection, group, &batch.stream, now)?;
     Ok(stream.map_or(Found::NoStream, |stream| Found::Here((group, stream))))
-}
-
-fn size(bytes: usize) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -7,18 +7,20 @@ use lambfold_logs::store::{EMPTY_STREAM_MS, Maintained, Result};
 use lambfold_types::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
-use super::{driver, execute};
+use super::{driver, execute, integer};
 
 const OF_STREAM: &str = "SELECT sequence, group_id, stream_id, octet_length(message) FROM events \
                          WHERE stream_id = ?1 ORDER BY time_ms, sequence LIMIT ?2";
 const OF_GROUP: &str = "SELECT sequence, group_id, stream_id, octet_length(message) FROM events \
                         WHERE group_id = ?1 AND time_ms < ?2 ORDER BY time_ms, sequence LIMIT ?3";
+const EMPTY: &str = "DELETE FROM streams WHERE id IN \
+                     (SELECT id FROM streams WHERE emptied_ms <= ?1 ORDER BY emptied_ms LIMIT ?2)";
 const OLDEST: &str =
     "SELECT sequence, group_id, stream_id, octet_length(message) FROM events ORDER BY sequence LIMIT ?1";
 
 /// What a test asks the plans of. `OLDEST` walks the table in its own order.
 #[cfg(test)]
-pub(super) const STATEMENTS: &[&str] = &[OF_STREAM, OF_GROUP];
+pub(super) const STATEMENTS: &[&str] = &[OF_STREAM, OF_GROUP, EMPTY];
 
 /// Groups with a retention that one step looks at.
 const GROUPS: i64 = 1000;
@@ -43,7 +45,9 @@ pub(super) fn maintain(
     let (deleted, more_deleted) = step.deleted()?;
     let (expired, more_expired) = step.expired()?;
     let (evicted, more_evicted) = step.evicted(most_bytes)?;
-    Ok(Maintained { expired: deleted + expired, evicted, more: more_deleted || more_expired || more_evicted })
+    let more_emptied = step.emptied()?;
+    let more = more_deleted || more_expired || more_evicted || more_emptied;
+    Ok(Maintained { expired: deleted + expired, evicted, more })
 }
 
 struct Step<'a> {
@@ -75,9 +79,9 @@ impl Step<'_> {
             }
             let is_group = kind == "group";
             let (wanted, removed) = if is_group {
-                (self.left, self.remove(OF_GROUP, params![id, i64::MAX, limit(self.left)])?)
+                (self.left, self.remove(OF_GROUP, params![id, i64::MAX, integer(self.left)])?)
             } else {
-                (self.left, self.remove(OF_STREAM, params![id, limit(self.left)])?)
+                (self.left, self.remove(OF_STREAM, params![id, integer(self.left)])?)
             };
             total += removed;
             if removed == wanted {
@@ -87,7 +91,7 @@ impl Step<'_> {
                 // Streams are rows as well: in steps, too.
                 let sql =
                     "DELETE FROM streams WHERE id IN (SELECT id FROM streams WHERE group_id = ?1 LIMIT ?2)";
-                let gone = execute(self.connection, sql, params![id, limit(self.left)])?;
+                let gone = execute(self.connection, sql, params![id, integer(self.left)])?;
                 if gone == self.left {
                     self.left = 0;
                     return Ok((total, true));
@@ -122,7 +126,7 @@ impl Step<'_> {
             }
             let wanted = self.left;
             let before = self.now.millis() - days * DAY_MS;
-            let removed = self.remove(OF_GROUP, params![group, before, limit(wanted)])?;
+            let removed = self.remove(OF_GROUP, params![group, before, integer(wanted)])?;
             total += removed;
             if removed == wanted {
                 return Ok((total, true));
@@ -142,7 +146,7 @@ impl Step<'_> {
             if self.left == 0 {
                 return Ok((total, true));
             }
-            let mut doomed = self.find(OLDEST, params![limit(self.left.min(1000))])?;
+            let mut doomed = self.find(OLDEST, params![integer(self.left.min(1000))])?;
             let mut bytes = 0;
             let enough = doomed.iter().position(|event| {
                 bytes += event.bytes.max(0).unsigned_abs();
@@ -155,6 +159,15 @@ impl Step<'_> {
             total += doomed.len();
             self.drop_all(&doomed)?;
         }
+    }
+
+    /// Streams that lost their events and got none for a while. Whether there may be more.
+    fn emptied(&mut self) -> Result<bool> {
+        let before = self.now.millis() - EMPTY_STREAM_MS;
+        let gone = execute(self.connection, EMPTY, params![before, integer(self.left)])?;
+        let more = gone == self.left;
+        self.left -= gone;
+        Ok(more)
     }
 
     fn find(&self, sql: &str, parameters: impl Params) -> Result<Vec<Doomed>> {
@@ -195,16 +208,12 @@ impl Step<'_> {
         for stream in streams {
             execute(
                 self.connection,
-                "DELETE FROM streams WHERE id = ?1 AND ingested_ms <= ?2 \
+                "UPDATE streams SET emptied_ms = ingested_ms WHERE id = ?1 \
                  AND NOT EXISTS (SELECT 1 FROM events WHERE stream_id = ?1)",
-                params![stream, self.now.millis() - EMPTY_STREAM_MS],
+                params![stream],
             )?;
         }
         self.left -= doomed.len();
         Ok(())
     }
-}
-
-fn limit(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

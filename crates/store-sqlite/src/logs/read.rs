@@ -5,9 +5,10 @@ use std::ops::Range;
 use lambfold_logs::record::{EVENT_OVERHEAD, Event, Group, Position, Stream};
 use lambfold_logs::store::{From, GroupFilter, Page, Result, Scanned, StoreError, StreamFilter, StreamQuery};
 use lambfold_types::{Scope, Timestamp};
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::driver;
+use super::{driver, integer};
 
 const GROUP: &str = "SELECT name, created_ms, settings, stored_bytes FROM groups \
                      WHERE account = ?1 AND region = ?2 AND name = ?3";
@@ -41,19 +42,21 @@ pub(super) fn groups(
     let mut statement = connection
         .prepare_cached(
             "SELECT name, created_ms, settings, stored_bytes FROM groups \
-             WHERE account = ?1 AND region = ?2 AND name > ?3 AND name >= ?4 \
+             WHERE account = ?1 AND region = ?2 AND name >= ?3 AND name < ?8 \
              AND substr(name, 1, length(?4)) = ?4 AND (?5 = '' OR instr(name, ?5) > 0) \
              AND (?6 IS NULL OR settings ->> 'class' = ?6) ORDER BY name LIMIT ?7",
         )
         .map_err(driver)?;
+    let (from, to) = names_between(&filter.prefix, Some(after), None);
     let parameters = params![
         scope.account.to_string(),
         scope.region.as_str(),
-        after,
+        from,
         filter.prefix,
         filter.contains,
         filter.class,
-        limit(max)
+        integer(max),
+        to
     ];
     let mut rows = statement.query(parameters).map_err(driver)?;
     let mut groups = Vec::new();
@@ -73,24 +76,71 @@ fn read_group(row: &Row<'_>) -> Result<Group> {
     })
 }
 
-pub(super) fn streams(connection: &Connection, group: i64, query: &StreamQuery) -> Result<Vec<Stream>> {
-    let (column, direction, beyond) = match (query.by_last_event, query.descending) {
-        (false, false) => ("name", "ASC", "name > ?4"),
-        (false, true) => ("name", "DESC", "name < ?4"),
-        (true, false) => ("last_ms", "ASC", "(last_ms, name) > (?3, ?4)"),
-        (true, true) => ("last_ms", "DESC", "(last_ms, name) < (?3, ?4)"),
+/// A page of streams, by last event or by name, descending or not: between two places of an index, wherever it is.
+pub(super) fn streams_page(by_last_event: bool, descending: bool) -> String {
+    let (range, order) = match (by_last_event, descending) {
+        (false, false) => ("name >= ?2 AND name < ?3", "name"),
+        (false, true) => ("name >= ?2 AND name < ?3", "name DESC"),
+        (true, false) => ("(last_ms, name) > (?2, ?3)", "last_ms, name"),
+        (true, true) => ("(last_ms, name) < (?2, ?3)", "last_ms DESC, name DESC"),
     };
-    let then = if query.by_last_event { format!(", name {direction}") } else { String::new() };
-    // Four texts in all.
-    let sql = format!(
-        "SELECT name, created_ms, first_ms, last_ms, ingested_ms FROM streams WHERE group_id = ?1 \
-         AND substr(name, 1, length(?2)) = ?2 AND (?4 IS NULL OR {beyond}) \
-         ORDER BY {column} {direction}{then} LIMIT ?5"
-    );
-    let (last, name) = query.after.clone().unzip();
+    format!(
+        "SELECT name, created_ms, first_ms, last_ms, ingested_ms FROM streams \
+         WHERE group_id = ?1 AND {range} AND substr(name, 1, length(?4)) = ?4 ORDER BY {order} LIMIT ?5"
+    )
+}
+
+/// What stands for the second and the third parameter of that.
+fn streams_range(query: &StreamQuery) -> (Value, Value) {
+    let after = query.after.as_ref();
+    if query.by_last_event {
+        let (last, name) = after.cloned().unwrap_or_else(|| match query.descending {
+            true => (i64::MAX, String::new()),
+            false => (i64::MIN, String::new()),
+        });
+        return (last.into(), name.into());
+    }
+    let after = after.map(|(_, name)| name.as_str());
+    match query.descending {
+        true => names_between(&query.prefix, None, after),
+        false => names_between(&query.prefix, after, None),
+    }
+}
+
+/// From where (that included) to where (not included) names begin with `prefix` and are between two others.
+fn names_between(prefix: &str, after: Option<&str>, before: Option<&str>) -> (Value, Value) {
+    // The first name after another is that one and a NUL.
+    let from = after.map_or_else(String::new, |name| format!("{name}\0")).max(prefix.to_owned());
+    let end = end_of_prefix(prefix);
+    let to = match (end, before) {
+        (Some(end), Some(before)) => Value::Text(end.min(before.to_owned())),
+        (Some(end), None) => Value::Text(end),
+        (None, Some(before)) => Value::Text(before.to_owned()),
+        // Every text comes before every blob.
+        (None, None) => Value::Blob(Vec::new()),
+    };
+    (from.into(), to)
+}
+
+/// What comes after all texts that begin with `prefix`, in the order of their bytes; `None`: nothing does.
+fn end_of_prefix(prefix: &str) -> Option<String> {
+    let mut chars: Vec<char> = prefix.chars().collect();
+    while let Some(last) = chars.pop() {
+        // Surrogates are left out.
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            chars.push(next);
+            return Some(chars.into_iter().collect());
+        }
+    }
+    None
+}
+
+pub(super) fn streams(connection: &Connection, group: i64, query: &StreamQuery) -> Result<Vec<Stream>> {
+    let (from, to) = streams_range(query);
+    let sql = streams_page(query.by_last_event, query.descending);
     let mut statement = connection.prepare_cached(&sql).map_err(driver)?;
     let rows = statement
-        .query_map(params![group, query.prefix, last, name, limit(query.max)], |row| {
+        .query_map(params![group, from, to, query.prefix, integer(query.max)], |row| {
             let ingested: Option<i64> = row.get(4)?;
             let last: i64 = row.get(3)?;
             Ok(Stream {
@@ -204,8 +254,4 @@ fn read_event(row: &Row<'_>, stream: String) -> rusqlite::Result<Event> {
 
 fn key(position: Position) -> (i64, i64) {
     (position.time_ms, i64::try_from(position.sequence).unwrap_or(i64::MAX))
-}
-
-fn limit(max: usize) -> i64 {
-    i64::try_from(max).unwrap_or(i64::MAX)
 }
