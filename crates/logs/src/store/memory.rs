@@ -19,7 +19,8 @@ pub struct MemoryLogStore(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     groups: BTreeMap<(Scope, String), StoredGroup>,
-    next_sequence: u64,
+    /// The sequence that was given last; the first is 1.
+    last_sequence: u64,
 }
 
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl State {
     }
 
     fn append(&mut self, batch: &Batch, now: Timestamp) -> Found<u64> {
-        let first = self.next_sequence;
+        let first = self.last_sequence + 1;
         let key = (batch.scope.clone(), batch.group.clone());
         if batch.create {
             let make = || StoredGroup::new(&batch.group, GroupSettings::default(), now);
@@ -89,8 +90,8 @@ impl State {
         }
         let Some(stream) = group.streams.get_mut(&batch.stream) else { return Found::NoStream };
         for event in &batch.events {
-            let position = Position { time_ms: event.time.millis(), sequence: self.next_sequence };
-            self.next_sequence += 1;
+            self.last_sequence += 1;
+            let position = Position { time_ms: event.time.millis(), sequence: self.last_sequence };
             stream.first_event = Some(stream.first_event.map_or(event.time, |it| it.min(event.time)));
             stream.last_event = Some(stream.last_event.map_or(event.time, |it| it.max(event.time)));
             stream.last_ingestion = Some(now);
