@@ -1,6 +1,7 @@
 //! Cold starts: one after another, by an environment that waited and from nothing; two hundred at once; and what an idle
 //! environment takes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ pub async fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
     let languages: Vec<Language> = [PYTHON, NODE]
         .into_iter()
         .filter(|it| {
-            ["cold", "cold from nothing", "idle"]
+            ["cold", "cold plain", "cold from nothing", "idle"]
                 .iter()
                 .any(|what| options.wants(&format!("{what} {}", it.name)))
         })
@@ -43,8 +44,17 @@ pub async fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
     let waiting = Server::lambfold_with(&fresh(directory, "waiting")?, &[memory])?;
     let target = waiting.target();
     for language in &languages {
-        show(&managed(&target, *language, "cold").await?);
+        show(&managed(&target, *language, "cold", &[]).await?);
         idle(&waiting, language.name);
+        // Read when the interpreter starts: it cannot be one that waits.
+        show(&managed(&target, *language, "cold plain", &[("LANG", "C.UTF-8")]).await?);
+    }
+    if provided {
+        match provided_cell(&target, "cold plain provided").await {
+            Ok(cell) => show(&cell),
+            // A result, too: see docs/gaps.md.
+            Err(error) => println!("cold plain provided: {error:#}"),
+        }
     }
     if burst {
         show(&at_once(&target, PYTHON).await?);
@@ -55,12 +65,11 @@ pub async fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
         &[memory, ("LAMBFOLD_WORKER__POOL_MEMORY_MIB", "0")],
     )?;
     for language in &languages {
-        show(&managed(&plain.target(), *language, "cold from nothing").await?);
+        show(&managed(&plain.target(), *language, "cold from nothing", &[]).await?);
     }
     if provided {
-        match provided_cell(&plain.target()).await {
+        match provided_cell(&plain.target(), "cold provided").await {
             Ok(cell) => show(&cell),
-            // A result, too: see docs/gaps.md.
             Err(error) => println!("cold provided: {error:#}"),
         }
     }
@@ -72,29 +81,42 @@ fn show(cell: &Cell) {
 }
 
 /// The first call of functions made for it, one after another.
-async fn managed(target: &Target, language: Language, what: &str) -> anyhow::Result<Cell> {
+async fn managed(
+    target: &Target,
+    language: Language,
+    what: &str,
+    variables: &[(&str, &str)],
+) -> anyhow::Result<Cell> {
     let zip = zip_of(language.file, language.source)?;
     let name = unique("bench-cold");
     target.create_function(&name, language.runtime, "index.handler", &zip).await?;
-    cold_calls(target, &name, &format!("{what} {}", language.name)).await
+    cold_calls(target, &name, &format!("{what} {}", language.name), variables).await
 }
 
 /// The same of a native program.
-async fn provided_cell(target: &Target) -> anyhow::Result<Cell> {
+async fn provided_cell(target: &Target, what: &str) -> anyhow::Result<Cell> {
     let zip = zip_of_this_program()?;
     let name = unique("bench-cold");
     target.create_function(&name, "provided.al2023", "index.handler", &zip).await?;
-    cold_calls(target, &name, "cold provided").await
+    cold_calls(target, &name, what, &[]).await
 }
 
 /// Calls a function that is another one each time: an environment serves one configuration.
-async fn cold_calls(target: &Target, name: &str, cell: &str) -> anyhow::Result<Cell> {
+async fn cold_calls(
+    target: &Target,
+    name: &str,
+    cell: &str,
+    variables: &[(&str, &str)],
+) -> anyhow::Result<Cell> {
     let (mut times, mut errors, started) = (latencies(), 0, Instant::now());
     let mut connection = target.connection();
     let path = format!("/2015-03-31/functions/{name}/configuration");
     // The first ones are not counted: the package is unpacked, the pool learns what is wanted.
     for start in 0..STARTS + 5 {
-        let change = json!({ "Environment": { "Variables": { "START": start.to_string() } } });
+        let start_number = start.to_string();
+        let variables: BTreeMap<&str, &str> =
+            variables.iter().copied().chain([("START", start_number.as_str())]).collect();
+        let change = json!({ "Environment": { "Variables": variables } });
         connection.lambda(http::Method::PUT, &path, Some(&change)).await?;
         pause(GAP_MS).await;
         let began = Instant::now();

@@ -24,6 +24,11 @@ pub struct Function<'a> {
 impl Function<'_> {
     /// Deploys it under a new name and waits until it is active. Its timeout is 3 s.
     pub async fn deploy(&self, lambda: &Client) -> String {
+        self.deploy_archive(lambda, zip_of(self.file, self.source.as_bytes())).await
+    }
+
+    /// The same with a package of one's own.
+    pub async fn deploy_archive(&self, lambda: &Client, archive: Vec<u8>) -> String {
         let name = unique("function");
         let variables =
             self.environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -34,7 +39,7 @@ impl Function<'_> {
             .role("arn:aws:iam::000000000000:role/test")
             .handler("index.handler")
             .environment(Environment::builder().set_variables(Some(variables)).build())
-            .code(FunctionCode::builder().zip_file(Blob::new(zip_of(self.file, self.source))).build())
+            .code(FunctionCode::builder().zip_file(Blob::new(archive)).build())
             .send()
             .await
             .expect("the function is created");
@@ -49,11 +54,12 @@ impl Function<'_> {
     }
 }
 
-/// A package of one file.
-pub fn zip_of(file: &str, source: &str) -> Vec<u8> {
+/// A package of one file, which may be run.
+pub fn zip_of(file: &str, content: &[u8]) -> Vec<u8> {
     let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    archive.start_file(file, zip::write::SimpleFileOptions::default()).expect("memory takes writes");
-    archive.write_all(source.as_bytes()).expect("memory takes writes");
+    let options = zip::write::SimpleFileOptions::default().unix_permissions(0o755);
+    archive.start_file(file, options).expect("memory takes writes");
+    archive.write_all(content).expect("memory takes writes");
     archive.finish().expect("memory takes writes").into_inner()
 }
 

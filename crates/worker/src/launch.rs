@@ -56,22 +56,45 @@ impl Launcher {
             return Err(LaunchError::Function(Failure::too_many_extensions(MAX_EXTENSIONS)));
         }
         let contents = (package, layers, extensions);
+        let language = interpreter.map(|it| it.language);
         // External extensions start before the runtime, and in one that waits it has started.
         if let Some(interpreter) = interpreter
             && contents.2.external.is_empty()
             && let Some(vacant) = self.pools.take(interpreter, function, self.clock.now())
+            && let Some(running) =
+                self.try_occupy(vacant, function, log_stream, Some(interpreter), contents.clone()).await?
         {
-            match self.occupy(vacant, function, log_stream, Some(interpreter), contents.clone()).await {
-                Ok(running) => return Ok(running),
-                Err(error) if self.is_going_down() => return Err(error),
-                Err(error) => {
-                    tracing::warn!(%error, "an environment that waited is of no use: one is started");
-                }
+            return Ok(running);
+        }
+        if let Some(vacant) = self.pools.take_bare(language, self.clock.now())
+            && let Some(running) =
+                self.try_occupy(vacant, function, log_stream, interpreter, contents.clone()).await?
+        {
+            return Ok(running);
+        }
+        let vacant = self.open(self.runtime_files.directory(language).to_owned()).await?;
+        self.occupy(vacant, function, log_stream, interpreter, contents).await
+    }
+
+    /// `None` if it was of no use: another one may be.
+    async fn try_occupy(
+        &self,
+        vacant: Vacant,
+        function: &Arc<FunctionVersion>,
+        log_stream: &str,
+        interpreter: Option<&Interpreter>,
+        contents: (Package, Option<Package>, Extensions),
+    ) -> Result<Option<Running>, LaunchError> {
+        match self.occupy(vacant, function, log_stream, interpreter, contents).await {
+            Ok(running) => Ok(Some(running)),
+            // It would be the same in any.
+            Err(error @ LaunchError::Function(_)) => Err(error),
+            Err(error) if self.is_going_down() => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "an environment that waited is of no use: another is taken");
+                Ok(None)
             }
         }
-        let runtime_dir = self.runtime_files.directory(interpreter.map(|it| it.language)).to_owned();
-        let vacant = self.open(runtime_dir).await?;
-        self.occupy(vacant, function, log_stream, interpreter, contents).await
     }
 
     async fn occupy(

@@ -2,12 +2,15 @@
 //! cold start only has to attach the code. Filled behind the requests' backs; [`crate::launch`] takes from here first and
 //! starts an environment from nothing where that is not possible.
 //!
+//! Where a function cannot be given to an interpreter that runs already, or its runtime has none, a bare sandbox waits: no
+//! program is in it, but making its namespaces and entering its control groups is done.
+//!
 //! One that waits has seen nothing of any function; it serves one function's version from then on, for its life.
 
 mod fit;
 mod size;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +24,7 @@ use tokio::task::JoinSet;
 pub(crate) use self::size::at_most as waiting_at_most;
 use self::size::{Demand, Want, shares};
 use crate::error::LaunchError;
-use crate::interpreter::{Interpreter, Interpreters};
+use crate::interpreter::{Interpreter, Interpreters, Language};
 use crate::launch::Launcher;
 use crate::metrics::{Metrics, RuntimeLabels};
 use crate::options::Options;
@@ -39,7 +42,7 @@ const STEPS_BACK: u32 = 50;
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
-/// The pools of a worker, one per interpreter.
+/// The pools of a worker.
 pub(crate) struct Pools {
     all: Vec<Pool>,
     memory_mib: u64,
@@ -52,13 +55,27 @@ pub(crate) struct Pools {
 }
 
 struct Pool {
-    interpreter: Interpreter,
+    of: Kind,
     /// What one that waits takes.
     mib_each: u64,
     labels: RuntimeLabels,
-    /// Of its language: some always wait.
-    newest: bool,
+    /// Whether some wait before anybody asked.
+    always: bool,
     state: Mutex<State>,
+}
+
+/// What waits.
+enum Kind {
+    /// A bootstrap on this interpreter.
+    Bootstrap(Interpreter),
+    /// A sandbox with this language's runtime directory; `None`: for runtimes that functions bring.
+    Bare(Option<Language>),
+}
+
+impl Pool {
+    fn new(of: Kind, mib_each: u64, runtime: String, always: bool) -> Self {
+        Self { of, mib_each, labels: RuntimeLabels { runtime }, always, state: Mutex::default() }
+    }
 }
 
 #[derive(Default)]
@@ -88,20 +105,24 @@ impl Pools {
         interpreters: &Interpreters,
         metrics: Metrics,
     ) -> Self {
-        let found = if own_root && options.pool_memory_mib > 0 { interpreters.found() } else { &[] };
-        let all = found
-            .iter()
-            .filter_map(|interpreter| Some((interpreter, size::mib_each(interpreter.language)?)))
-            .map(|(interpreter, mib_each)| Pool {
-                mib_each,
-                interpreter: interpreter.clone(),
-                labels: RuntimeLabels { runtime: interpreter.identifier() },
-                newest: !found.iter().any(|other| {
-                    other.language == interpreter.language && other.version > interpreter.version
-                }),
-                state: Mutex::default(),
-            })
-            .collect();
+        let all_off = !own_root || options.pool_memory_mib == 0;
+        let found = if all_off { &[] } else { interpreters.found() };
+        let bootstraps = found.iter().filter_map(|interpreter| {
+            let newest = !found
+                .iter()
+                .any(|other| other.language == interpreter.language && other.version > interpreter.version);
+            let mib_each = size::mib_each(interpreter.language)?;
+            let runtime = interpreter.identifier();
+            Some(Pool::new(Kind::Bootstrap(interpreter.clone()), mib_each, runtime, newest))
+        });
+        let brought = (!all_off).then_some(None);
+        let languages: BTreeSet<Option<Language>> =
+            found.iter().map(|interpreter| Some(interpreter.language)).chain(brought).collect();
+        let bare = languages.into_iter().map(|language| {
+            let name = language.map_or_else(|| "provided".to_owned(), |it| it.to_string());
+            Pool::new(Kind::Bare(language), size::BARE_MIB, format!("bare {name}"), true)
+        });
+        let all = bootstraps.chain(bare).collect();
         Self {
             all,
             memory_mib: options.pool_memory_mib,
@@ -112,19 +133,32 @@ impl Pools {
         }
     }
 
-    /// One that waits, if there is one and the function can be given to it.
+    /// A bootstrap that waits, if there is one and the function can be given to it.
     pub(crate) fn take(
         &self,
         interpreter: &Interpreter,
         function: &FunctionVersion,
         now: Timestamp,
     ) -> Option<Vacant> {
-        let pool = self.all.iter().find(|pool| pool.interpreter.program == interpreter.program)?;
+        let pool = self
+            .all
+            .iter()
+            .find(|pool| matches!(&pool.of, Kind::Bootstrap(it) if it.program == interpreter.program))?;
         if let Some(name) = fit::needed_at_start(function) {
             tracing::debug!(name, "a variable is needed when the interpreter starts");
             self.metrics.pool_unfit.get_or_create(&pool.labels).inc();
             return None;
         }
+        self.take_from(pool, now)
+    }
+
+    /// A sandbox without a program, if one waits.
+    pub(crate) fn take_bare(&self, language: Option<Language>, now: Timestamp) -> Option<Vacant> {
+        let pool = self.all.iter().find(|pool| matches!(&pool.of, Kind::Bare(it) if *it == language))?;
+        self.take_from(pool, now)
+    }
+
+    fn take_from(&self, pool: &Pool, now: Timestamp) -> Option<Vacant> {
         let mut state = pool.state();
         state.demand.note(now);
         // What has ended meanwhile is dropped.
@@ -179,7 +213,7 @@ impl Pools {
 
     fn want(&self, pool: &Pool, now: Timestamp) -> Want {
         let demand = pool.state().demand.wanted(now);
-        let least = if pool.newest || demand.is_some() { self.minimum } else { 0 };
+        let least = if pool.always || demand.is_some() { self.minimum } else { 0 };
         Want { least, most: demand.unwrap_or(0).max(least), mib_each: pool.mib_each }
     }
 
@@ -223,7 +257,8 @@ pub(crate) async fn fill(launcher: Arc<Launcher>) {
         tracing::info!("no environments wait for functions: every cold start is one from nothing");
         return;
     }
-    let runtimes: Vec<&str> = pools.all.iter().map(|pool| pool.labels.runtime.as_str()).collect();
+    let bootstraps = pools.all.iter().filter(|pool| matches!(pool.of, Kind::Bootstrap(_)));
+    let runtimes: Vec<&str> = bootstraps.map(|pool| pool.labels.runtime.as_str()).collect();
     tracing::info!(
         memory_mib = pools.memory_mib,
         "environments can wait for functions of {}",
@@ -258,7 +293,13 @@ async fn make(launcher: Arc<Launcher>) {
             }
             continue;
         };
-        let made = launcher.make_waiting(&pool.interpreter).await;
+        let made = match &pool.of {
+            Kind::Bootstrap(interpreter) => launcher.make_waiting(interpreter).await,
+            Kind::Bare(language) => {
+                let runtime_dir = launcher.runtime_files.directory(*language).to_owned();
+                launcher.open_waiting(runtime_dir, None).await
+            }
+        };
         pools.hand_in(pool, made, clock.now());
     }
 }

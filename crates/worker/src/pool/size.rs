@@ -13,18 +13,19 @@ const MEMORY: Duration = Duration::from_mins(5);
 /// What one that waits takes, in MiB, rounded up (docs/performance.md).
 pub(super) fn mib_each(language: Language) -> Option<u64> {
     match language {
-        Language::Python => Some(LEAST_MIB),
+        Language::Python => Some(6),
         Language::NodeJs => Some(12),
         // Their bootstraps take no assignment; and Java's memory is decided when it starts.
         Language::Ruby | Language::Java => None,
     }
 }
 
-const LEAST_MIB: u64 = 6;
+/// A sandbox without a program: its first process, and what the kernel keeps.
+pub(super) const BARE_MIB: u64 = 2;
 
 /// How many environments a budget has room for, whatever they are.
 pub(crate) fn at_most(memory_mib: u64) -> u32 {
-    u32::try_from(memory_mib / LEAST_MIB).unwrap_or(u32::MAX)
+    u32::try_from(memory_mib / BARE_MIB).unwrap_or(u32::MAX)
 }
 
 /// The cold starts of the last minutes, by the second.
