@@ -164,11 +164,20 @@ impl Environment {
         // What is still in the channel has not started; its sender learns that from the channel's end.
     }
 
-    /// Waits for an invocation, or until it is time to end.
+    /// Waits for an invocation, or until it is time to end. What stood still meanwhile goes on before anything is delivered.
     async fn wait(&mut self, running: &mut Running, born: Timestamp) -> Result<Invocation, Reason> {
+        let next = self.idle(running, born).await;
+        running.thaw();
+        next
+    }
+
+    async fn idle(&mut self, running: &mut Running, born: Timestamp) -> Result<Invocation, Reason> {
         let Launcher { clock, options, .. } = &*self.launcher;
-        let end = (clock.now() + options.idle).min(born + options.max_age);
-        let mut idle = clock.sleep_until(end);
+        let now = clock.now();
+        let end = (now + options.idle).min(born + options.max_age);
+        // One timer for both: an environment that is not idle for long never pays for being frozen.
+        let mut freeze = options.freeze_after.map(|after| now + after).filter(|freeze| *freeze < end);
+        let mut idle = clock.sleep_until(freeze.unwrap_or(end));
         loop {
             tokio::select! {
                 biased;
@@ -183,6 +192,12 @@ impl Environment {
                         let failure = self.extension_failure(running, lost).await;
                         tracing::debug!(environment = self.entry.id(), ?failure, "an idle environment's extension is lost");
                         return Err(Reason::Failure);
+                    }
+                    Happening::Deadline if freeze.take().is_some() => {
+                        if running.freeze() {
+                            self.metrics.freezes.inc();
+                        }
+                        idle = clock.sleep_until(end);
                     }
                     Happening::Deadline => return Err(Reason::Spindown),
                     // Only answers and calls of `next` make events, and neither comes without an invocation.

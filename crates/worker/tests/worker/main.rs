@@ -6,6 +6,7 @@
 mod dispatched;
 mod extensions;
 mod failures;
+mod freezing;
 mod happy_path;
 mod languages;
 mod layers;
