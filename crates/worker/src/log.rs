@@ -5,9 +5,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use lambfold_api::control::FunctionVersion;
+use lambfold_types::{Clock, Timestamp};
 
 use crate::log_delivery::LogStream;
 use crate::log_level::Level;
+use crate::platform_event::PlatformEvent;
+use crate::platform_log::PlatformLog;
+use crate::telemetry::{Event, Telemetry};
 
 /// What `LogType: Tail` shows.
 const TAIL_BYTES: usize = 4096;
@@ -31,6 +35,8 @@ pub(crate) struct FunctionLog {
     lines: [Vec<u8>; 2],
     tail: Option<Tail>,
     stream: Option<LogStream>,
+    /// Who else is told of everything.
+    telemetry: Option<Listeners>,
     /// Lines below it are not shown: functions that log JSON have a level.
     lowest: Option<Level>,
 }
@@ -40,7 +46,38 @@ impl FunctionLog {
     pub(crate) fn new(function: Arc<FunctionVersion>, stream: Option<LogStream>) -> Self {
         let lowest = (function.log_format == "JSON")
             .then(|| Level::parse(&function.application_log_level).unwrap_or(Level::Info));
-        Self { function, request_id: String::new(), lines: Default::default(), tail: None, stream, lowest }
+        Self {
+            function,
+            request_id: String::new(),
+            lines: Default::default(),
+            tail: None,
+            stream,
+            telemetry: None,
+            lowest,
+        }
+    }
+
+    /// What follows is told to these, too.
+    pub(crate) fn publish_to(&mut self, telemetry: Arc<Telemetry>, clock: Arc<dyn Clock>) {
+        self.telemetry = Some(Listeners { telemetry, clock });
+    }
+
+    /// What follows is told to nobody else.
+    pub(crate) fn publish_to_nobody(&mut self) {
+        self.telemetry = None;
+    }
+
+    /// What the platform has to tell, as a line and to those who subscribe to telemetry.
+    pub(crate) fn tell(&mut self, words: &PlatformLog, event: &PlatformEvent<'_>, now: Timestamp) {
+        self.end_lines();
+        if let Some(line) = words.line(event, now) {
+            self.platform(&line);
+        }
+        if let Some(Listeners { telemetry, .. }) = &self.telemetry
+            && telemetry.listens()
+        {
+            telemetry.publish(words.event(event, now));
+        }
     }
 
     /// What follows belongs to that invocation. `tail`: its end is wanted.
@@ -74,7 +111,7 @@ impl FunctionLog {
     }
 
     /// A line of the platform's own, such as START.
-    pub(crate) fn platform(&mut self, text: &str) {
+    fn platform(&mut self, text: &str) {
         self.end_lines();
         if let Some(tail) = &mut self.tail {
             tail.push(text.as_bytes());
@@ -94,6 +131,7 @@ impl FunctionLog {
     pub(crate) fn wants_platform_lines(&self) -> bool {
         self.tail.is_some()
             || self.stream.is_some()
+            || self.telemetry.as_ref().is_some_and(|it| it.telemetry.listens())
             || tracing::enabled!(target: "function", tracing::Level::DEBUG)
     }
 
@@ -119,6 +157,14 @@ impl FunctionLog {
 
     fn emit(&mut self, source: Source) {
         let line = &mut self.lines[source as usize];
+        // They get all levels.
+        if let Some(Listeners { telemetry, clock }) = &self.telemetry
+            && telemetry.listens()
+            && !line.is_empty()
+        {
+            let text = format!("{}\n", String::from_utf8_lossy(line));
+            telemetry.publish(Event::line(clock.now(), source, text));
+        }
         if self.lowest.is_some_and(|lowest| lowest > Level::Trace && Level::of_line(line) < lowest) {
             line.clear();
             return;
@@ -138,6 +184,11 @@ impl FunctionLog {
         tracing::info!(target: "function", { function.name = %function_name, function.version = %version, request.id = %request_id }, "{text}");
         line.clear();
     }
+}
+
+struct Listeners {
+    telemetry: Arc<Telemetry>,
+    clock: Arc<dyn Clock>,
 }
 
 /// The last [`TAIL_BYTES`] of what is pushed.

@@ -75,6 +75,7 @@ impl Running {
         packages: (Package, Option<Package>),
     ) -> Self {
         let alone = external.is_empty();
+        api.telemetry().connect_by(sandbox.network());
         Self {
             output: sandbox.take_output(),
             extensions_output: sandbox.take_companions_output(),
@@ -100,6 +101,7 @@ impl Running {
     /// Has all processes stand still until [`thaw`](Self::thaw). False if the system refuses.
     pub(crate) fn freeze(&mut self) -> bool {
         self.frozen = true;
+        self.api.telemetry().set_frozen(true);
         let frozen = self.sandbox.freeze();
         if let Err(error) = &frozen {
             tracing::debug!(%error, sandbox = self.sandbox.id(), "cannot freeze");
@@ -109,12 +111,14 @@ impl Running {
 
     /// Lets processes go on that stand still.
     pub(crate) fn thaw(&mut self) {
-        if std::mem::take(&mut self.frozen)
-            && let Err(error) = self.sandbox.thaw()
-        {
+        if !std::mem::take(&mut self.frozen) {
+            return;
+        }
+        if let Err(error) = self.sandbox.thaw() {
             // It has ended; or else the invocation's timeout ends it.
             tracing::warn!(%error, sandbox = self.sandbox.id(), "cannot thaw");
         }
+        self.api.telemetry().set_frozen(false);
     }
 
     pub(crate) fn has_external(&self) -> bool {

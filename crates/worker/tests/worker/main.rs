@@ -14,6 +14,7 @@ mod limits;
 mod provided;
 mod streaming;
 mod support;
+mod telemetry;
 
 /// Whether functions are given to environments that wait.
 pub(crate) const WAITING: bool = false;
