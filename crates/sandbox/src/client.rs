@@ -224,14 +224,12 @@ struct Running {
 impl Running {
     fn stop(&self, stop: bool) -> Result<(), SandboxError> {
         self.frozen.store(stop, Ordering::Relaxed);
-        match &self.freezer {
-            Some((kind, file)) => file.write_all_at(kind.word(stop), 0).map_err(setup),
-            None => {
-                let request = Request::Stop { sandbox: self.handle.id, stop };
-                self.handle.link.send(Call { number: 0, request });
-                Ok(())
-            }
+        if let Some((kind, file)) = &self.freezer {
+            return file.write_all_at(kind.word(stop), 0).map_err(setup);
         }
+        let request = Request::Stop { sandbox: self.handle.id, stop };
+        self.handle.link.send(Call { number: 0, request });
+        Ok(())
     }
 }
 

@@ -58,10 +58,13 @@ impl PlatformLog {
     fn text(&self, event: &PlatformEvent<'_>) -> Option<String> {
         let version = &self.about.version;
         Some(match event {
-            PlatformEvent::InitStart { phase: "init", .. } => {
+            PlatformEvent::InitReport { phase: "init", status: "success", .. }
+            | PlatformEvent::InitRuntimeDone { .. }
+            | PlatformEvent::RuntimeDone { .. }
+            | PlatformEvent::InitStart { phase: "invoke", .. } => return None,
+            PlatformEvent::InitStart { .. } => {
                 format!("INIT_START Runtime Version: {}\t", self.about.runtime)
             }
-            PlatformEvent::InitReport { phase: "init", status: "success", .. } => return None,
             PlatformEvent::InitReport { init_us, phase, status, error_type } => {
                 let duration = milliseconds(*init_us);
                 let line = format!("INIT_REPORT Init Duration: {duration}\tPhase: {phase}\tStatus: {status}");
@@ -83,9 +86,6 @@ impl PlatformLog {
             PlatformEvent::End { request_id } => format!("END RequestId: {request_id}"),
             PlatformEvent::Fault { text } => (*text).to_owned(),
             PlatformEvent::Report { request_id, report } => self.report(request_id, report),
-            PlatformEvent::InitStart { .. }
-            | PlatformEvent::InitRuntimeDone { .. }
-            | PlatformEvent::RuntimeDone { .. } => return None,
         })
     }
 

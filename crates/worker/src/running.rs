@@ -203,12 +203,12 @@ impl Running {
                     }
                 }
                 () = &mut *deadline => return Happening::Deadline,
-                () = readable(output) => {
+                () = readable(output.as_ref()) => {
                     read_ready(output, Source::Function, log);
                     // A function that prints without end must not keep a thread from other environments.
                     yield_now().await;
                 }
-                () = readable(extensions_output) => {
+                () = readable(extensions_output.as_ref()) => {
                     read_ready(extensions_output, Source::Extension, log);
                     yield_now().await;
                 }
@@ -245,7 +245,7 @@ impl Running {
 }
 
 /// Returns when there is something to read, or never will be.
-async fn readable(output: &Option<pipe::Receiver>) {
+async fn readable(output: Option<&pipe::Receiver>) {
     match output {
         // An error shows when it is read.
         Some(pipe) => drop(pipe.readable().await),

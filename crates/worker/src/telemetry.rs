@@ -13,6 +13,7 @@ mod subscription;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use lambfold_sandbox::SandboxNetwork;
 use lambfold_types::{Clock, Timestamp};
 use tokio::sync::watch;
@@ -21,6 +22,7 @@ use tokio::task::{AbortHandle, JoinSet};
 pub(crate) use self::event::{Event, Records};
 use self::queue::Queue;
 pub(crate) use self::queue::Room;
+use self::subscription::Schema;
 pub(crate) use self::subscription::{Api, Kind, Subscription};
 
 /// What is remembered for those who have not subscribed yet.
@@ -145,22 +147,21 @@ impl Telemetry {
         }
         let now = self.course.clock.now();
         let mut inner = self.inner();
-        let mut rendered = Vec::new();
+        let mut rendered: Vec<(Schema, Option<Bytes>)> = Vec::new();
         for Subscriber { subscription, queue, .. } in &inner.subscribers {
             if !subscription.wants(event.kind()) {
                 continue;
             }
             // Once per schema; subscribers share the bytes.
             let known = rendered.iter().find(|(schema, _)| *schema == subscription.schema);
-            let bytes = match known {
-                Some((_, bytes)) => bytes,
-                None => {
-                    rendered.push((subscription.schema, event.render(subscription.schema, inner.json)));
-                    let (_, bytes) = &rendered[rendered.len() - 1];
-                    bytes
-                }
+            let bytes = if let Some((_, bytes)) = known {
+                bytes.clone()
+            } else {
+                let bytes = event.render(subscription.schema, inner.json);
+                rendered.push((subscription.schema, bytes.clone()));
+                bytes
             };
-            if let Some(bytes) = bytes.clone() {
+            if let Some(bytes) = bytes {
                 queue.push(bytes, now);
             }
         }

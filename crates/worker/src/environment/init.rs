@@ -159,7 +159,7 @@ impl Environment {
             Err(error) => return Err(error),
         };
         let telemetry = std::sync::Arc::clone(running.api.telemetry());
-        for event in attempt.before.iter() {
+        for event in &attempt.before {
             telemetry.publish(event.clone());
         }
         self.log.publish_to(telemetry, std::sync::Arc::clone(&launcher.clock));

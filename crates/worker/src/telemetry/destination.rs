@@ -131,6 +131,7 @@ fn lines(events: &[Bytes]) -> Bytes {
     lines.freeze()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn text(error: impl ToString) -> Error {
     error.to_string()
 }

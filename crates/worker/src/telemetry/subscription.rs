@@ -127,12 +127,11 @@ impl Subscription {
             serde_json::from_slice(body).map_err(|error| format!("invalid request body: {error}"))?;
         let mut wrong = Vec::new();
         let schema = schema(api, body.schema_version.as_deref(), &mut wrong);
-        let destination = match body.destination {
-            Some(destination) => destination.check(&mut wrong),
-            None => {
-                wrong.push("destination should not be empty".to_owned());
-                None
-            }
+        let destination = if let Some(destination) = body.destination {
+            destination.check(&mut wrong)
+        } else {
+            wrong.push("destination should not be empty".to_owned());
+            None
         };
         let types = types(&body.types.unwrap_or_default(), &mut wrong);
         let buffering = body.buffering.unwrap_or_default().check(&mut wrong);

@@ -313,7 +313,7 @@ loop(id)
 #[tokio::test(flavor = "multi_thread")]
 async fn json_lines_are_objects_and_extensions_lines_their_own() {
     let rig = Rig::start().await;
-    let agent = r#"
+    let agent = r"
 print('not yet', flush=True)
 id, _ = register(['INVOKE', 'SHUTDOWN'])
 body = {'schemaVersion': '2022-12-13', 'types': ['function', 'extension'], 'buffering': QUICK, 'destination': by_http()}
@@ -326,7 +326,7 @@ while True:
     print('said', event['eventType'], flush=True)
     if event['eventType'] == 'SHUTDOWN':
         break
-"#;
+";
     let source = r#"
 import json, os, time
 def handler(event, context):
