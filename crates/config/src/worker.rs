@@ -22,6 +22,8 @@ pub struct Worker {
     pub limit_cpu: bool,
     /// How long an environment may sit idle.
     pub idle_seconds: u64,
+    /// How long an environment may sit idle before it stands still, in milliseconds; -1: it never does.
+    pub freeze_after_ms: i64,
     /// Space for unpacked packages, in MiB.
     pub package_cache_mib: u64,
     /// Whether the nearest installed version of a language will do.

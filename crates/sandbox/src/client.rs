@@ -3,25 +3,26 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rustix::net::SendFlags;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::protocol::{Call, Message, Reply, Request, Settings};
+use crate::protocol::{Call, FreezeFile, Message, Reply, Request, Settings};
 use crate::{
     Assignment, Capabilities, Exit, ExitStatus, LevelReport, PreparedSandbox, ProgramEnd, ProgramSignal,
-    RunningSandbox, SandboxDriver, SandboxError, SandboxListener, SandboxProgram, SandboxTemplate,
-    SandboxView, SpawnerOptions, packet,
+    RunningSandbox, SandboxDriver, SandboxError, SandboxListener, SandboxNetwork, SandboxProgram,
+    SandboxTemplate, SandboxView, SpawnerOptions, packet,
 };
 
 /// The driver of Linux sandboxes. Ends its process when dropped.
@@ -130,8 +131,10 @@ impl SandboxDriver for Spawner {
             listener.set_nonblocking(true).map_err(setup)?;
             listeners.push(SandboxListener { requested, address, listener });
         }
-        let freezer =
-            if freeze { Some(File::from(descriptors.next().ok_or_else(unexpected)?)) } else { None };
+        let freezer = match freeze {
+            Some(kind) => Some((kind, File::from(descriptors.next().ok_or_else(unexpected)?))),
+            None => None,
+        };
         Ok(Box::new(Prepared { handle, listeners, runtime_dir, host_tmp_dir, freezer }))
     }
 
@@ -151,7 +154,7 @@ struct Prepared {
     listeners: Vec<SandboxListener>,
     runtime_dir: PathBuf,
     host_tmp_dir: Option<PathBuf>,
-    freezer: Option<File>,
+    freezer: Option<(FreezeFile, File)>,
 }
 
 #[async_trait]
@@ -188,30 +191,77 @@ impl PreparedSandbox for Prepared {
         let Self { handle, freezer, .. } = *self;
         let request = Request::Assign { sandbox: handle.id, assignment };
         let received = handle.link.call(request).await?;
-        let Reply::Assigned { memory_peak } = received.reply else { return Err(unexpected()) };
+        let Reply::Assigned { companions, memory_peak } = received.reply else { return Err(unexpected()) };
         let mut descriptors = received.descriptors.into_iter();
-        let output = descriptors.next().ok_or_else(unexpected)?;
-        let output = pipe::Receiver::from_owned_fd(output).map_err(setup)?;
+        let mut output = || {
+            let output = descriptors.next().ok_or_else(unexpected)?;
+            pipe::Receiver::from_owned_fd(output).map_err(setup)
+        };
+        let (output, companions_output) = (output()?, if companions { Some(output()?) } else { None });
         let memory_peak =
             if memory_peak { Some(File::from(descriptors.next().ok_or_else(unexpected)?)) } else { None };
-        Ok(Box::new(Running { handle, output: Some(output), memory_peak, freezer }))
+        Ok(Box::new(Running {
+            handle,
+            output: Some(output),
+            companions_output,
+            memory_peak,
+            freezer,
+            frozen: AtomicBool::new(false),
+        }))
     }
 }
 
 struct Running {
     handle: Handle,
     output: Option<pipe::Receiver>,
+    companions_output: Option<pipe::Receiver>,
     /// The cgroup's own file: reading it needs no round trip to the spawner.
     memory_peak: Option<File>,
-    freezer: Option<File>,
+    freezer: Option<(FreezeFile, File)>,
+    frozen: AtomicBool,
 }
 
 impl Running {
-    fn write_freezer(&self, value: &[u8]) -> Result<(), SandboxError> {
-        match &self.freezer {
-            Some(file) => file.write_all_at(value, 0).map_err(setup),
-            None => Ok(()),
+    fn stop(&self, stop: bool) -> Result<(), SandboxError> {
+        self.frozen.store(stop, Ordering::Relaxed);
+        if let Some((kind, file)) = &self.freezer {
+            return file.write_all_at(kind.word(stop), 0).map_err(setup);
         }
+        let request = Request::Stop { sandbox: self.handle.id, stop };
+        self.handle.link.send(Call { number: 0, request });
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The spawner thaws what it kills; if it has gone itself, what the kernel killed with it waits for this.
+        if let Some((FreezeFile::V1, _)) = self.freezer
+            && self.frozen.load(Ordering::Relaxed)
+        {
+            self.handle.kill();
+            let _ = self.stop(false);
+        }
+    }
+}
+
+/// Asks init for sockets.
+struct Network {
+    link: Arc<Link>,
+    sandbox: u64,
+}
+
+#[async_trait]
+impl SandboxNetwork for Network {
+    async fn connect(&self, port: u16) -> io::Result<TcpStream> {
+        let request = Request::Socket { sandbox: self.sandbox };
+        let received = self.link.call(request).await.map_err(io::Error::other)?;
+        let Some(socket) = received.descriptors.into_iter().next() else {
+            return Err(io::Error::other(unexpected()));
+        };
+        // It stays in the namespace that it was made in, whoever connects it.
+        let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
+        socket.connect((Ipv4Addr::LOCALHOST, port).into()).await
     }
 }
 
@@ -238,6 +288,14 @@ impl RunningSandbox for Running {
 
     fn take_output(&mut self) -> Option<pipe::Receiver> {
         self.output.take()
+    }
+
+    fn take_companions_output(&mut self) -> Option<pipe::Receiver> {
+        self.companions_output.take()
+    }
+
+    fn network(&self) -> Arc<dyn SandboxNetwork> {
+        Arc::new(Network { link: Arc::clone(&self.handle.link), sandbox: self.handle.id })
     }
 
     async fn wait(&self) -> Exit {
@@ -275,11 +333,11 @@ impl RunningSandbox for Running {
     }
 
     fn freeze(&self) -> Result<(), SandboxError> {
-        self.write_freezer(b"1")
+        self.stop(true)
     }
 
     fn thaw(&self) -> Result<(), SandboxError> {
-        self.write_freezer(b"0")
+        self.stop(false)
     }
 }
 

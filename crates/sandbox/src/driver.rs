@@ -2,11 +2,14 @@
 //! manager behind the same traits another day.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
@@ -85,9 +88,15 @@ pub trait RunningSandbox: Send + Sync {
     /// Signals one program alone. Returns at once; does nothing where the program does not run (any more).
     fn signal(&self, program: SandboxProgram, signal: ProgramSignal);
 
-    /// The read end of the pipe that is both stdout and stderr. It ends when the last process of the sandbox has
+    /// The read end of the pipe that is both stdout and stderr of the command. It ends when the last process of the sandbox has
     /// closed it. `None` after the first call.
     fn take_output(&mut self) -> Option<pipe::Receiver>;
+
+    /// The same of all [`Companions`] together, where there are any.
+    fn take_companions_output(&mut self) -> Option<pipe::Receiver>;
+
+    /// The way to what listens inside.
+    fn network(&self) -> Arc<dyn SandboxNetwork>;
 
     /// Waits until the command has ended; every other process of the sandbox is killed then. (With [`Companions`]: until
     /// the sandbox has been killed.) Cancel-safe, and may be called again: the answer stays.
@@ -108,19 +117,32 @@ pub trait RunningSandbox: Send + Sync {
     /// When the sandbox has ended or the system refuses.
     async fn set_cpu_millis(&self, millis: Option<u32>) -> Result<(), SandboxError>;
 
-    /// Stops all processes until [`thaw`](Self::thaw). Does nothing where [`Capabilities::freeze`] is false.
+    /// Stops all processes until [`thaw`](Self::thaw); they can be killed all the same. By the control group where that
+    /// can, else by SIGSTOP, soon after.
     ///
     /// # Errors
     ///
     /// When the system refuses.
     fn freeze(&self) -> Result<(), SandboxError>;
 
-    /// Lets frozen processes go on.
+    /// Lets frozen processes go on. Calls of the two act in their order.
     ///
     /// # Errors
     ///
     /// When the system refuses.
     fn thaw(&self) -> Result<(), SandboxError>;
+}
+
+/// Connects to servers in a sandbox. May outlive it; then it connects to nothing.
+#[async_trait]
+pub trait SandboxNetwork: Send + Sync {
+    /// Connects to that port of the sandbox's loopback interface; without [`Capabilities::own_network`], the host's.
+    /// Waits while the sandbox is frozen.
+    ///
+    /// # Errors
+    ///
+    /// When nothing listens there, or the sandbox has ended.
+    async fn connect(&self, port: u16) -> io::Result<TcpStream>;
 }
 
 /// What a driver can do beyond running a command.
@@ -139,7 +161,7 @@ pub struct Capabilities {
     pub pids_limit: bool,
     /// [`RunningSandbox::set_cpu_millis`] works.
     pub cpu_quota: bool,
-    /// [`RunningSandbox::freeze`] works.
+    /// [`RunningSandbox::freeze`] is the kernel's work on a control group, which processes do not notice.
     pub freeze: bool,
     /// Landlock is in force as the second fence.
     pub landlock: bool,
@@ -240,7 +262,7 @@ pub struct Assignment {
 }
 
 /// Programs that run beside the command, enclosed as it is and within the same limits, and start before it: AWS's
-/// external extensions. They start in `/`, and print to where the command prints.
+/// external extensions. They start in `/`, and print to a pipe of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Companions {
     /// Each one's program (absolute, as seen inside) and arguments. At most 16.

@@ -89,8 +89,8 @@ mod spawner;
 pub use client::Spawner;
 pub use driver::{
     ASSIGNMENT_FD, Assignment, Capabilities, Companions, Exit, ExitStatus, PreparedSandbox, ProgramEnd,
-    ProgramSignal, RunningSandbox, SandboxDriver, SandboxListener, SandboxProgram, SandboxTemplate,
-    SandboxView, WaitingProgram,
+    ProgramSignal, RunningSandbox, SandboxDriver, SandboxListener, SandboxNetwork, SandboxProgram,
+    SandboxTemplate, SandboxView, WaitingProgram,
 };
 pub use error::SandboxError;
 pub use level::{IsolationLevel, LevelReport, ParseIsolationLevelError, Refusal};

@@ -47,6 +47,15 @@ pub(crate) enum Request {
     MemoryPeak {
         sandbox: u64,
     },
+    /// Stop all processes by signals, or let them go on, where no control group can. Without a reply.
+    Stop {
+        sandbox: u64,
+        stop: bool,
+    },
+    /// An unconnected TCP socket of the sandbox's network.
+    Socket {
+        sandbox: u64,
+    },
     /// Kill everything, clean up, reply, exit.
     Shutdown,
 }
@@ -87,20 +96,52 @@ pub(crate) enum Reply {
         report: LevelReport,
         capabilities: Capabilities,
     },
-    /// With the listeners, then the freeze file if `freeze`, as descriptors.
+    /// With the listeners, then the freeze file if there is one, as descriptors.
     Prepared {
         sandbox: u64,
         addresses: Vec<SocketAddr>,
         /// The private directory for temporary files on the host, at levels without an own root.
         host_tmp_dir: Option<PathBuf>,
-        freeze: bool,
+        freeze: Option<FreezeFile>,
     },
-    /// With the read end of the output, then the file that tells the memory peak if `memory_peak`.
+    /// With the read end of the output, then that of the companions if there are any, then the file that tells the memory
+    /// peak if `memory_peak`.
     Assigned {
+        companions: bool,
         memory_peak: bool,
     },
     MemoryPeak(Option<u64>),
+    /// With it as a descriptor.
+    Socket,
     Done,
+}
+
+/// How the file that stops and continues a control group is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum FreezeFile {
+    /// `freezer.state`. What is stopped does not even die before it goes on.
+    V1,
+    /// `cgroup.freeze`
+    V2,
+}
+
+impl FreezeFile {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "freezer.state",
+            Self::V2 => "cgroup.freeze",
+        }
+    }
+
+    /// What to write.
+    pub(crate) fn word(self, stop: bool) -> &'static [u8] {
+        match (self, stop) {
+            (Self::V1, true) => b"FROZEN",
+            (Self::V1, false) => b"THAWED",
+            (Self::V2, true) => b"1",
+            (Self::V2, false) => b"0",
+        }
+    }
 }
 
 /// [`SandboxError`] as it travels.

@@ -22,11 +22,17 @@ use crate::failure::Failure;
 use crate::launch::Launcher;
 use crate::log::FunctionLog;
 use crate::metrics::Metrics;
+use crate::platform_event::PlatformEvent;
 use crate::platform_log::PlatformLog;
 use crate::registry::Entry;
 use crate::running::{Happening, Lost, Running};
 use crate::runtime_api::{AnswerStream, ExtensionFailure};
 use crate::variables::{log_group, log_stream};
+
+/// How long an environment is not frozen because telemetry is being delivered to its extensions, and how often that is
+/// looked at.
+const DELIVERY_PATIENCE: Duration = Duration::from_secs(1);
+const DELIVERY_STEP: Duration = Duration::from_millis(10);
 
 /// An invocation on its way to an environment.
 pub(crate) struct Invocation {
@@ -90,6 +96,7 @@ impl Pending {
 /// An invocation that has begun.
 struct Turn {
     invocation: Invocation,
+    started: Timestamp,
     began: Instant,
     deadline: Timestamp,
     /// Zero for a warm one.
@@ -164,11 +171,21 @@ impl Environment {
         // What is still in the channel has not started; its sender learns that from the channel's end.
     }
 
-    /// Waits for an invocation, or until it is time to end.
+    /// Waits for an invocation, or until it is time to end. What stood still meanwhile goes on before anything is delivered.
     async fn wait(&mut self, running: &mut Running, born: Timestamp) -> Result<Invocation, Reason> {
+        let next = self.idle(running, born).await;
+        running.thaw();
+        next
+    }
+
+    async fn idle(&mut self, running: &mut Running, born: Timestamp) -> Result<Invocation, Reason> {
         let Launcher { clock, options, .. } = &*self.launcher;
-        let end = (clock.now() + options.idle).min(born + options.max_age);
-        let mut idle = clock.sleep_until(end);
+        let now = clock.now();
+        let end = (now + options.idle).min(born + options.max_age);
+        // One timer for both: an environment that is not idle for long never pays for being frozen.
+        let mut freeze = options.freeze_after.map(|after| now + after).filter(|freeze| *freeze < end);
+        let mut idle = clock.sleep_until(freeze.unwrap_or(end));
+        let telemetry = Arc::clone(running.api.telemetry());
         loop {
             tokio::select! {
                 biased;
@@ -184,6 +201,20 @@ impl Environment {
                         tracing::debug!(environment = self.entry.id(), ?failure, "an idle environment's extension is lost");
                         return Err(Reason::Failure);
                     }
+                    // What is on its way to an extension gets a moment to arrive.
+                    Happening::Deadline
+                        if freeze.is_some()
+                            && telemetry.is_delivering()
+                            && clock.now() < now + DELIVERY_PATIENCE =>
+                    {
+                        idle = clock.sleep_until(clock.now() + DELIVERY_STEP);
+                    }
+                    Happening::Deadline if freeze.take().is_some() => {
+                        if running.freeze() {
+                            self.metrics.freezes.inc();
+                        }
+                        idle = clock.sleep_until(end);
+                    }
                     Happening::Deadline => return Err(Reason::Spindown),
                     // Only answers and calls of `next` make events, and neither comes without an invocation.
                     Happening::Api(event) => tracing::debug!(?event, "an idle runtime spoke"),
@@ -197,13 +228,11 @@ impl Environment {
         invocation.started.store(true, Ordering::Release);
         let now = self.launcher.clock.now();
         self.log.begin(&invocation.request_id, invocation.log_tail);
-        if self.log.wants_platform_lines()
-            && let Some(line) = self.platform.start(&invocation.request_id, &invocation.trace_header, now)
-        {
-            self.log.platform(&line);
+        if self.log.wants_platform_lines() {
+            self.tell(&start_of(&invocation), now);
         }
         let deadline = now + self.timeout();
-        Turn { invocation, began: Instant::now(), deadline, init_us }
+        Turn { invocation, started: now, began: Instant::now(), deadline, init_us }
     }
 
     /// The loss of an extension in the platform's words, which the log gets, too.
@@ -223,17 +252,25 @@ impl Environment {
             }
         };
         running.drain(&mut self.log).await;
-        if let Some(extension) = running.api.extensions().get(index)
-            && let Some(line) = self.platform.extension(extension, state, Some(&shown_type), clock.now())
-        {
-            self.log.platform(&line);
+        if let Some(extension) = running.api.extensions().get(index) {
+            let error_type = Some(shown_type.as_str());
+            self.tell(&PlatformEvent::Extension { extension, state, error_type }, clock.now());
         }
         failure
+    }
+
+    /// In the log, and to who subscribes to telemetry.
+    fn tell(&mut self, event: &PlatformEvent<'_>, now: Timestamp) {
+        self.log.tell(&self.platform, event, now);
     }
 
     fn timeout(&self) -> Duration {
         Duration::from_secs(self.function.timeout_seconds.max(1).into())
     }
+}
+
+fn start_of(invocation: &Invocation) -> PlatformEvent<'_> {
+    PlatformEvent::Start { request_id: &invocation.request_id, trace_header: &invocation.trace_header }
 }
 
 fn micros(duration: Duration) -> u64 {

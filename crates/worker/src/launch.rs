@@ -20,6 +20,7 @@ use crate::pool::Pools;
 use crate::running::Running;
 use crate::runtime_api::MAX_EXTENSIONS;
 use crate::runtime_files::{self, RuntimeFiles};
+use crate::telemetry::Room;
 use crate::vacant::Vacant;
 use crate::variables::{Surroundings, of_extensions, variables};
 
@@ -33,6 +34,8 @@ pub(crate) struct Launcher {
     /// Where logs go.
     pub(crate) logs: Option<Outbox>,
     pub(crate) pools: Pools,
+    /// For telemetry that waits to be delivered.
+    pub(crate) telemetry_room: Room,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     /// Environments, and their ends.

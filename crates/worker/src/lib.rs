@@ -5,10 +5,10 @@
 //! its first invocation; it serves one version of one function for its life. The way of an invocation: `service`
 //! finds or makes the environment, `launch` gives it one of the sandboxes that wait in `pool` or starts one, `environment` waits for init, delivers events
 //! through the `runtime_api` and words what went wrong. Extensions speak to the `runtime_api`, too; `extensions` knows which
-//! ones a layer brings.
+//! ones a layer brings; `telemetry` brings them what they have subscribed to.
 //!
 //! Not here: which environment takes an invocation (the dispatcher decides), isolation (`lambfold-sandbox`), what a
-//! runtime does inside (`runtimes/`), and the telemetry API (docs/gaps.md).
+//! runtime does inside (`runtimes/`).
 
 mod answer_stream;
 mod environment;
@@ -23,6 +23,7 @@ mod log_level;
 mod metrics;
 mod options;
 mod packages;
+mod platform_event;
 mod platform_log;
 mod pool;
 mod registry;
@@ -31,6 +32,7 @@ mod running;
 mod runtime_api;
 mod runtime_files;
 mod service;
+mod telemetry;
 mod vacant;
 mod variables;
 

@@ -14,6 +14,7 @@ pub struct Metrics {
     pub(crate) environments: Gauge,
     pub(crate) init_seconds: Histogram,
     pub(crate) init_failures: Counter,
+    pub(crate) freezes: Counter,
     pub(crate) launch_failures: Counter,
     pub(crate) log_events_dropped: Counter,
     pub(crate) pool_waiting: Family<RuntimeLabels, Gauge>,
@@ -50,6 +51,7 @@ impl Default for Metrics {
             environments: Gauge::default(),
             init_seconds: Histogram::new(exponential_buckets(0.005, 2.0, 12)),
             init_failures: Counter::default(),
+            freezes: Counter::default(),
             launch_failures: Counter::default(),
             log_events_dropped: Counter::default(),
             pool_waiting: Family::default(),
@@ -73,6 +75,11 @@ impl Metrics {
             metrics.init_seconds.clone(),
         );
         registry.register("init_failures", "Init phases that failed", metrics.init_failures.clone());
+        registry.register(
+            "freezes",
+            "How often an idle environment's processes were made to stand still",
+            metrics.freezes.clone(),
+        );
         registry.register(
             "launch_failures",
             "Environments that could not be started, through no fault of the function",

@@ -14,6 +14,9 @@ pub struct Options {
     pub max_environments: u32,
     /// How long an environment may sit idle before it is ended.
     pub idle: Duration,
+    /// How long an environment may sit idle before its processes are made to stand still, as AWS's do between invocations.
+    /// `None`: they go on.
+    pub freeze_after: Option<Duration>,
     /// How old an environment may become before it is ended, once idle (AWS: about 14 hours).
     pub max_age: Duration,
     /// How long init may take before it is cut off and done again inside the first invocation (AWS: 10 s).
@@ -43,6 +46,7 @@ impl Options {
             memory_mb: 8192,
             max_environments: 1000,
             idle: Duration::from_mins(10),
+            freeze_after: Some(Duration::from_millis(50)),
             max_age: Duration::from_hours(12),
             init_limit: Duration::from_secs(10),
             package_cache_bytes: 2 << 30,

@@ -7,7 +7,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
-use crate::log::FunctionLog;
+use crate::log::{FunctionLog, Source};
 use crate::packages::Package;
 use crate::relay::Relay;
 use crate::runtime_api::{ApiEvent, ExtensionFailure, RuntimeApi};
@@ -48,11 +48,15 @@ pub(crate) struct Running {
     pub(crate) sandbox: Box<dyn RunningSandbox>,
     pub(crate) api: RuntimeApi,
     output: Option<pipe::Receiver>,
+    /// Of the external extensions.
+    extensions_output: Option<pipe::Receiver>,
     /// Where there are external extensions.
     ends: Option<mpsc::UnboundedReceiver<ProgramEnd>>,
     command_runs: bool,
     /// The runtime's, not told yet, where the sandbox lives on.
     exit: Option<Exit>,
+    /// Whether all processes stand still.
+    frozen: bool,
     /// Which of the external extensions run.
     external: Vec<bool>,
     /// Held, not used.
@@ -71,13 +75,16 @@ impl Running {
         packages: (Package, Option<Package>),
     ) -> Self {
         let alone = external.is_empty();
+        api.telemetry().connect_by(sandbox.network());
         Self {
             output: sandbox.take_output(),
+            extensions_output: sandbox.take_companions_output(),
             ends: if alone { None } else { sandbox.take_ends() },
             sandbox,
             api,
             command_runs: alone,
             exit: None,
+            frozen: false,
             external: vec![true; external.len()],
             _relay: relay,
             _packages: packages,
@@ -89,6 +96,29 @@ impl Running {
         self.sandbox.start_command().await?;
         self.command_runs = true;
         Ok(())
+    }
+
+    /// Has all processes stand still until [`thaw`](Self::thaw). False if the system refuses.
+    pub(crate) fn freeze(&mut self) -> bool {
+        self.frozen = true;
+        self.api.telemetry().set_frozen(true);
+        let frozen = self.sandbox.freeze();
+        if let Err(error) = &frozen {
+            tracing::debug!(%error, sandbox = self.sandbox.id(), "cannot freeze");
+        }
+        frozen.is_ok()
+    }
+
+    /// Lets processes go on that stand still.
+    pub(crate) fn thaw(&mut self) {
+        if !std::mem::take(&mut self.frozen) {
+            return;
+        }
+        if let Err(error) = self.sandbox.thaw() {
+            // It has ended; or else the invocation's timeout ends it.
+            tracing::warn!(%error, sandbox = self.sandbox.id(), "cannot thaw");
+        }
+        self.api.telemetry().set_frozen(false);
     }
 
     pub(crate) fn has_external(&self) -> bool {
@@ -150,13 +180,7 @@ impl Running {
             return self.exited(exit, log, clock).await;
         }
         loop {
-            let Self { sandbox, output, api, ends, .. } = self;
-            let printed = async {
-                match output {
-                    Some(pipe) => pipe.readable().await,
-                    None => std::future::pending().await,
-                }
-            };
+            let Self { sandbox, output, extensions_output, api, ends, .. } = self;
             // In this order: an answer counts even if its process has ended meanwhile, or its time has.
             tokio::select! {
                 biased;
@@ -179,12 +203,13 @@ impl Running {
                     }
                 }
                 () = &mut *deadline => return Happening::Deadline,
-                readable = printed => {
-                    if readable.is_err() {
-                        self.output = None;
-                    }
-                    self.read_ready(log);
+                () = readable(output.as_ref()) => {
+                    read_ready(output, Source::Function, log);
                     // A function that prints without end must not keep a thread from other environments.
+                    yield_now().await;
+                }
+                () = readable(extensions_output.as_ref()) => {
+                    read_ready(extensions_output, Source::Extension, log);
                     yield_now().await;
                 }
             }
@@ -211,31 +236,45 @@ impl Running {
         }
     }
 
-    fn read_ready(&mut self, log: &mut FunctionLog) {
-        let Some(pipe) = &self.output else { return };
-        let mut buffer = [0; CHUNK_BYTES];
-        match pipe.try_read(&mut buffer) {
-            Ok(length) if length > 0 => log.output(&buffer[..length]),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Ok(_) | Err(_) => self.output = None,
-        }
-    }
-
-    /// Takes what is in the pipe at this moment. Past tokio, which reads only after its poll has seen the bytes: what
+    /// Takes what is in the pipes at this moment. Past tokio, which reads only after its poll has seen the bytes: what
     /// a function printed before it answered must be there now.
     pub(crate) async fn drain(&mut self, log: &mut FunctionLog) {
-        let Some(pipe) = &self.output else { return };
-        let mut buffer = [0; CHUNK_BYTES];
-        let mut total = 0;
-        while total < MOST_DRAINED {
-            match rustix::io::read(pipe, &mut buffer) {
-                // At the end tokio's own read sees it, too.
-                Ok(0) | Err(_) => return,
-                Ok(length) => {
-                    log.output(&buffer[..length]);
-                    total += length;
-                    yield_now().await;
-                }
+        drain(self.output.as_ref(), Source::Function, log).await;
+        drain(self.extensions_output.as_ref(), Source::Extension, log).await;
+    }
+}
+
+/// Returns when there is something to read, or never will be.
+async fn readable(output: Option<&pipe::Receiver>) {
+    match output {
+        // An error shows when it is read.
+        Some(pipe) => drop(pipe.readable().await),
+        None => std::future::pending().await,
+    }
+}
+
+fn read_ready(output: &mut Option<pipe::Receiver>, source: Source, log: &mut FunctionLog) {
+    let Some(pipe) = output else { return };
+    let mut buffer = [0; CHUNK_BYTES];
+    match pipe.try_read(&mut buffer) {
+        Ok(length) if length > 0 => log.output(source, &buffer[..length]),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+        Ok(_) | Err(_) => *output = None,
+    }
+}
+
+async fn drain(output: Option<&pipe::Receiver>, source: Source, log: &mut FunctionLog) {
+    let Some(pipe) = output else { return };
+    let mut buffer = [0; CHUNK_BYTES];
+    let mut total = 0;
+    while total < MOST_DRAINED {
+        match rustix::io::read(pipe, &mut buffer) {
+            // At the end tokio's own read sees it, too.
+            Ok(0) | Err(_) => return,
+            Ok(length) => {
+                log.output(source, &buffer[..length]);
+                total += length;
+                yield_now().await;
             }
         }
     }

@@ -9,10 +9,11 @@ mod extension_calls;
 mod extensions;
 pub(crate) mod http;
 mod state;
+mod telemetry_calls;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lambfold_api::control::FunctionVersion;
@@ -25,6 +26,7 @@ use self::extensions::Extensions;
 pub(crate) use self::extensions::{Fatal, MAX_EXTENSIONS, Shown};
 use self::http::Connection;
 use self::state::{Next, Phase, Refusal, RuntimeState};
+use crate::telemetry::{Api, Outcome, Refusal as SubscriptionRefusal, Room, Subscription, Telemetry};
 
 /// What the answer to an invocation may hold: 6 MiB and a little, as AWS's manager allows.
 pub(crate) const MAX_ANSWER_BYTES: usize = 6_291_556;
@@ -42,14 +44,26 @@ pub(crate) enum ApiEvent {
     ExtensionsRegistered,
     /// The runtime asked for its first invocation, and every extension for its first event.
     InitDone,
+    /// An extension subscribed to telemetry or logs.
+    Subscribed { name: String, subscription: Subscription },
+    /// Where there are extensions: the runtime has asked for an invocation, which ends its part of init or of the last one.
+    RuntimeReturned,
     /// It could not load the function.
     InitError(FunctionError),
     /// It answered the invocation.
-    Answer(Answer),
+    Answer(Answer, AnswerTiming),
     /// It asked for another one, and so did every extension that was told of this one.
     InvocationDone,
     /// An extension said that it cannot go on.
     ExtensionFailed(ExtensionFailure),
+}
+
+/// When an answer came, and how much of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AnswerTiming {
+    pub(crate) began: Instant,
+    pub(crate) ended: Instant,
+    pub(crate) bytes: usize,
 }
 
 /// An error in the words of the runtime.
@@ -115,6 +129,7 @@ pub(crate) enum Piece {
 pub(crate) struct RuntimeApi {
     link: Arc<Link>,
     events: mpsc::UnboundedReceiver<ApiEvent>,
+    telemetry: Arc<Telemetry>,
     _server: JoinSet<()>,
 }
 
@@ -124,6 +139,7 @@ struct Link {
     /// Wakes the connections that wait in `next`.
     invoked: Notify,
     entropy: Arc<dyn Entropy>,
+    telemetry: Arc<Telemetry>,
     // Bounded by the state machine: it makes an event only on a transition, and most of those the platform starts.
     events: mpsc::UnboundedSender<ApiEvent>,
     /// Held while the body of an `init/error` is read. (Answers take turns by the state.)
@@ -141,6 +157,8 @@ struct Inner {
     pending: Option<Delivery>,
     /// Of the invocation that is under way.
     stream: Option<AnswerStream>,
+    /// When the answer that is being read began.
+    answer_began: Instant,
 }
 
 #[derive(Clone, Copy)]
@@ -155,6 +173,7 @@ impl RuntimeApi {
         listener: std::net::TcpListener,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
+        room: Room,
     ) -> io::Result<Self> {
         let listener = TcpListener::from_std(listener)?;
         let (sender, events) = mpsc::unbounded_channel();
@@ -165,17 +184,20 @@ impl RuntimeApi {
             function: None,
             pending: None,
             stream: None,
+            answer_began: Instant::now(),
         };
+        let telemetry = Arc::new(Telemetry::new(Arc::clone(&clock), room));
         let link = Arc::new(Link {
             inner: Mutex::new(inner),
             invoked: Notify::new(),
             entropy,
+            telemetry: Arc::clone(&telemetry),
             events: sender,
             init_errors: tokio::sync::Mutex::new(()),
         });
         let mut server = JoinSet::new();
         server.spawn(accept(listener, Arc::clone(&link), clock));
-        Ok(Self { link, events, _server: server })
+        Ok(Self { link, events, telemetry, _server: server })
     }
 
     /// The next thing that happens. Cancel-safe.
@@ -194,9 +216,15 @@ impl RuntimeApi {
 
     /// Opens the Extensions API for a function whose layers bring these external extensions.
     pub(crate) fn serve_extensions(&self, function: Arc<FunctionVersion>, external: &[String]) {
+        self.telemetry.open(function.log_format == "JSON");
         let mut inner = self.link.inner();
         inner.function = Some(function);
         inner.extensions.expect(external);
+    }
+
+    /// What extensions subscribe to.
+    pub(crate) fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
     }
 
     /// Those who are there, the external ones first.
@@ -253,12 +281,25 @@ impl Link {
         let mut inner = self.inner();
         let meaning = inner.state.next()?;
         inner.extensions.close();
-        let event = inner.settle();
+        let returned =
+            matches!(meaning, Next::InitDone | Next::InvocationDone) && !inner.extensions.is_empty();
+        let event = self.settle(&mut inner);
         drop(inner);
+        if returned {
+            self.tell(ApiEvent::RuntimeReturned);
+        }
         if let Some(event) = event {
             self.tell(event);
         }
         Ok(meaning)
+    }
+
+    fn settle(&self, inner: &mut Inner) -> Option<ApiEvent> {
+        let event = inner.settle();
+        if let Some(ApiEvent::InitDone) = event {
+            self.telemetry.close();
+        }
+        event
     }
 
     /// Whether there is an Extensions API.
@@ -296,7 +337,7 @@ impl Link {
     fn extension_next(&self, identifier: &str) -> Result<(), extensions::Refusal> {
         let mut inner = self.inner();
         inner.extensions.next(identifier)?;
-        let event = inner.settle();
+        let event = self.settle(&mut inner);
         drop(inner);
         if let Some(event) = event {
             self.tell(event);
@@ -315,6 +356,15 @@ impl Link {
 
     fn knows_extension(&self, identifier: &str) -> Result<(), extensions::Refusal> {
         self.inner().extensions.knows(identifier)
+    }
+
+    /// Subscribes an extension that is known.
+    fn subscribe(&self, identifier: &str, api: Api, body: &[u8]) -> Result<(), SubscriptionRefusal> {
+        if let (Outcome::Subscribed, subscription) = self.telemetry.subscribe(identifier, api, body)? {
+            let name = self.inner().extensions.name(identifier).unwrap_or_default();
+            self.tell(ApiEvent::Subscribed { name, subscription });
+        }
+        Ok(())
     }
 
     fn extension_failed(
@@ -347,7 +397,10 @@ impl Link {
     }
 
     fn begin_answer(&self, request_id: &str) -> Result<(), Refusal> {
-        self.inner().state.begin_answer(request_id)
+        let mut inner = self.inner();
+        inner.state.begin_answer(request_id)?;
+        inner.answer_began = Instant::now();
+        Ok(())
     }
 
     /// Where the answer that has begun may be streamed to; the way is given to one connection only.
@@ -355,12 +408,18 @@ impl Link {
         self.inner().stream.take()
     }
 
-    fn end_answer(&self, answer: Answer) {
+    /// `streamed`: so many bytes have been passed on already.
+    fn end_answer(&self, answer: Answer, streamed: usize) {
+        let bytes = match &answer {
+            Answer::Response(body) | Answer::Error(FunctionError { body, .. }) => body.len(),
+            _ => streamed,
+        };
         let mut inner = self.inner();
         inner.state.end_answer();
         inner.stream = None;
+        let timing = AnswerTiming { began: inner.answer_began, ended: Instant::now(), bytes };
         drop(inner);
-        self.tell(ApiEvent::Answer(answer));
+        self.tell(ApiEvent::Answer(answer, timing));
     }
 
     fn init_error(&self, error: FunctionError) -> Result<(), Refusal> {

@@ -34,6 +34,7 @@ use crate::pool::{self, Pools};
 use crate::registry::{Entry, Registry};
 use crate::runtime_api::AnswerStream;
 use crate::runtime_files::RuntimeFiles;
+use crate::telemetry::Room;
 
 /// How long, in all, a new environment waits for one that is on its way out.
 const ROOM_ATTEMPTS: u32 = 20;
@@ -101,6 +102,7 @@ impl WorkerService {
             runtime_files,
             packages,
             logs,
+            telemetry_room: Room::default(),
             clock,
             entropy,
             tasks: TaskTracker::new(),

@@ -63,8 +63,12 @@ impl Launcher {
         };
         let api_address = runtime_api.address;
         // Served before the function's process starts, so that it never finds nobody there.
-        let api =
-            RuntimeApi::start(runtime_api.listener, Arc::clone(&self.clock), Arc::clone(&self.entropy))?;
+        let api = RuntimeApi::start(
+            runtime_api.listener,
+            Arc::clone(&self.clock),
+            Arc::clone(&self.entropy),
+            self.telemetry_room.clone(),
+        )?;
         let (mut relay, mut endpoint) = (None, None);
         if let (Some(listener), Some(target)) = (listeners.next(), &self.options.endpoint) {
             endpoint = Some(listener.address);

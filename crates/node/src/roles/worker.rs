@@ -28,6 +28,7 @@ pub(super) async fn start(around: &mut Surroundings, services: &mut Services) ->
         memory_mb,
         max_environments: config.max_environments,
         idle: Duration::from_secs(config.idle_seconds),
+        freeze_after: freeze_after(config.freeze_after_ms)?,
         package_cache_bytes: config.package_cache_mib << 20,
         nearest_version: config.nearest_version,
         limit_cpu: config.limit_cpu,
@@ -58,6 +59,17 @@ pub(super) async fn start(around: &mut Surroundings, services: &mut Services) ->
     let service = WorkerService::build(options, parts).map_err(StartError::part("worker"))?;
     services.worker = Some(Arc::new(service.handle()));
     Ok(Part::start(Role::Worker, |stop| service.run(stop)))
+}
+
+fn freeze_after(milliseconds: i64) -> Result<Option<Duration>, StartError> {
+    match u64::try_from(milliseconds) {
+        Ok(milliseconds) => Ok(Some(Duration::from_millis(milliseconds))),
+        Err(_) if milliseconds == -1 => Ok(None),
+        Err(_) => Err(StartError::Setting(
+            "worker.freeze_after_ms",
+            "use a number of milliseconds, or -1 for never".into(),
+        )),
+    }
 }
 
 fn isolation(report: &LevelReport) -> Isolation {

@@ -45,7 +45,8 @@ const PASSWD: &str = "root:x:0:0:root:/root:/sbin/nologin\n\
                       sbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n\
                       nobody:x:65534:65534:nobody:/:/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nsbx_user1051:x:990:\nnogroup:x:65534:\n";
-const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";
+/// The second is where telemetry is sent.
+const HOSTS: &str = "127.0.0.1 localhost\n127.0.0.1 sandbox.localdomain sandbox\n::1 localhost\n";
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
 const RESOLV: &str = "# There is no name server in this environment.\n";
 

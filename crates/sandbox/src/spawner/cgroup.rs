@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use self::hierarchy::{Mount, Version, delegate};
 use super::step::Step;
-use crate::protocol::Failure;
+use crate::protocol::{Failure, FreezeFile};
 
 const CPU_PERIOD_US: u32 = 20_000; // Firecracker, and so AWS, throttles in slices of about 20 ms.
 const RECORD: &str = "cgroups";
@@ -30,8 +30,8 @@ pub(super) struct Cgroups {
     memory: Option<Controller>,
     pids: Option<Controller>,
     cpu: Option<Controller>,
-    /// A version 2 hierarchy, with or without controllers: it can freeze.
-    freezer: Option<PathBuf>,
+    /// A version 2 hierarchy, with or without controllers, or else that of version 1's freezer.
+    freezer: Option<Controller>,
     parents: Vec<PathBuf>,
 }
 
@@ -46,11 +46,12 @@ impl Cgroups {
         };
         let prefix = format!("{PARENT_PREFIX}{}-", pid_namespace());
         let name = format!("{prefix}{}", std::process::id());
-        for mount in mounts.lines().filter_map(Mount::parse) {
-            match mount.version {
-                Version::V1 => found.use_v1(&mount, &own, &prefix, &name),
-                Version::V2 => found.use_v2(&mount, &own, &prefix, &name),
-            }
+        let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::parse).collect();
+        for mount in mounts.iter().filter(|mount| mount.version == Version::V2) {
+            found.use_v2(mount, &own, &prefix, &name);
+        }
+        for mount in mounts.iter().filter(|mount| mount.version == Version::V1) {
+            found.use_v1(mount, &own, &prefix, &name);
         }
         let record: Vec<String> = found.parents.iter().map(|path| path.display().to_string()).collect();
         if fs::write(state_dir.join(RECORD), record.join("\n")).is_err() {
@@ -64,7 +65,8 @@ impl Cgroups {
             .controllers
             .iter()
             .map(String::as_str)
-            .filter(|c| ["memory", "pids", "cpu"].contains(c))
+            // Of the freezers version 2's is faster, and needs no hierarchy of its own.
+            .filter(|c| ["memory", "pids", "cpu"].contains(c) || (*c == "freezer" && self.freezer.is_none()))
             .collect();
         if wanted.is_empty() {
             return;
@@ -96,7 +98,7 @@ impl Cgroups {
                 self.set(controller, Controller { parent: parent.clone(), version: Version::V2 });
             }
         }
-        self.freezer = Some(parent.clone());
+        self.freezer = Some(Controller { parent: parent.clone(), version: Version::V2 });
         self.parents.push(parent);
     }
 
@@ -104,6 +106,7 @@ impl Cgroups {
         match controller {
             "memory" => self.memory = Some(value),
             "pids" => self.pids = Some(value),
+            "freezer" => self.freezer = Some(value),
             _ => self.cpu = Some(value),
         }
     }
@@ -234,8 +237,23 @@ impl Cgroups {
     }
 
     /// The file that stops and continues all processes of the sandbox.
-    pub(super) fn freeze_file(&self, name: &str) -> Option<File> {
-        File::options().write(true).open(self.freezer.as_ref()?.join(name).join("cgroup.freeze")).ok()
+    pub(super) fn freeze_file(&self, name: &str) -> Option<(FreezeFile, File)> {
+        let freezer = self.freezer.as_ref()?;
+        let kind = match freezer.version {
+            Version::V1 => FreezeFile::V1,
+            Version::V2 => FreezeFile::V2,
+        };
+        let file = File::options().write(true).open(freezer.parent.join(name).join(kind.name())).ok()?;
+        Some((kind, file))
+    }
+
+    /// Lets what has been killed die, if it is frozen in a way that keeps it from that.
+    pub(super) fn let_die(&self, name: &str) {
+        if let Some(freezer) = &self.freezer
+            && freezer.version == Version::V1
+        {
+            thaw_v1(&freezer.parent.join(name));
+        }
     }
 
     /// Removes the parents. All groups in them must be gone.
@@ -345,6 +363,14 @@ fn kill_members(group: &Path) {
         if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
+    }
+    thaw_v1(group);
+}
+
+fn thaw_v1(group: &Path) {
+    // Made by nobody if it is not there: only directories of that hierarchy have it.
+    if let Ok(file) = File::options().write(true).open(group.join(FreezeFile::V1.name())) {
+        let _ = io::Write::write_all(&mut &file, FreezeFile::V1.word(false));
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mount::MountFlags;
-use rustix::net::SendFlags;
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use rustix::process::{Signal, WaitOptions, wait};
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ use crate::{Assignment, ExitStatus, ProgramSignal, SandboxProgram, WaitingProgra
 /// Spawner to init.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
-    /// Start the function. With the write end of the output, unless a program waits, which has it; where the root is the
+    /// Start the function. With the write end of the output and that of its companions if it has any, unless a program waits, which has it; where the root is the
     /// sandbox's own, also with the code and (if there are layers) the merged layers, as detached mounts.
     Start(Assignment),
     /// Start the command that waits for its companions.
@@ -34,6 +34,10 @@ pub(super) enum Order {
         program: SandboxProgram,
         signal: ProgramSignal,
     },
+    /// Stop everything, or let it go on.
+    Stop(bool),
+    /// Make a TCP socket.
+    Socket,
 }
 
 /// Init to spawner.
@@ -47,6 +51,8 @@ pub(super) enum Report {
     Started,
     /// The command that waited.
     CommandStarted(Result<(), Failure>),
+    /// With it, if it could be made.
+    Socket(Result<(), Failure>),
     /// One of several programs, and the sandbox lives on.
     ProgramEnded {
         program: SandboxProgram,
@@ -153,6 +159,8 @@ fn live(mut plan: Plan<'_>, socket: &OwnedFd) -> Result<(), Failure> {
                 packet::send(socket, &report, &[], SendFlags::empty()).step("report the command's start")?;
             }
             Event::Order(Order::Signal { program, signal }, _) => programs.signal(program, signal),
+            Event::Order(Order::Stop(stop), _) => halt(&plan, stop),
+            Event::Order(Order::Socket, _) => hand_over_socket(socket)?,
             Event::Exited(_, status) if programs.is_alone() => break Some(status),
             Event::Exited(program, status) => {
                 let report = Report::ProgramEnded { program, status };
@@ -165,6 +173,26 @@ fn live(mut plan: Plan<'_>, socket: &OwnedFd) -> Result<(), Failure> {
         process_tree::kill_descendants(rustix::process::getpid());
     }
     status.map_or(Ok(()), |status| report_exit(socket, status))
+}
+
+/// Stops everything but this process, or lets it go on.
+fn halt(plan: &Plan<'_>, stop: bool) {
+    let signal = if stop { Signal::STOP } else { Signal::CONT };
+    if plan.ground.separate() {
+        sys::signal_namespace(signal);
+    } else {
+        process_tree::signal_descendants(rustix::process::getpid(), signal);
+    }
+}
+
+/// One of this network, for a connection that the worker makes.
+fn hand_over_socket(socket: &OwnedFd) -> Result<(), Failure> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let made =
+        rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).step("make a socket");
+    let descriptors: Vec<BorrowedFd<'_>> = made.iter().map(AsFd::as_fd).collect();
+    let report = Report::Socket(made.as_ref().map(|_| ()).map_err(Clone::clone));
+    packet::send(socket, &report, &descriptors, SendFlags::empty()).step("hand over a socket")
 }
 
 fn report_exit(socket: &OwnedFd, status: ExitStatus) -> Result<(), Failure> {
@@ -233,7 +261,11 @@ fn mask(root: &Path, proc: &Path) -> Result<(), Failure> {
 /// Mounts the code, starts the function (or what is to start before it), and waits until it has been executed.
 fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) -> Result<Programs, Failure> {
     let mut descriptors = descriptors.into_iter();
-    let output = descriptors.next().ok_or_else(|| Failure::Setup("no output was handed over".to_owned()))?;
+    let mut output =
+        || descriptors.next().ok_or_else(|| Failure::Setup("no output was handed over".to_owned()));
+    let command_output = output()?;
+    let companions = &assignment.companions;
+    let companions_output = if companions.commands.is_empty() { None } else { Some(output()?) };
     let (task_root, tmp) = if plan.ground.separate() {
         contents::mount_tmp(plan.identity, assignment.ephemeral_storage_mb)?;
         contents::attach_code(descriptors)?;
@@ -258,17 +290,18 @@ fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) ->
         directory: &task_root,
         tmp: &tmp,
         readable: &readable,
-        output: &output,
+        output: &command_output,
         assignment: None,
     };
-    let companions = &assignment.companions;
     let companions: Vec<Start<'_>> = companions
         .commands
         .iter()
-        .map(|its| Start {
+        .zip(companions_output.iter().cycle())
+        .map(|(its, output)| Start {
             command: its,
             environment: &companions.environment,
             directory: Path::new("/"),
+            output,
             ..command
         })
         .collect();

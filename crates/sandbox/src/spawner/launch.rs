@@ -79,13 +79,13 @@ pub(super) fn output_pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
 }
 
 /// Has a built sandbox start its function, which [`check`] found to make sense, or hand it to the program that waits, which
-/// has its output.
+/// has its output. `outputs`: the command's, then the companions' if there are any.
 pub(super) fn start(
     ground: &Ground,
     socket: &OwnedFd,
     sandbox: u64,
     assignment: Assignment,
-    output: Option<&OwnedFd>,
+    outputs: &[OwnedFd],
 ) -> Result<(), Failure> {
     let mut mounts = Vec::new();
     if ground.separate() {
@@ -94,7 +94,7 @@ pub(super) fn start(
     } else {
         link_layers(ground, sandbox, &assignment.layers)?;
     }
-    let descriptors: Vec<BorrowedFd<'_>> = output.into_iter().chain(&mounts).map(AsFd::as_fd).collect();
+    let descriptors: Vec<BorrowedFd<'_>> = outputs.iter().chain(&mounts).map(AsFd::as_fd).collect();
     packet::send(socket, &Order::Start(assignment), &descriptors, SendFlags::empty()).step("tell init")
 }
 

@@ -119,7 +119,7 @@ fn trial_run(
     let assignment = Assignment::new(empty.to_owned(), vec!["/bin/true".to_owned()]);
     cgroups.limit(&sandbox.to_string(), assignment.memory_mb, 0, assignment.processes)?;
     let (_reader, output) = launch::output_pipe()?;
-    launch::start(ground, socket, sandbox, assignment, Some(&output))?;
+    launch::start(ground, socket, sandbox, assignment, &[output])?;
     match hear()?.0 {
         Report::Started => {}
         // An image may have no such program; all that was to be tried has worked by then.

@@ -67,6 +67,22 @@ pub(super) fn kill_descendants(of: Pid) {
     }
 }
 
+/// Signals all descendants; with SIGSTOP also those that are made meanwhile.
+pub(super) fn signal_descendants(of: Pid, signal: Signal) {
+    let mut before = Vec::new();
+    for _ in 0..20 {
+        let all = descendants(of);
+        for pid in &all {
+            let _ = kill_process(*pid, signal);
+        }
+        // What has been stopped makes no more.
+        if signal != Signal::STOP || all == before {
+            return;
+        }
+        before = all;
+    }
+}
+
 fn is_dead(pid: Pid) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .ok()

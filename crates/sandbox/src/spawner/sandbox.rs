@@ -1,5 +1,6 @@
 //! One sandbox as the spawner knows it, and what watches its memory.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
@@ -24,6 +25,8 @@ pub(super) struct Sandbox {
     pub(super) waiting: Option<Waiting>,
     /// The call that waits for the command's start, where that is not the assignment.
     pub(super) starting: Option<u64>,
+    /// The calls that wait for sockets, in the order in which init makes these.
+    pub(super) sockets: VecDeque<u64>,
     /// What init said about the function's end.
     pub(super) status: Option<ExitStatus>,
     /// What init said when it gave up.
@@ -39,9 +42,16 @@ pub(super) enum Phase {
     /// The number of the call that waits for it.
     Preparing(u64),
     Prepared,
-    /// The call, the read end of the output, the limits.
-    Assigning(u64, OwnedFd, Limits),
+    /// The call, the read ends of the outputs, the limits.
+    Assigning(u64, Outputs, Limits),
     Running(Limits),
+}
+
+/// Read ends.
+pub(super) struct Outputs {
+    pub(super) command: OwnedFd,
+    /// Where there are any.
+    pub(super) companions: Option<OwnedFd>,
 }
 
 /// What the spawner keeps of a program that waits.

@@ -1,6 +1,6 @@
 //! The spawner's loop: requests of the worker, reports of the inits, ends of processes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::ground::Ground;
 use super::init::{Order, Report};
 use super::launch::{self, Launched};
 use super::process_tree;
-use super::sandbox::{Limits, Phase, Sandbox, Waiting};
+use super::sandbox::{Limits, Outputs, Phase, Sandbox, Waiting};
 use super::step::Step;
 use super::sys::{self, Child};
 use crate::protocol::{Call, Failure, Message, Reply, Request};
@@ -23,6 +23,9 @@ use crate::{Assignment, Exit, ExitStatus, ProgramEnd, SandboxTemplate, packet};
 /// How often memory is looked at, and leftovers are tried again. (The kernel can ring when a control group passes a size,
 /// but to set that bell takes version 1 a grace period, ten times what starting a function takes.)
 const TICK: Duration = Duration::from_millis(100);
+
+/// Sockets that may be asked of one sandbox at once: one for each extension.
+const MOST_SOCKETS: usize = 16;
 
 /// What an event is about: the worker's socket; or a sandbox's number times [`KINDS`], plus nothing for its init's socket
 /// and one for its init's end.
@@ -142,6 +145,16 @@ impl Server {
                 }
                 return;
             }
+            Request::Stop { sandbox, stop } => {
+                if let Some(known) = self.sandboxes.get(&sandbox) {
+                    let _ = packet::send(&known.socket, &Order::Stop(stop), &[], SendFlags::empty());
+                }
+                return;
+            }
+            Request::Socket { sandbox } => match self.socket(number, sandbox) {
+                Ok(()) => return,
+                Err(failure) => Err(failure),
+            },
             Request::Kill { sandbox } => {
                 self.kill(sandbox);
                 return;
@@ -198,6 +211,7 @@ impl Server {
                 phase: Phase::Preparing(number),
                 waiting,
                 starting: None,
+                sockets: VecDeque::new(),
                 status: None,
                 failure: None,
                 over_memory: false,
@@ -236,15 +250,31 @@ impl Server {
         let tmp_mb = if self.ground.separate() { assignment.ephemeral_storage_mb } else { 0 };
         self.cgroups.limit(&name, assignment.memory_mb, tmp_mb, assignment.processes)?;
         known.memory_now = self.cgroups.memory_now_file(&name);
-        let reader = if let Some(waiting) = known.waiting.take() {
-            launch::start(&self.ground, &known.socket, sandbox, assignment, None)?;
-            waiting.output
+        let outputs = if let Some(waiting) = known.waiting.take() {
+            launch::start(&self.ground, &known.socket, sandbox, assignment, &[])?;
+            Outputs { command: waiting.output, companions: None }
         } else {
-            let (reader, output) = launch::output_pipe()?;
-            launch::start(&self.ground, &known.socket, sandbox, assignment, Some(&output))?;
-            reader
+            let (command, output) = launch::output_pipe()?;
+            let (mut companions, mut theirs) = (None, vec![output]);
+            if !assignment.companions.commands.is_empty() {
+                let (reader, output) = launch::output_pipe()?;
+                companions = Some(reader);
+                theirs.push(output);
+            }
+            launch::start(&self.ground, &known.socket, sandbox, assignment, &theirs)?;
+            Outputs { command, companions }
         };
-        known.phase = Phase::Assigning(number, reader, limits);
+        known.phase = Phase::Assigning(number, outputs, limits);
+        Ok(())
+    }
+
+    fn socket(&mut self, number: u64, sandbox: u64) -> Result<(), Failure> {
+        let Some(known) = self.sandboxes.get_mut(&sandbox) else { return Err(Failure::Gone) };
+        if !matches!(known.phase, Phase::Running(_)) || known.sockets.len() >= MOST_SOCKETS {
+            return Err(Failure::Invalid("the sandbox makes no socket now".to_owned()));
+        }
+        packet::send(&known.socket, &Order::Socket, &[], SendFlags::empty()).step("tell init")?;
+        known.sockets.push_back(number);
         Ok(())
     }
 
@@ -265,6 +295,7 @@ impl Server {
         }
         // It may have ended by itself already.
         let _ = pidfd_send_signal(&known.init.pidfd, Signal::KILL);
+        self.cgroups.let_die(&sandbox.to_string());
     }
 
     /// Takes a report of an init. False if there is none.
@@ -283,28 +314,39 @@ impl Server {
             Report::Built { addresses } => {
                 let Phase::Preparing(number) = known.phase else { return true };
                 known.phase = Phase::Prepared;
-                let freeze = self.cgroups.freeze_file(&sandbox.to_string()).map(OwnedFd::from);
-                let all: Vec<BorrowedFd<'_>> = descriptors.iter().chain(&freeze).map(AsFd::as_fd).collect();
+                let (freeze, file) = self.cgroups.freeze_file(&sandbox.to_string()).unzip();
+                let file = file.map(OwnedFd::from);
+                let all: Vec<BorrowedFd<'_>> = descriptors.iter().chain(&file).map(AsFd::as_fd).collect();
                 let reply = Reply::Prepared {
                     sandbox,
                     addresses,
                     host_tmp_dir: (!self.ground.separate())
                         .then(|| self.ground.slot_dir(sandbox).join("tmp")),
-                    freeze: freeze.is_some(),
+                    freeze,
                 };
                 self.reply(number, Ok(reply), &all);
             }
             Report::Started => {
                 let Phase::Assigning(_, _, limits) = known.phase else { return true };
                 let before = std::mem::replace(&mut known.phase, Phase::Running(limits));
-                let Phase::Assigning(number, output, _) = before else { return true };
+                let Phase::Assigning(number, Outputs { command, companions }, _) = before else {
+                    return true;
+                };
                 let peak = self.cgroups.memory_peak_file(&sandbox.to_string()).map(OwnedFd::from);
-                let all: Vec<BorrowedFd<'_>> = [&output].into_iter().chain(&peak).map(AsFd::as_fd).collect();
-                self.reply(number, Ok(Reply::Assigned { memory_peak: peak.is_some() }), &all);
+                let all = [&command].into_iter().chain(&companions).chain(&peak);
+                let all: Vec<BorrowedFd<'_>> = all.map(AsFd::as_fd).collect();
+                let reply = Reply::Assigned { companions: companions.is_some(), memory_peak: peak.is_some() };
+                self.reply(number, Ok(reply), &all);
             }
             Report::CommandStarted(result) => {
                 if let Some(number) = known.starting.take() {
                     self.reply(number, result.map(|()| Reply::Done), &[]);
+                }
+            }
+            Report::Socket(result) => {
+                if let Some(number) = known.sockets.pop_front() {
+                    let all: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+                    self.reply(number, result.map(|()| Reply::Socket), &all);
                 }
             }
             Report::ProgramEnded { program, status } => {
@@ -337,7 +379,7 @@ impl Server {
             self.kill_orphans();
         }
 
-        if let Some(number) = known.starting.take() {
+        for number in known.starting.take().into_iter().chain(known.sockets.drain(..)) {
             self.reply(number, Err(Failure::Gone), &[]);
         }
         let name = sandbox.to_string();

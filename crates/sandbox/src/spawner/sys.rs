@@ -310,6 +310,15 @@ pub(super) fn install_filter(filter: &[Instruction]) -> io::Result<()> {
     }
 }
 
+/// Signals every process of this pid namespace but its first, which must be the caller.
+pub(super) fn signal_namespace(signal: rustix::process::Signal) {
+    debug_assert_eq!(std::process::id(), 1, "elsewhere it would be everybody's processes");
+    if std::process::id() == 1 {
+        // SAFETY: takes plain numbers. There may be none to signal.
+        unsafe { libc::kill(-1, signal.as_raw()) };
+    }
+}
+
 /// Sets this system's host name as this UTS namespace sees it.
 pub(super) fn set_host_name(name: &CStr) -> io::Result<()> {
     Ok(rustix::system::sethostname(name.to_bytes())?)

@@ -23,7 +23,7 @@ async fn they_start_first_and_all_end_one_by_one() {
         let scripts = [
             "exec sleep 1000",
             "exit 3",
-            "trap 'exit 4' TERM; echo $ONLY $PWD >$TMPDIR/first; while :; do sleep 0.01; done",
+            "trap 'exit 4' TERM; echo said; echo $ONLY $PWD >$TMPDIR/first; while :; do sleep 0.01; done",
         ];
         let change = |assignment: &mut Assignment| beside(assignment, &scripts);
         let (mut running, _listener) = stage.start_with(&["/bin/sh", "-c", command], change).await;
@@ -47,6 +47,11 @@ async fn they_start_first_and_all_end_one_by_one() {
             assert!(output.read_buf(&mut text).await.unwrap() > 0);
         }
         assert_eq!(String::from_utf8(text).unwrap(), "companion / \n", "{:?}", stage.kind);
+        let mut theirs = running.take_companions_output().unwrap();
+        assert!(running.take_companions_output().is_none());
+        let mut text = [0; 5];
+        theirs.read_exact(&mut text).await.unwrap();
+        assert_eq!(&text, b"said\n");
         for (program, signal, status) in [
             (SandboxProgram::Companion(2), ProgramSignal::Terminate, ExitStatus::Code(4)),
             (SandboxProgram::Command, ProgramSignal::Terminate, ExitStatus::Signal(15)),

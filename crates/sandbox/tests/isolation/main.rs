@@ -8,6 +8,7 @@ mod companions;
 mod escape;
 mod lifecycle;
 mod limits;
+mod network;
 mod stage;
 mod view;
 mod waiting;

@@ -10,14 +10,24 @@ use lambfold_types::Timestamp;
 use tracing::Instrument;
 
 use super::shutdown::Reason;
-use super::{Environment, Invocation, Turn, micros};
+use super::{Environment, Invocation, Turn, micros, start_of};
 use crate::error::LaunchError;
 use crate::failure::Failure;
 use crate::log::FunctionLog;
 use crate::metrics::InvocationOutcome;
-use crate::platform_log::Report;
+use crate::platform_event::{PlatformEvent, Report};
 use crate::running::{Happening, Running};
 use crate::runtime_api::{ApiEvent, FunctionError};
+use crate::telemetry::Event;
+
+/// One try to get an environment ready.
+struct Attempt {
+    phase: &'static str,
+    began: Instant,
+    until: Timestamp,
+    /// What extensions that start with it are told first.
+    before: Vec<Event>,
+}
 
 /// How init failed.
 enum InitFailure {
@@ -55,23 +65,19 @@ impl Environment {
         );
         let now = self.launcher.clock.now();
         let until = now + self.launcher.options.init_limit;
-        if let Some(line) = self.platform.init_start(self.entry.id(), now) {
-            self.log.platform(&line);
-        }
-        let outcome = self.init(until).instrument(span).await;
-        let init_us = micros(began.elapsed());
+        let environment_id = self.entry.id().to_owned();
+        let event = PlatformEvent::InitStart { environment_id: &environment_id, phase: "init" };
+        self.tell(&event, now);
+        let attempt = Attempt { phase: "init", began, until, before: vec![self.platform.event(&event, now)] };
+        let outcome = self.init(attempt).instrument(span).await;
         match outcome {
             Ok(Ok(running)) => {
                 self.metrics.init_seconds.observe(began.elapsed().as_secs_f64());
-                for line in self.platform.init_done(init_us, self.launcher.clock.now()) {
-                    self.log.platform(&line);
-                }
-                let turn = self.begin(first, init_us);
+                let turn = self.begin(first, micros(began.elapsed()));
                 Some((running, turn))
             }
-            Ok(Err(failure)) => {
+            Ok(Err(_)) => {
                 self.metrics.init_failures.inc();
-                self.log_init("init", &failure, init_us);
                 self.start_again(first).await
             }
             Err(error) => {
@@ -83,23 +89,23 @@ impl Environment {
 
     /// The suppressed init.
     async fn start_again(&mut self, first: Invocation) -> Option<(Running, Turn)> {
+        // Those who listened are being shut down.
+        self.log.publish_to_nobody();
         let turn = self.begin(first, 0);
-        let failure = match self.init(turn.deadline).await {
-            Ok(Ok(running)) => {
-                let init_us = micros(turn.began.elapsed());
-                let now = self.launcher.clock.now();
-                if let Some(line) = self.platform.init_report(init_us, "invoke", "success", None, now) {
-                    self.log.platform(&line);
-                }
-                return Some((running, turn));
-            }
+        let environment_id = self.entry.id().to_owned();
+        let event = PlatformEvent::InitStart { environment_id: &environment_id, phase: "invoke" };
+        // Extensions are new, too, and have not heard of the invocation.
+        let events = [start_of(&turn.invocation), event];
+        let before = events.iter().map(|event| self.platform.event(event, turn.started)).collect();
+        let attempt = Attempt { phase: "invoke", began: turn.began, until: turn.deadline, before };
+        let failure = match self.init(attempt).await {
+            Ok(Ok(running)) => return Some((running, turn)),
             Ok(Err(failure)) => failure,
             Err(error) => {
                 self.cannot_launch(turn.invocation, &error);
                 return None;
             }
         };
-        self.log_init("invoke", &failure, micros(turn.began.elapsed()));
         let request_id = turn.invocation.request_id.clone();
         let (payload, error_type, outcome) = match failure {
             InitFailure::Reported(error) => (error.body, error.error_type, InvocationOutcome::InitError),
@@ -122,6 +128,7 @@ impl Environment {
             trace_header: &turn.invocation.trace_header,
             ..Report::default()
         };
+        self.tell_runtime_done_of(&request_id, &report, None);
         self.log_report(&request_id, &report);
         let log_tail = self.log.end().into();
         let response = InvokeResponse {
@@ -139,21 +146,48 @@ impl Environment {
     }
 
     /// One attempt: from nothing to the runtime's first `next`.
-    async fn init(&mut self, until: Timestamp) -> Result<Result<Running, InitFailure>, LaunchError> {
+    async fn init(&mut self, attempt: Attempt) -> Result<Result<Running, InitFailure>, LaunchError> {
         let launcher = std::sync::Arc::clone(&self.launcher);
         let _starting = launcher.pools.starting();
         let mut running = match launcher.launch(&self.function, &self.log_stream).await {
             Ok(running) => running,
-            Err(LaunchError::Function(failure)) => return Ok(Err(InitFailure::Platform(failure))),
+            Err(LaunchError::Function(failure)) => {
+                let failure = InitFailure::Platform(failure);
+                self.tell_failure(&attempt, &failure);
+                return Ok(Err(failure));
+            }
             Err(error) => return Err(error),
         };
-        let mut deadline = launcher.clock.sleep_until(until);
+        let telemetry = std::sync::Arc::clone(running.api.telemetry());
+        for event in &attempt.before {
+            telemetry.publish(event.clone());
+        }
+        self.log.publish_to(telemetry, std::sync::Arc::clone(&launcher.clock));
+        let mut deadline = launcher.clock.sleep_until(attempt.until);
+        let mut returned = false;
         let failure = loop {
             match running.happening(&mut self.log, &mut deadline, &*launcher.clock).await {
+                Happening::Api(ApiEvent::Subscribed { name, subscription }) => {
+                    let (api, types) = (subscription.api, subscription.types.as_slice());
+                    self.tell(&PlatformEvent::Subscription { api, name: &name, types }, launcher.clock.now());
+                }
+                Happening::Api(ApiEvent::RuntimeReturned) => {
+                    returned = true;
+                    running.drain(&mut self.log).await;
+                    self.tell_runtime_done(&attempt, "success", None);
+                }
                 Happening::Api(ApiEvent::InitDone) => {
                     self.limit_cpu(&running).await;
                     running.drain(&mut self.log).await;
-                    self.log_extensions(&running);
+                    if !returned {
+                        self.tell_runtime_done(&attempt, "success", None);
+                    }
+                    for extension in &running.api.extensions() {
+                        let (state, error_type) = ("Ready", None);
+                        let event = PlatformEvent::Extension { extension, state, error_type };
+                        self.tell(&event, launcher.clock.now());
+                    }
+                    self.tell_report(&attempt, "success", None);
                     return Ok(Ok(running));
                 }
                 Happening::Api(ApiEvent::ExtensionsRegistered) => {
@@ -175,19 +209,36 @@ impl Environment {
             }
         };
         running.drain(&mut self.log).await;
+        if !returned {
+            self.tell_runtime_done(&attempt, failure.status(), failure.error_type());
+        }
+        self.tell_report(&attempt, failure.status(), failure.error_type());
         let reason = if matches!(failure, InitFailure::TimedOut) { Reason::Timeout } else { Reason::Failure };
-        // The environment's own log goes on with the next attempt: what is printed until the end is for the server's only.
-        self.shut_down(running, reason, FunctionLog::new(std::sync::Arc::clone(&self.function), None));
+        // The environment's own log goes on with the next attempt: what is printed until the end is for the server's only,
+        // and for extensions that listen.
+        let mut log = FunctionLog::new(std::sync::Arc::clone(&self.function), None);
+        log.publish_to(
+            std::sync::Arc::clone(running.api.telemetry()),
+            std::sync::Arc::clone(&launcher.clock),
+        );
+        self.shut_down(running, reason, log);
         Ok(Err(failure))
     }
 
-    fn log_extensions(&mut self, running: &Running) {
-        for extension in running.api.extensions() {
-            let now = self.launcher.clock.now();
-            if let Some(line) = self.platform.extension(&extension, "Ready", None, now) {
-                self.log.platform(&line);
-            }
-        }
+    fn tell_failure(&mut self, attempt: &Attempt, failure: &InitFailure) {
+        self.tell_runtime_done(attempt, failure.status(), failure.error_type());
+        self.tell_report(attempt, failure.status(), failure.error_type());
+    }
+
+    fn tell_runtime_done(&mut self, attempt: &Attempt, status: &'static str, error_type: Option<&str>) {
+        let event = PlatformEvent::InitRuntimeDone { phase: attempt.phase, status, error_type };
+        self.tell(&event, self.launcher.clock.now());
+    }
+
+    fn tell_report(&mut self, attempt: &Attempt, status: &'static str, error_type: Option<&str>) {
+        let init_us = micros(attempt.began.elapsed());
+        let event = PlatformEvent::InitReport { init_us, phase: attempt.phase, status, error_type };
+        self.tell(&event, self.launcher.clock.now());
     }
 
     /// After init the function gets the CPU share of its memory, if that is wanted: 1769 MB is one CPU.
@@ -214,13 +265,5 @@ impl Environment {
             "cannot start an execution environment"
         );
         let _ = invocation.reply.send(Err(error.fault()));
-    }
-
-    fn log_init(&mut self, phase: &str, failure: &InitFailure, init_us: u64) {
-        let now = self.launcher.clock.now();
-        let (status, error_type) = (failure.status(), failure.error_type());
-        if let Some(line) = self.platform.init_report(init_us, phase, status, error_type, now) {
-            self.log.platform(&line);
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! One invocation in an initialised environment: event in, answer or failure out, and what comes after the answer.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lambfold_api::worker::InvokeResponse;
@@ -14,17 +14,17 @@ use super::{Environment, Turn, micros};
 use crate::error::cut_off;
 use crate::failure::{self, Failure};
 use crate::metrics::InvocationOutcome;
-use crate::platform_log::Report;
+use crate::platform_event::{AnswerTimes, PlatformEvent, Report};
 use crate::platform_log::iso;
 use crate::running::{Happening, Running};
-use crate::runtime_api::{Answer, ApiEvent, Delivery};
+use crate::runtime_api::{Answer, AnswerTiming, ApiEvent, Delivery};
 
 /// How long an invoker who wants the log waits for the runtime to come back, so that REPORT tells all.
 const TAIL_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How the function's part ended.
 enum Ending {
-    Answered(Answer),
+    Answered(Answer, AnswerTiming),
     Exited(Exit),
     /// An extension was lost.
     Lost(Failure),
@@ -38,6 +38,18 @@ enum Aftermath {
     Exited(Exit),
     Lost(Failure),
     TimedOut,
+}
+
+/// What there is to tell when the runtime is through with an invocation that it has answered.
+struct Answered<'a> {
+    request_id: &'a str,
+    trace_header: &'a str,
+    started: Timestamp,
+    began: Instant,
+    timing: AnswerTiming,
+    error_type: Option<&'a str>,
+    /// That has been done.
+    told: bool,
 }
 
 /// The answer in the invoker's terms.
@@ -57,7 +69,7 @@ impl Environment {
             return Err(Reason::Failure);
         }
         match self.ending(running, turn.deadline).await {
-            Ending::Answered(answer) => self.answered(running, turn, answer).await,
+            Ending::Answered(answer, timing) => self.answered(running, turn, answer, timing).await,
             Ending::Exited(_) if self.launcher.is_going_down() => {
                 let _ = turn.invocation.reply.send(Err(cut_off()));
                 Err(Reason::Failure)
@@ -84,7 +96,7 @@ impl Environment {
         let mut deadline = clock.sleep_until(until);
         loop {
             match running.happening(&mut self.log, &mut deadline, &*clock).await {
-                Happening::Api(ApiEvent::Answer(answer)) => return Ending::Answered(answer),
+                Happening::Api(ApiEvent::Answer(answer, timing)) => return Ending::Answered(answer, timing),
                 Happening::Api(_) => {}
                 Happening::Exited(exit) => return Ending::Exited(exit),
                 Happening::ExtensionLost(lost) => {
@@ -95,13 +107,23 @@ impl Environment {
         }
     }
 
-    async fn aftermath(&mut self, running: &mut Running, until: Timestamp) -> Aftermath {
+    async fn aftermath(
+        &mut self,
+        running: &mut Running,
+        until: Timestamp,
+        answered: &mut Answered<'_>,
+    ) -> Aftermath {
         let clock = std::sync::Arc::clone(&self.launcher.clock);
         let mut deadline = clock.sleep_until(until);
         loop {
             match running.happening(&mut self.log, &mut deadline, &*clock).await {
+                Happening::Api(ApiEvent::RuntimeReturned) => {
+                    running.drain(&mut self.log).await;
+                    self.returned(answered, None);
+                }
                 Happening::Api(ApiEvent::InvocationDone) => {
                     running.drain(&mut self.log).await;
+                    self.returned(answered, None);
                     return Aftermath::Ready;
                 }
                 Happening::Api(_) => {}
@@ -114,11 +136,40 @@ impl Environment {
         }
     }
 
+    /// Tells that the runtime is through, once. `status`: of a failure that kept it from being so.
+    fn returned(&mut self, answered: &mut Answered<'_>, status: Option<&'static str>) {
+        if std::mem::replace(&mut answered.told, true) || !self.log.wants_platform_lines() {
+            return;
+        }
+        let Answered { started, began, timing: AnswerTiming { began: answer, ended, bytes }, .. } = *answered;
+        let now = Instant::now();
+        let part = |from: Instant, to: Instant| micros(to.saturating_duration_since(from));
+        let times = AnswerTimes {
+            started,
+            parts_us: [part(began, answer), part(answer, ended), part(ended, now)],
+            produced_bytes: bytes,
+        };
+        let report = Report {
+            duration_us: part(began, now),
+            status,
+            error_type: answered.error_type,
+            trace_header: answered.trace_header,
+            ..Report::default()
+        };
+        self.tell_runtime_done_of(answered.request_id, &report, Some(times));
+    }
+
     /// The caller has its answer at once, and the log with it if it wants that; the environment is free when the
     /// runtime has come back, and the extensions that were told of the invocation.
-    async fn answered(&mut self, running: &mut Running, turn: Turn, answer: Answer) -> Result<(), Reason> {
+    async fn answered(
+        &mut self,
+        running: &mut Running,
+        turn: Turn,
+        answer: Answer,
+        timing: AnswerTiming,
+    ) -> Result<(), Reason> {
         running.drain(&mut self.log).await;
-        let Turn { invocation, began, deadline, init_us } = turn;
+        let Turn { invocation, started, began, deadline, init_us } = turn;
         let outcome = outcome(answer, &invocation.request_id);
         let kind = if outcome.failed { InvocationOutcome::FunctionError } else { InvocationOutcome::Success };
         self.metrics.invocation(kind);
@@ -131,11 +182,20 @@ impl Environment {
             init_duration_us: init_us,
             duration_us: micros(began.elapsed()),
         };
+        let mut answered = Answered {
+            request_id: &invocation.request_id,
+            trace_header: &invocation.trace_header,
+            started,
+            began,
+            timing,
+            error_type: outcome.failed.then_some(outcome.error_type.as_str()),
+            told: false,
+        };
         let wants_tail = invocation.log_tail;
         let (mut aftermath, mut reply) = (None, Some(invocation.reply));
         if wants_tail {
             let patience = (self.launcher.clock.now() + TAIL_PATIENCE).min(deadline);
-            let within = self.aftermath(running, patience).await;
+            let within = self.aftermath(running, patience, &mut answered).await;
             if matches!(within, Aftermath::TimedOut) && patience < deadline && running.api.has_extensions() {
                 // REPORT tells the extensions' time, which may be long: the invoker goes without it.
                 response.log_tail = self.log.take_tail().into();
@@ -150,13 +210,14 @@ impl Environment {
             let _ = reply.send(Ok(std::mem::take(&mut response)));
         }
         if aftermath.is_none() {
-            aftermath = Some(self.aftermath(running, deadline).await);
+            aftermath = Some(self.aftermath(running, deadline, &mut answered).await);
         }
         let status = match &aftermath {
             Some(Aftermath::Exited(_) | Aftermath::Lost(_)) => Some("error"),
             Some(Aftermath::TimedOut) if reply.is_none() => Some("timeout"),
             _ => None,
         };
+        self.returned(&mut answered, status);
         if self.log.wants_platform_lines() {
             let memory_peak_bytes = match &aftermath {
                 Some(Aftermath::Exited(exit)) => exit.memory_peak,
@@ -184,7 +245,7 @@ impl Environment {
             let _ = reply.send(Ok(response));
             if matches!(aftermath, Some(Aftermath::TimedOut)) {
                 // Patience for the log is over, the function's own time may not be.
-                aftermath = Some(self.aftermath(running, deadline).await);
+                aftermath = Some(self.aftermath(running, deadline, &mut answered).await);
                 if matches!(aftermath, Some(Aftermath::Ready)) {
                     self.entry.idle();
                 }
@@ -223,8 +284,9 @@ impl Environment {
             };
             if timed_out {
                 self.log_timeout(request_id);
-            } else if !self.platform.is_json() {
-                self.log.platform(&format!("{}\n{}", failure.message(request_id), failure.error_type));
+            } else {
+                let text = format!("{}\n{}", failure.message(request_id), failure.error_type);
+                self.tell(&PlatformEvent::Fault { text: &text }, self.launcher.clock.now());
             }
             let report = Report {
                 duration_us,
@@ -234,6 +296,7 @@ impl Environment {
                 error_type: (!timed_out).then_some(failure.report_type),
                 trace_header: &invocation.trace_header,
             };
+            self.tell_runtime_done_of(request_id, &report, None);
             self.log_report(request_id, &report);
         }
         let response = InvokeResponse {
@@ -248,26 +311,27 @@ impl Environment {
         let _ = invocation.reply.send(Ok(response));
     }
 
+    /// In JSON the report says it.
     pub(super) fn log_timeout(&mut self, request_id: &str) {
-        if self.platform.is_json() {
-            // The report says it.
-            return;
-        }
-        let now = iso(self.launcher.clock.now());
+        let now = self.launcher.clock.now();
         let text = failure::timeout_text(self.function.timeout_seconds);
-        self.log.platform(&format!("{now} {request_id} {text}\n"));
+        let text = format!("{} {request_id} {text}\n", iso(now));
+        self.tell(&PlatformEvent::Fault { text: &text }, now);
+    }
+
+    pub(super) fn tell_runtime_done_of(
+        &mut self,
+        request_id: &str,
+        report: &Report<'_>,
+        answer: Option<AnswerTimes>,
+    ) {
+        self.tell(&PlatformEvent::RuntimeDone { request_id, report, answer }, self.launcher.clock.now());
     }
 
     pub(super) fn log_report(&mut self, request_id: &str, report: &Report<'_>) {
-        if let Some(line) = self.platform.end(request_id) {
-            self.log.platform(&line);
-        }
-        if let Some(line) = self.platform.runtime_done(request_id, report, self.launcher.clock.now()) {
-            self.log.platform(&line);
-        }
-        if let Some(line) = self.platform.report(request_id, report, self.launcher.clock.now()) {
-            self.log.platform(&line);
-        }
+        let now = self.launcher.clock.now();
+        self.tell(&PlatformEvent::End { request_id }, now);
+        self.tell(&PlatformEvent::Report { request_id, report }, now);
     }
 }
 

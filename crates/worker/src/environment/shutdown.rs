@@ -40,6 +40,9 @@ impl Reason {
     }
 }
 
+/// How long what is known so far may take to reach extensions that subscribed to it, before they are told to end.
+const FLUSH: Duration = Duration::from_millis(500);
+
 /// One end on its way.
 struct Shutdown {
     running: Running,
@@ -70,6 +73,7 @@ impl Shutdown {
         self.until(now + budget * 3 / 10, |running| !running.command_runs()).await;
         if external {
             self.running.sandbox.signal(SandboxProgram::Command, ProgramSignal::Kill);
+            self.flush((self.clock.now() + FLUSH).min(end)).await;
             let told = self.running.api.shut_down(&event(self.reason, end));
             for (index, _) in told.iter().enumerate().filter(|(_, told)| !**told) {
                 self.running.sandbox.signal(SandboxProgram::Companion(index), ProgramSignal::Kill);
@@ -79,6 +83,16 @@ impl Shutdown {
         self.running.drain(&mut self.log).await;
         self.log.end();
         // What is left is killed as it is dropped.
+    }
+
+    /// Lets extensions have what they subscribed to, while what they print themselves is read.
+    async fn flush(&mut self, time: Timestamp) {
+        self.running.drain(&mut self.log).await;
+        let telemetry = Arc::clone(self.running.api.telemetry());
+        tokio::select! {
+            () = telemetry.flush(time) => {}
+            () = self.until(time, |running| !running.any_runs()) => {}
+        }
     }
 
     /// Passes on what is printed until `done`, or that time.

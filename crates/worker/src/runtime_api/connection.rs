@@ -11,9 +11,11 @@ use serde_json::json;
 
 use super::extension_calls::{self, ExtensionCall};
 use super::http::{Body, Connection, Head, Place, Trailers, is_disconnect};
+use super::telemetry_calls;
 use super::{
     Answer, AnswerStream, FunctionError, Link, MAX_ANSWER_BYTES, MAX_STREAMED_BYTES, Next, Piece, Refusal,
 };
+use crate::telemetry::Api;
 
 const PREFIX: &str = "/2018-06-01/";
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
@@ -36,6 +38,8 @@ enum Call<'a> {
     Restore,
     /// Of the Extensions API.
     Extension(ExtensionCall),
+    /// Of the Telemetry API or the Logs API.
+    Subscribe(Api),
     Unknown,
 }
 
@@ -65,6 +69,9 @@ async fn request(connection: &mut Connection, link: &Link) -> io::Result<bool> {
         Call::Extension(call) if link.serves_extensions() => {
             extension_calls::serve(call, connection, link, &head).await
         }
+        Call::Subscribe(api) if link.serves_extensions() => {
+            telemetry_calls::serve(api, connection, link, &head).await
+        }
         other => {
             let body = connection.read_body(&head, NOTHING).await?;
             let close = head.close || matches!(body, Body::Truncated);
@@ -86,7 +93,8 @@ async fn request(connection: &mut Connection, link: &Link) -> io::Result<bool> {
 
 fn call<'a>(method: &str, path: &'a str) -> Call<'a> {
     let Some(path) = path.strip_prefix(PREFIX) else {
-        return ExtensionCall::parse(method, path).map_or(Call::Unknown, Call::Extension);
+        let subscribe = || Api::parse(method, path).map_or(Call::Unknown, Call::Subscribe);
+        return ExtensionCall::parse(method, path).map_or_else(subscribe, Call::Extension);
     };
     let segments: Vec<&str> = path.split('/').collect();
     match (method, segments.as_slice()) {
@@ -141,7 +149,7 @@ async fn response(connection: &mut Connection, link: &Link, head: &Head, id: &st
     }
     let mode = head.header(RESPONSE_MODE);
     if mode.is_some_and(|mode| !mode.eq_ignore_ascii_case("streaming")) {
-        link.end_answer(Answer::InvalidMode);
+        link.end_answer(Answer::InvalidMode, 0);
         connection.read_body(head, NOTHING).await?;
         let message = "Invalid function response mode";
         refuse_with(connection, "400 Bad Request", "InvalidFunctionResponseMode", message, head.close)
@@ -155,10 +163,13 @@ async fn response(connection: &mut Connection, link: &Link, head: &Head, id: &st
     }
     match read_answer(connection, link, head).await? {
         Some((body, trailers)) => {
-            link.end_answer(match trailer_error(&trailers) {
-                Some(error) => Answer::Error(error),
-                None => Answer::Response(body),
-            });
+            link.end_answer(
+                match trailer_error(&trailers) {
+                    Some(error) => Answer::Error(error),
+                    None => Answer::Response(body),
+                },
+                0,
+            );
             connection.answer("202 Accepted", ACCEPTED, head.close).await?;
             Ok(!head.close)
         }
@@ -175,35 +186,36 @@ async fn stream_answer(
 ) -> io::Result<bool> {
     let content_type = head.header("content-type").unwrap_or_default().to_owned();
     let _ = stream.send(Piece::Head(content_type)).await;
-    match pass_on(connection, head, stream).await {
+    let mut passed = 0;
+    match pass_on(connection, head, stream, &mut passed).await {
         Ok(Some(trailers)) => {
-            link.end_answer(Answer::Streamed(trailer_error(&trailers)));
+            link.end_answer(Answer::Streamed(trailer_error(&trailers)), passed);
             connection.answer("202 Accepted", ACCEPTED, head.close).await?;
             Ok(!head.close)
         }
         Ok(None) => {
-            link.end_answer(Answer::TooLarge(MAX_STREAMED_BYTES));
+            link.end_answer(Answer::TooLarge(MAX_STREAMED_BYTES), passed);
             too_large(connection, MAX_STREAMED_BYTES).await?;
             Ok(false)
         }
         Err(error) => {
-            link.end_answer(Answer::Truncated);
+            link.end_answer(Answer::Truncated, passed);
             if is_disconnect(&error) { truncated(connection).await.map(|()| false) } else { Err(error) }
         }
     }
 }
 
-/// The trailers, or `None` if it is over the limit.
+/// The trailers, or `None` if it is over the limit. Counts what has been `passed` on.
 async fn pass_on(
     connection: &mut Connection,
     head: &Head,
     stream: &AnswerStream,
+    passed: &mut usize,
 ) -> io::Result<Option<Trailers>> {
     let mut place = connection.begin_body(head).await?;
-    let mut passed = 0;
     while let Some(piece) = connection.piece(&mut place, PIECE_BYTES).await? {
-        passed += piece.len();
-        if passed > MAX_STREAMED_BYTES {
+        *passed += piece.len();
+        if *passed > MAX_STREAMED_BYTES {
             return Ok(None);
         }
         let _ = stream.send(Piece::Bytes(piece)).await;
@@ -220,7 +232,8 @@ async fn error(connection: &mut Connection, link: &Link, head: &Head, id: &str) 
         return refuse_unread(connection, head, &refusal).await;
     }
     let Some((body, _)) = read_answer(connection, link, head).await? else { return Ok(false) };
-    link.end_answer(Answer::Error(FunctionError { body, error_type: error_type(head.header(ERROR_TYPE)) }));
+    let error = FunctionError { body, error_type: error_type(head.header(ERROR_TYPE)) };
+    link.end_answer(Answer::Error(error), 0);
     connection.answer("202 Accepted", ACCEPTED, head.close).await?;
     Ok(!head.close)
 }
@@ -234,17 +247,17 @@ async fn read_answer(
     match connection.read_body(head, MAX_ANSWER_BYTES).await {
         Ok(Body::Whole(body, trailers)) => Ok(Some((body, trailers))),
         Ok(Body::TooLarge) => {
-            link.end_answer(Answer::TooLarge(MAX_ANSWER_BYTES));
+            link.end_answer(Answer::TooLarge(MAX_ANSWER_BYTES), 0);
             too_large(connection, MAX_ANSWER_BYTES).await?;
             Ok(None)
         }
         Ok(Body::Truncated) => {
-            link.end_answer(Answer::Truncated);
+            link.end_answer(Answer::Truncated, 0);
             truncated(connection).await?;
             Ok(None)
         }
         Err(error) => {
-            link.end_answer(Answer::Truncated);
+            link.end_answer(Answer::Truncated, 0);
             Err(error)
         }
     }

@@ -55,16 +55,7 @@ pub(super) async fn serve(
     link: &Link,
     head: &Head,
 ) -> io::Result<bool> {
-    let body = match connection.read_body(head, MAX_BODY_BYTES).await? {
-        Body::Whole(body, _) => body,
-        Body::TooLarge => {
-            let message = format!("Exceeded maximum allowed payload size ({MAX_BODY_BYTES} bytes).");
-            let status = "413 Request Entity Too Large";
-            refuse_with(connection, status, "RequestEntityTooLarge", &message, true).await?;
-            return Ok(false);
-        }
-        Body::Truncated => return Ok(false),
-    };
+    let Some(body) = body(connection, head).await? else { return Ok(false) };
     let outcome = match call {
         ExtensionCall::Register => register(connection, link, head, &body).await?,
         ExtensionCall::Next => return next(connection, link, head).await,
@@ -80,6 +71,20 @@ pub(super) async fn serve(
         refuse(connection, &refusal, head.close).await?;
     }
     Ok(!head.close)
+}
+
+/// The whole body. `None`: there is none to be had, and the connection has been told.
+pub(super) async fn body(connection: &mut Connection, head: &Head) -> io::Result<Option<Bytes>> {
+    match connection.read_body(head, MAX_BODY_BYTES).await? {
+        Body::Whole(body, _) => Ok(Some(body)),
+        Body::TooLarge => {
+            let message = format!("Exceeded maximum allowed payload size ({MAX_BODY_BYTES} bytes).");
+            let status = "413 Request Entity Too Large";
+            refuse_with(connection, status, "RequestEntityTooLarge", &message, true).await?;
+            Ok(None)
+        }
+        Body::Truncated => Ok(None),
+    }
 }
 
 async fn register(
@@ -170,7 +175,7 @@ fn failed(link: &Link, head: &Head, fatal: Fatal) -> Result<(), Refusal> {
 }
 
 /// The identifier that the caller was given, if it looks like one.
-fn identifier(head: &Head) -> Result<String, Refusal> {
+pub(super) fn identifier(head: &Head) -> Result<String, Refusal> {
     let Some(given) = head.header(IDENTIFIER).filter(|given| !given.is_empty()) else {
         let text = "Missing Lambda-Extension-Identifier header";
         return Err(Refusal::new("Extension.MissingExtensionIdentifier", text));
@@ -181,7 +186,7 @@ fn identifier(head: &Head) -> Result<String, Refusal> {
     })
 }
 
-async fn refuse(connection: &mut Connection, refusal: &Refusal, close: bool) -> io::Result<()> {
+pub(super) async fn refuse(connection: &mut Connection, refusal: &Refusal, close: bool) -> io::Result<()> {
     refuse_with(connection, "403 Forbidden", refusal.error_type, &refusal.message, close).await
 }
 

@@ -257,6 +257,11 @@ impl Extensions {
         self.find(identifier).map(|_| ())
     }
 
+    /// That of a registered one.
+    pub(crate) fn name(&mut self, identifier: &str) -> Option<String> {
+        self.find(identifier).ok().map(|extension| extension.name.clone())
+    }
+
     fn find(&mut self, identifier: &str) -> Result<&mut Extension, Refusal> {
         let found = self.all.iter_mut().find(|it| it.identifier == identifier && it.phase != Phase::Started);
         let text = || format!("Unknown extension {identifier}");

@@ -166,7 +166,8 @@ async fn a_burst_scales_out_and_what_came_of_it_is_used_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_environment_that_died_is_replaced_unseen() {
-    let rig = Rig::start().await;
+    // Frozen ones do not die by themselves.
+    let rig = Rig::with(|options| options.freeze_after = None).await;
     let function = rig
         .python("import os, threading\ndef handler(event, context):\n    threading.Timer(0.05, lambda: os._exit(7)).start()\n    return 1\n")
         .await;

@@ -43,7 +43,7 @@ while True:
 const ONE: &str = "def handler(event, context):\n    return 1\n";
 
 /// A Python function whose layer brings these external extensions.
-async fn with_agents(rig: &Rig, source: &str, agents: &[(&str, &str)]) -> FunctionVersion {
+pub(crate) async fn with_agents(rig: &Rig, source: &str, agents: &[(&str, &str)]) -> FunctionVersion {
     let agents: Vec<_> =
         agents.iter().map(|(name, it)| (format!("extensions/{name}"), format!("{PRELUDE}{it}"))).collect();
     let files: Vec<_> = agents.iter().map(|(name, it)| (name.as_str(), it.as_str(), 0o755)).collect();
@@ -53,11 +53,11 @@ async fn with_agents(rig: &Rig, source: &str, agents: &[(&str, &str)]) -> Functi
     function
 }
 
-async fn retire(rig: &Rig, id: &str) {
+pub(crate) async fn retire(rig: &Rig, id: &str) {
     rig.worker.retire(&context(), RetireRequest { environment_ids: vec![id.to_owned()] }).await.unwrap();
 }
 
-async fn logged(rig: &Rig, text: &str) -> String {
+pub(crate) async fn logged(rig: &Rig, text: &str) -> String {
     eventually(text, || rig.logged().contains(text)).await;
     rig.logged()
 }

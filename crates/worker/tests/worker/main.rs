@@ -6,6 +6,7 @@
 mod dispatched;
 mod extensions;
 mod failures;
+mod freezing;
 mod happy_path;
 mod languages;
 mod layers;
@@ -13,6 +14,7 @@ mod limits;
 mod provided;
 mod streaming;
 mod support;
+mod telemetry;
 
 /// Whether functions are given to environments that wait.
 pub(crate) const WAITING: bool = false;

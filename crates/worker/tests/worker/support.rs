@@ -128,6 +128,13 @@ impl Rig {
         lines.find_map(|line| line.split_once(&label)?.1.parse().ok()).unwrap_or(0)
     }
 
+    /// How often idle environments were made to stand still.
+    pub(crate) fn freezes(&self) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("worker_freezes_total ")?.parse().ok()).unwrap()
+    }
+
     /// A function of one file with the handler `index.handler`.
     pub(crate) async fn function(&self, runtime: &str, file: &str, source: &str) -> FunctionVersion {
         self.package(runtime, &[(file, source, 0o644)]).await
