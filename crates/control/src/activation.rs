@@ -93,19 +93,27 @@ fn needs_activation(state: State, last_update: Option<LastUpdate>) -> bool {
 async fn activate(shared: &Arc<Shared>, scope: &Scope, name: &FunctionName) -> Result<(), Fault> {
     let (scope, name) = (scope.clone(), name.clone());
     let key = (scope.clone(), name.clone());
-    let Some(record) = shared.store(move |store| store.function(&key.0, &key.1)).await? else {
+    let record = shared.store(move |store| store.function(&key.0, &key.1)).await?;
+    let Some(record) = record.filter(|record| needs_activation(record.state, record.last_update)) else {
+        shared.pulls.forget(&scope, &name);
         return Ok(());
     };
-    if !needs_activation(record.state, record.last_update) {
-        return Ok(());
-    }
-    let found = packages::exists(&shared.objects, &record.configuration.code_sha256).await?;
+    let (found, failure) = match &record.configuration.image {
+        None => (packages::exists(&shared.objects, &record.configuration.code_sha256).await?, None),
+        // It takes its time, and others go on: the function is added again when it is there.
+        Some(_) => match shared.pulls.outcome(shared, &scope, &name, &record.configuration) {
+            None => return Ok(()),
+            Some(Ok(())) => (true, None),
+            Some(Err(failure)) => (false, Some(failure)),
+        },
+    };
     if found && record.state == State::Active {
         serve(shared, &scope, &name, &record.configuration.configuration_id).await?;
     }
     let (revision_id, wanted) = (shared.uuid(), record.configuration.configuration_id);
     let last_modified = timestamp(shared.clock.now());
     let shown = format!("{scope}/{name}");
+    let of_image = record.configuration.image.is_some();
     let change = shared.change(move |store| {
         store.edit_function(&scope, &name, &mut |record| {
             // Changed again meanwhile: it was added again.
@@ -125,11 +133,14 @@ async fn activate(shared: &Arc<Shared>, scope: &Scope, name: &FunctionName) -> R
             } else {
                 record.last_update = Some(LastUpdate::Failed);
             }
+            if let Some(image) = &mut record.configuration.image {
+                image.failure.clone_from(&failure);
+            }
             Decision::Keep
         })
     });
     change.await?;
-    if !found {
+    if !found && !of_image {
         tracing::error!(function = shown, "the package of a function is missing in the object store");
     }
     Ok(())

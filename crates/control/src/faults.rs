@@ -2,6 +2,7 @@
 
 use lambfold_api::Fault;
 use lambfold_api::lambda::ErrorCode;
+use lambfold_image::ImageError;
 use lambfold_types::{Arn, Scope};
 
 use crate::store::StoreError;
@@ -67,6 +68,28 @@ pub(crate) fn pending() -> Fault {
     conflict(
         "The operation cannot be performed at this time. The function is currently in the following state: Pending",
     )
+}
+
+/// Why a container image cannot be taken, with what would help after AWS's own words.
+pub(crate) fn of_image(uri: &str, error: &ImageError) -> Fault {
+    match error {
+        ImageError::NotFound(_) => {
+            invalid_parameter(format!("Source image {uri} does not exist. Provide a valid source image."))
+        }
+        ImageError::MediaType(_) => invalid_parameter(format!(
+            "The image manifest, config or layer media type for the source image {uri} is not supported."
+        )),
+        ImageError::InvalidName(why) | ImageError::Invalid(why) => {
+            invalid_parameter(format!("Source image {uri} is not valid. Provide a valid source image. {why}"))
+        }
+        ImageError::Denied(why) => Fault::new(
+            ErrorCode::AccessDeniedException,
+            format!(
+                "Lambda does not have permission to access the ECR image. Check the ECR permissions. {why}"
+            ),
+        ),
+        ImageError::Unavailable(why) => Fault::new(ErrorCode::ServiceException, why.clone()),
+    }
 }
 
 pub(crate) fn not_supported(what: &str) -> Fault {

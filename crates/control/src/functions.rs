@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod environment;
 mod get;
+mod image;
 mod list;
 mod render;
 mod runtime;

@@ -8,6 +8,7 @@ mod activation;
 mod audience;
 mod faults;
 mod functions;
+mod images;
 mod layers;
 mod mappings;
 mod packages;
@@ -18,5 +19,6 @@ mod tags;
 mod watch;
 mod workers;
 
+pub use lambfold_image::Options as ImageOptions;
 pub use service::{ControlHandle, ControlService, Options};
 pub use store::{ControlStore, MemoryControlStore};

@@ -1,5 +1,6 @@
 //! What is stored: whole objects, as documents that start with their format version.
 
+mod image;
 mod layer;
 
 use std::collections::BTreeMap;
@@ -7,6 +8,7 @@ use std::collections::BTreeMap;
 use lambfold_types::{FunctionName, Scope};
 use serde::{Deserialize, Serialize};
 
+pub use image::{FunctionImage, ImageFailure, ImageLayer, ImageOverrides};
 pub use layer::{FunctionLayer, LayerPackage, LayerPermission, LayerVersion, LayerVersionRecord};
 
 /// The format of the documents that this release writes.
@@ -99,6 +101,10 @@ pub struct Configuration {
     /// `Layers`, in the order in which they are laid over each other.
     #[serde(default)]
     pub layers: Vec<FunctionLayer>,
+    /// Where `PackageType` is Image: runtime, handler, package and layers are empty then, and `code_sha256` is the
+    /// image's digest in hexadecimal.
+    #[serde(default)]
+    pub image: Option<FunctionImage>,
     /// The environment variables as sealed JSON, in base64; `None` where never given.
     pub environment: Option<String>,
     /// `LoggingConfig`

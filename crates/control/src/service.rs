@@ -23,6 +23,7 @@ use lambfold_api::lambda::{
 };
 use lambfold_api::sqs::Sqs;
 use lambfold_api::{BoxStream, CallContext, Fault};
+use lambfold_image::{Images, Options as ImageOptions};
 use lambfold_types::{Clock, Entropy, RunFuture, Sealer, uuid_v4};
 use object_store::ObjectStore;
 use tokio::sync::watch;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activation::Activations;
 use crate::audience::Audience;
+use crate::images::Pulls;
 use crate::store::{ControlStore, StoreError};
 use crate::workers::Workers;
 use crate::{activation, faults, functions, layers, mappings, packages, tags, watch as watching};
@@ -39,12 +41,15 @@ use crate::{activation, faults, functions, layers, mappings, packages, tags, wat
 pub struct Options {
     /// The architecture of this machine's workers: `x86_64` or `arm64`. Functions for the other are refused.
     pub architecture: &'static str,
+    /// From where container images may come.
+    pub images: ImageOptions,
 }
 
 impl Default for Options {
     /// The architecture that this was built for.
     fn default() -> Self {
-        Self { architecture: if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" } }
+        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+        Self { architecture, images: ImageOptions::default() }
     }
 }
 
@@ -71,6 +76,10 @@ pub(crate) struct Shared {
     pub(crate) audience: Arc<Audience>,
     /// Functions that wait for their activation.
     pub(crate) activations: Activations,
+    /// Where container images come from.
+    pub(crate) images: Images,
+    /// Those that are on their way.
+    pub(crate) pulls: Pulls,
     /// What can be run.
     pub(crate) workers: Workers,
     /// Ends watches when the service stops.
@@ -89,6 +98,8 @@ impl ControlService {
         sealer: Arc<dyn Sealer>,
     ) -> Self {
         let shared = Shared {
+            images: Images::new(options.images.clone()),
+            pulls: Pulls::default(),
             options,
             store,
             objects,

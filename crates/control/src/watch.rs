@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::functions::open_environment;
+use crate::images;
 use crate::record::{Function, Mapping, State};
 use crate::service::Shared;
 use crate::store::{ControlStore, Event};
@@ -188,6 +189,7 @@ impl Watcher {
             architecture: configuration.architecture.clone(),
             role: configuration.role.clone(),
             tracing_mode: "PassThrough".to_owned(),
+            image: configuration.image.as_ref().map(images::wire),
             layers: configuration.layers.iter().map(|it| it.package.code_sha256.clone()).collect(),
         })
     }

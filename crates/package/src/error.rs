@@ -8,9 +8,9 @@ use zip::result::ZipError;
 /// Why an archive was refused, or could not be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
-    /// The bytes are not a zip archive, or one that cannot be read: truncated, a wrong checksum or size, headers
-    /// that contradict each other, entries that share bytes, a compression other than deflate.
-    #[error("not a sound zip archive: {reason}")]
+    /// The bytes are not an archive, or one that cannot be read: truncated, a wrong checksum or size, headers
+    /// that contradict each other, entries that share bytes, a compression that is not known.
+    #[error("not a sound archive: {reason}")]
     Malformed {
         /// What is wrong, for a log.
         reason: String,
@@ -24,7 +24,7 @@ pub enum PackageError {
         problem: EntryProblem,
     },
     /// The files are larger together than [`crate::Limits::unzipped_bytes`].
-    #[error("unzipped, the archive is larger than {limit} bytes")]
+    #[error("unpacked, the archive is larger than {limit} bytes")]
     TooLarge {
         /// The limit, in bytes.
         limit: u64,
@@ -59,6 +59,8 @@ pub enum EntryProblem {
     SymlinkTarget,
     /// A device, pipe, socket or hard link.
     SpecialFile,
+    /// A hard link to what the archive does not have before it, or what is no file.
+    HardLinkTarget,
     /// Name and mode disagree on whether it is a directory, or a directory has content.
     KindMismatch,
     /// The entry is encrypted.
@@ -76,6 +78,7 @@ impl fmt::Display for EntryProblem {
             Self::BelowNonDirectory => "lies below something that is no directory",
             Self::SymlinkTarget => "is a symbolic link that leads out of the archive",
             Self::SpecialFile => "is neither file, directory nor symbolic link",
+            Self::HardLinkTarget => "is a hard link to no file before it",
             Self::KindMismatch => "is a directory and a file at once",
             Self::Encrypted => "is encrypted",
         })

@@ -1,4 +1,5 @@
-//! Deployment packages and layers: zip archives that nobody trusts.
+//! Deployment packages and layers: zip archives that nobody trusts; and the layers of container images, tar archives that
+//! nobody trusts ([`inspect_image_layer`], [`unpack_image_layer`]).
 //!
 //! [`inspect`] says whether an archive may be accepted (the control plane asks, when code is uploaded); [`unpack`]
 //! and [`unpack_file`] write one into a fresh directory (the worker does, once per package). All of them go the
@@ -14,6 +15,7 @@
 
 mod central;
 mod error;
+mod image_layer;
 mod limits;
 mod name;
 mod reader;
@@ -25,6 +27,9 @@ mod walk;
 mod tests;
 
 pub use error::{EntryProblem, PackageError};
+pub use image_layer::{
+    LayerSummary, OPAQUE, WHITEOUT, inspect as inspect_image_layer, unpack_file as unpack_image_layer,
+};
 pub use limits::{Limits, Summary};
 
 use std::fs::File;

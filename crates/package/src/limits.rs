@@ -20,6 +20,14 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Those of a container image. AWS: 10 GB unpacked; it names none for entries: 500,000. Names may be deeper than in
+    /// packages.
+    pub fn of_image() -> Self {
+        Self { entries: 500_000, unzipped_bytes: 10 << 30, name_bytes: 2048, depth: 128 }
+    }
+}
+
 /// What an archive held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{EntryProblem, PackageError};
 
-/// Takes what the archive holds. Paths are relative, checked, and come without symbolic links: those are told last,
-/// so that nothing can be written through one.
+/// Takes what the archive holds. Paths are relative, checked, and lead through directories only: nothing is ever told
+/// that lies below a symbolic link, so nothing can be written through one.
 pub(crate) trait Sink {
     /// Where a file's content goes.
     type File: Write;
@@ -20,7 +20,11 @@ pub(crate) trait Sink {
     /// All of a file's content is written.
     fn finish(&mut self, file: Self::File, executable_bits: u32) -> io::Result<()>;
     /// A symbolic link, whose directory is there.
-    fn symlink(&mut self, path: &Path, target: &str) -> io::Result<()>;
+    fn symlink(&mut self, path: &Path, target: &Path) -> io::Result<()>;
+    /// Another name for a file that is there.
+    fn hard_link(&mut self, path: &Path, existing: &Path) -> io::Result<()>;
+    /// Takes away a file or a link that is there.
+    fn remove(&mut self, path: &Path) -> io::Result<()>;
 }
 
 /// Takes everything and keeps nothing.
@@ -41,7 +45,15 @@ impl Sink for Discard {
         Ok(())
     }
 
-    fn symlink(&mut self, _: &Path, _: &str) -> io::Result<()> {
+    fn symlink(&mut self, _: &Path, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn hard_link(&mut self, _: &Path, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&mut self, _: &Path) -> io::Result<()> {
         Ok(())
     }
 }
@@ -102,8 +114,17 @@ impl Sink for Destination {
         file.set_permissions(Permissions::from_mode(0o644 | (executable_bits & 0o111)))
     }
 
-    fn symlink(&mut self, path: &Path, target: &str) -> io::Result<()> {
+    fn symlink(&mut self, path: &Path, target: &Path) -> io::Result<()> {
         symlink(target, self.root.join(path))
+    }
+
+    fn hard_link(&mut self, path: &Path, existing: &Path) -> io::Result<()> {
+        // Links a symbolic link itself, if `existing` were one.
+        fs::hard_link(self.root.join(existing), self.root.join(path))
+    }
+
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        fs::remove_file(self.root.join(path))
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn walk<R: Read + Seek, S: Sink>(
             .map_err(|problem| PackageError::entry(link.name.as_bytes(), problem))?;
     }
     for link in &links {
-        sink.symlink(&link.path, &link.target).map_err(|error| write_error(&link.name, error))?;
+        sink.symlink(&link.path, Path::new(&link.target)).map_err(|error| write_error(&link.name, error))?;
     }
     Ok(Summary { entries: archive.len(), unzipped_bytes: walk.unzipped_bytes })
 }

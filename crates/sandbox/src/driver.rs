@@ -174,6 +174,10 @@ pub struct SandboxTemplate {
     pub listen: Vec<SocketAddr>,
     /// Directory on the host that is seen, read only, as `/var/runtime`.
     pub runtime_dir: PathBuf,
+    /// Directory on the host that is the root, read only, in place of the system's directories and of code, layers and
+    /// runtime: the files of a container image. It must have [`ROOT_DIRECTORIES`] and [`ROOT_FILES`], where what every
+    /// sandbox has is mounted. Needs [`Capabilities::own_root`]; no program can wait in such a sandbox.
+    pub image_root: Option<PathBuf>,
     /// A program to start before it is known for which function. Needs [`Capabilities::own_root`].
     pub waiting: Option<WaitingProgram>,
 }
@@ -195,6 +199,12 @@ pub struct WaitingProgram {
     /// As [`Assignment::processes`].
     pub processes: u32,
 }
+
+/// The directories that [`SandboxTemplate::image_root`] must have: no links.
+pub const ROOT_DIRECTORIES: &[&str] = &["dev", "etc", "proc", "tmp"];
+
+/// The files that [`SandboxTemplate::image_root`] must have: no links. What is in them is not seen.
+pub const ROOT_FILES: &[&str] = &["etc/hosts", "etc/resolv.conf"];
 
 /// Where a [`WaitingProgram`] finds its socket.
 pub const ASSIGNMENT_FD: i32 = 3;
@@ -239,12 +249,16 @@ impl SandboxView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     /// Directory on the host that is seen, read only, as `/var/task`; the command starts in it. Its files must be
-    /// readable for others: the function runs under a uid of its own.
+    /// readable for others: the function runs under a uid of its own. Not used with [`SandboxTemplate::image_root`].
     pub code_dir: PathBuf,
     /// Directories on the host that are seen, merged and read only, as `/opt`; a later one wins.
     pub layers: Vec<PathBuf>,
-    /// The program (absolute, as seen inside) and its arguments. Empty where a program waits for the assignment.
+    /// The program (absolute, as seen inside) and its arguments. Empty where a program waits for the assignment. With
+    /// [`SandboxTemplate::image_root`] a name without `/` is looked for in the `PATH` of `environment`, and a relative
+    /// one is the working directory's.
     pub command: Vec<String>,
+    /// Where the command starts, as seen inside, with [`SandboxTemplate::image_root`].
+    pub working_directory: PathBuf,
     /// The whole environment: nothing is inherited.
     pub environment: BTreeMap<String, String>,
     /// Memory of all processes together, in MiB.
@@ -305,6 +319,7 @@ impl Assignment {
             code_dir,
             layers: Vec::new(),
             command,
+            working_directory: "/".into(),
             environment: BTreeMap::new(),
             memory_mb: 128,
             ephemeral_storage_mb: 512,

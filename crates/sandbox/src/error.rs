@@ -38,6 +38,14 @@ pub enum SandboxError {
         /// The error number of `execve`.
         errno: i32,
     },
+    /// The command could not start in its directory. AWS reports this as `Runtime.InvalidWorkingDir`.
+    #[error("cannot enter {path}: {}", io::Error::from_raw_os_error(*errno))]
+    WorkingDirectory {
+        /// The directory, as seen inside.
+        path: String,
+        /// The error number of `chdir`.
+        errno: i32,
+    },
     /// A step of building the sandbox failed: our fault or the machine's, never the function's.
     #[error("sandbox: {0}")]
     Setup(String),

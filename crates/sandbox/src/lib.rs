@@ -17,6 +17,7 @@
 //!     .prepare(SandboxTemplate {
 //!         listen: vec![([127, 0, 0, 1], 9001).into()],
 //!         runtime_dir: "/var/lib/lambfold/runtimes/python".into(),
+//!         image_root: None,
 //!         waiting: None,
 //!     })
 //!     .await?;
@@ -40,6 +41,8 @@
 //! * A sandbox may be prepared with a program that waits in it ([`WaitingProgram`]), enclosed already as a function is.
 //!   Its assignment sets the limits, attaches code and layers in the living mount namespace (sandboxes' first processes
 //!   stay there, with the rights to it that functions never have) and hands over the environment: nothing is started.
+//! * A sandbox may have the files of a container image as its root ([`SandboxTemplate::image_root`]) in place of the host's
+//!   system directories; `/proc`, `/dev`, `/tmp` and the fences are those of every sandbox.
 //! * An assignment may have programs that start before its command and run beside it ([`Companions`]: AWS's external
 //!   extensions). All are forked together, and each is let go when its turn comes; in such a sandbox programs end one by
 //!   one, and the sandbox when it is killed.
@@ -89,8 +92,8 @@ mod spawner;
 pub use client::Spawner;
 pub use driver::{
     ASSIGNMENT_FD, Assignment, Capabilities, Companions, Exit, ExitStatus, PreparedSandbox, ProgramEnd,
-    ProgramSignal, RunningSandbox, SandboxDriver, SandboxListener, SandboxNetwork, SandboxProgram,
-    SandboxTemplate, SandboxView, WaitingProgram,
+    ProgramSignal, ROOT_DIRECTORIES, ROOT_FILES, RunningSandbox, SandboxDriver, SandboxListener,
+    SandboxNetwork, SandboxProgram, SandboxTemplate, SandboxView, WaitingProgram,
 };
 pub use error::SandboxError;
 pub use level::{IsolationLevel, LevelReport, ParseIsolationLevelError, Refusal};

@@ -156,6 +156,10 @@ pub(crate) enum Failure {
         program: String,
         errno: i32,
     },
+    WorkingDirectory {
+        path: String,
+        errno: i32,
+    },
     Setup(String),
     /// The sandbox is not, or no longer, there.
     Gone,
@@ -168,6 +172,7 @@ impl From<Failure> for SandboxError {
             Failure::Invalid(text) => Self::Invalid(text),
             Failure::NoFreeSlot { slots } => Self::NoFreeSlot { slots },
             Failure::Exec { program, errno } => Self::Exec { program, errno },
+            Failure::WorkingDirectory { path, errno } => Self::WorkingDirectory { path, errno },
             Failure::Setup(text) => Self::Setup(text),
             Failure::Gone => Self::Setup("the sandbox has ended".to_owned()),
         }

@@ -6,6 +6,7 @@ mod contents;
 mod fence;
 mod function;
 mod ground;
+mod image_root;
 mod init;
 mod launch;
 mod probe;

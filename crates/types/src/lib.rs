@@ -20,7 +20,9 @@ pub use entropy::{Entropy, uuid_v4};
 pub use function::{FunctionName, Qualifier};
 pub use layer::LayerName;
 pub use queue_name::{InvalidQueueName, QueueName};
-pub use runtime::{Language, LanguageVersion, RUNTIMES, Runtime, RuntimeKind, RuntimeState};
+pub use runtime::{
+    CONTAINER_IMAGES, Language, LanguageVersion, RUNTIMES, Runtime, RuntimeKind, RuntimeState,
+};
 pub use scope::{AccountId, InvalidAccountId, InvalidRegion, Region, Scope};
 pub use seal::{PlainSealer, SealError, Sealer};
 pub use time::{Clock, RunFuture, SleepFuture, Timestamp};

@@ -3,6 +3,9 @@
 
 use std::fmt;
 
+/// What workers that can run container images say among their runtimes. No function has it as its runtime.
+pub const CONTAINER_IMAGES: &str = "container images";
+
 /// A language of a managed runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Language {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lambfold_api::Fault;
 use lambfold_api::lambda::ErrorCode;
-use lambfold_sandbox::SandboxError;
+use lambfold_sandbox::{IsolationLevel, SandboxError};
 
 use crate::failure::Failure;
 use crate::interpreter::RuntimeError;
@@ -34,6 +34,10 @@ pub(crate) enum LaunchError {
     Function(Failure),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    #[error(
+        "Container images need an isolation level with a root of its own (userns or full); this worker has {0}."
+    )]
+    NoImages(IsolationLevel),
     #[error(transparent)]
     Package(#[from] FetchError),
     #[error(transparent)]
@@ -46,6 +50,7 @@ impl LaunchError {
     /// What the dispatcher, and perhaps the invoker, gets to see. Causes are logged by who asks.
     pub(crate) fn fault(&self) -> Fault {
         match self {
+            Self::NoImages(_) => Fault::new(ErrorCode::InvalidRuntimeException, self.to_string()),
             Self::Runtime(error) => Fault::new(ErrorCode::InvalidRuntimeException, error.to_string()),
             Self::Sandbox(SandboxError::NoFreeSlot { .. }) => capacity_exceeded(),
             Self::Sandbox(SandboxError::SpawnerGone) => environment_gone(),

@@ -41,6 +41,11 @@ impl Failure {
         Self::of("Runtime.InvalidEntrypoint", text)
     }
 
+    /// An image's command cannot start in its directory.
+    pub(crate) fn invalid_working_dir(text: impl Into<String>) -> Self {
+        Self::of("Runtime.InvalidWorkingDir", text)
+    }
+
     /// An external extension cannot be executed.
     pub(crate) fn extension_launch(text: impl Into<String>) -> Self {
         Self::of("Extension.LaunchError", text)

@@ -1,5 +1,7 @@
 //! From a function version to a sandbox that runs it: code, interpreter, variables, command.
 
+mod image;
+
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -51,13 +53,13 @@ impl Launcher {
         function: &Arc<FunctionVersion>,
         log_stream: &str,
     ) -> Result<Running, LaunchError> {
+        if let Some(image) = &function.image {
+            return self.launch_image(function, image, log_stream).await;
+        }
         let interpreter = self.interpreters.resolve(&function.runtime, self.options.nearest_version)?;
         let package = self.packages.get(&function.code_sha256).await?;
         let layers = self.packages.layers(&function.layers).await?;
-        let extensions = Extensions::of(layers.as_ref().map(Package::path)).map_err(FetchError::from)?;
-        if extensions.external.len() > MAX_EXTENSIONS {
-            return Err(LaunchError::Function(Failure::too_many_extensions(MAX_EXTENSIONS)));
-        }
+        let extensions = extensions(layers.as_ref().map(Package::path))?;
         let contents = (package, layers, extensions);
         let language = interpreter.map(|it| it.language);
         // External extensions start before the runtime, and in one that waits it has started.
@@ -75,7 +77,8 @@ impl Launcher {
         {
             return Ok(running);
         }
-        let vacant = self.open(self.runtime_files.directory(language).to_owned()).await?;
+        let template = self.template(self.runtime_files.directory(language).to_owned(), None, None);
+        let vacant = self.open(template).await?;
         self.occupy(vacant, function, log_stream, interpreter, contents).await
     }
 
@@ -164,6 +167,7 @@ impl Launcher {
             log_stream,
         };
         let command = match interpreter {
+            _ if function.image.is_some() => image::command(function)?,
             Some(_) if vacant.waits => Vec::new(),
             Some(interpreter) => wrapped(
                 function,
@@ -173,6 +177,7 @@ impl Launcher {
         };
         let mut assignment = Assignment::new(package.path().to_owned(), command);
         assignment.layers = layers.map(|layers| layers.path().to_owned()).into_iter().collect();
+        assignment.working_directory = image::working_directory(function);
         assignment.environment = variables(function, &around);
         assignment.memory_mb = assigned_memory(function);
         assignment.ephemeral_storage_mb = function.ephemeral_storage_mb.max(512);
@@ -180,6 +185,15 @@ impl Launcher {
         assignment.hostname = format!("169.254.{}.{}", unique.as_bytes()[0], unique.as_bytes()[1]);
         Ok(assignment)
     }
+}
+
+/// Those that are in what `/opt` will be, which may be too many.
+fn extensions(opt: Option<&std::path::Path>) -> Result<Extensions, LaunchError> {
+    let extensions = Extensions::of(opt).map_err(FetchError::from)?;
+    if extensions.external.len() > MAX_EXTENSIONS {
+        return Err(LaunchError::Function(Failure::too_many_extensions(MAX_EXTENSIONS)));
+    }
+    Ok(extensions)
 }
 
 /// In MiB.
@@ -228,19 +242,34 @@ fn extension_failure(error: &SandboxError, companions: &[Vec<String>]) -> Option
 
 /// As Go says it, which is what AWS's manager is written in.
 fn cannot_execute(program: &str, errno: i32) -> String {
-    let reason = std::io::Error::from_raw_os_error(errno).to_string();
-    let reason = reason.split(" (os error").next().unwrap_or_default().to_lowercase();
+    let reason = reason(errno);
+    if !program.contains('/') {
+        let reason = if errno == NO_SUCH_FILE { "executable file not found in $PATH" } else { &reason };
+        return format!("exec: \"{program}\": {reason}");
+    }
     format!("fork/exec {program}: {reason}")
+}
+
+/// `ENOENT`
+const NO_SUCH_FILE: i32 = 2;
+
+fn reason(errno: i32) -> String {
+    let reason = std::io::Error::from_raw_os_error(errno).to_string();
+    reason.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 /// A program that cannot be executed is the function's doing where the function brought it.
 fn exec_failure(error: SandboxError, function: &FunctionVersion) -> LaunchError {
+    if let (SandboxError::WorkingDirectory { path, errno }, Some(_)) = (&error, &function.image) {
+        let text = format!("chdir {path}: {}", reason(*errno));
+        return LaunchError::Function(Failure::invalid_working_dir(text));
+    }
     let SandboxError::Exec { program, errno } = &error else { return error.into() };
     if wrapper(function) == Some(program) {
         // As the shell that AWS starts wrappers with puts it.
         return LaunchError::Function(Failure::exited(lambfold_sandbox::ExitStatus::Code(127), false));
     }
-    if function.runtime.starts_with("provided") {
+    if function.image.is_some() || function.runtime.starts_with("provided") {
         return LaunchError::Function(Failure::invalid_entrypoint(cannot_execute(program, *errno)));
     }
     error.into()

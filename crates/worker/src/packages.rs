@@ -1,6 +1,7 @@
 //! The cache of unpacked packages: fetched from the object store by SHA-256, checked, unpacked once, shown to
 //! sandboxes read only, and forgotten when space is needed and nobody uses them.
 
+mod image_root;
 mod merge;
 
 use std::collections::HashMap;
@@ -102,7 +103,14 @@ impl PackageCache {
             return Err(FetchError::InvalidName(code_sha256.chars().take(64).collect()));
         };
         let name = hex::encode(&digest);
-        self.ready(&name, || self.fetch(&name, &digest)).await
+        self.ready(&name, || self.fetch(&name, "packages", &digest, unpack_package)).await
+    }
+
+    /// The root directory of a container image of these layers (SHA-256 in hexadecimal, the lowest first), with what a
+    /// sandbox needs in it: made once per list, and each layer unpacked once.
+    pub(crate) async fn image(&self, layers: &[String]) -> Result<Package, FetchError> {
+        let name = list_name("image", layers);
+        self.ready(&name, || self.merge_image(&name, layers)).await
     }
 
     /// The layers of these SHA-256s, laid over each other in their order: one directory for `/opt`, made once per list.
@@ -112,7 +120,7 @@ impl PackageCache {
             [] => Ok(None),
             [one] => self.get(one).await.map(Some),
             several => {
-                let name = merged_name(several);
+                let name = list_name("layers", several);
                 self.ready(&name, || self.merge(&name, several)).await.map(Some)
             }
         }
@@ -149,11 +157,36 @@ impl PackageCache {
         for sha256 in sha256s {
             layers.push(Box::pin(self.get(sha256)).await?);
         }
+        self.lay(name, layers, |layers, to| merge::merge(layers.iter().map(Package::path), to)).await
+    }
+
+    async fn merge_image(&self, name: &str, sha256s: &[String]) -> Result<Unpacked, FetchError> {
+        let mut layers = Vec::new();
+        for sha256 in sha256s {
+            let digest = hex::decode(sha256).ok().filter(|digest| digest.len() == 32);
+            let Some(digest) = digest else {
+                return Err(FetchError::InvalidName(sha256.chars().take(64).collect()));
+            };
+            // The same bytes as a package are unpacked in another way.
+            let name = list_name("image layer", std::slice::from_ref(sha256));
+            let fetch = || self.fetch(&name, "images", &digest, unpack_image_layer);
+            layers.push(Box::pin(self.ready(&name, fetch)).await?);
+        }
+        self.lay(name, layers, |layers, to| image_root::make(layers.iter().map(Package::path), to)).await
+    }
+
+    /// Makes one directory of several; `make` tells how many entries it has.
+    async fn lay(
+        &self,
+        name: &str,
+        layers: Vec<Package>,
+        make: impl FnOnce(&[Package], &Path) -> io::Result<usize> + Send + 'static,
+    ) -> Result<Unpacked, FetchError> {
         let (unfinished, finished) =
             (self.directory.join(format!("{name}.unfinished")), self.directory.join(name));
         let merged = tokio::task::spawn_blocking(move || {
             clear(&[&unfinished, &finished])?;
-            let entries = merge::merge(layers.iter().map(Package::path), &unfinished)?;
+            let entries = make(&layers, &unfinished)?;
             // The files are the layers' own, counted there; when those are evicted these keep them on the disk, so
             // they count here, too.
             let files: u64 = layers.iter().filter_map(|layer| size_of(layer.path())).sum();
@@ -162,16 +195,30 @@ impl PackageCache {
         Ok(merged.await.unwrap_or_else(|_| Err(io::Error::other("merging was cut off")))?)
     }
 
-    async fn fetch(&self, name: &str, digest: &[u8]) -> Result<Unpacked, FetchError> {
+    /// Fetches the object of that digest from a folder of the store, and unpacks it under `name`.
+    async fn fetch(
+        &self,
+        name: &str,
+        folder: &str,
+        digest: &[u8],
+        unpack: Unpack,
+    ) -> Result<Unpacked, FetchError> {
         let archive = tempfile_in(&self.directory, name).await?;
-        let outcome = self.fetch_to(name, digest, &archive).await;
+        let outcome = self.fetch_to(name, folder, digest, &archive, unpack).await;
         // Nothing of an archive is kept, whether it was sound or not.
         let _ = tokio::fs::remove_file(&archive).await;
         outcome
     }
 
-    async fn fetch_to(&self, name: &str, digest: &[u8], archive: &Path) -> Result<Unpacked, FetchError> {
-        let location = ObjectPath::from(format!("packages/{name}"));
+    async fn fetch_to(
+        &self,
+        name: &str,
+        folder: &str,
+        digest: &[u8],
+        archive: &Path,
+        unpack: Unpack,
+    ) -> Result<Unpacked, FetchError> {
+        let location = ObjectPath::from(format!("{folder}/{}", hex::encode(digest)));
         let failed = |error| FetchError::Store(name.to_owned(), error);
         let object = self.store.get_opts(&location, GetOptions::default()).await.map_err(failed)?;
         let mut file = tokio::fs::File::options().read(true).write(true).open(archive).await?;
@@ -191,9 +238,12 @@ impl PackageCache {
         let (unfinished, finished) =
             (self.directory.join(format!("{name}.unfinished")), self.directory.join(name));
         let name = name.to_owned();
-        let unpacked =
-            tokio::task::spawn_blocking(move || unpack(&file, &name, &unfinished, &finished)).await;
-        unpacked.unwrap_or_else(|_| Err(io::Error::other("unpacking was cut off").into()))
+        let unpacked = tokio::task::spawn_blocking(move || {
+            clear(&[&unfinished, &finished])?;
+            let bytes = unpack(&file, &unfinished).map_err(|error| FetchError::Unpack(name, error))?;
+            Ok(finish(&unfinished, finished, bytes)?)
+        });
+        unpacked.await.unwrap_or_else(|_| Err(io::Error::other("unpacking was cut off").into()))
     }
 
     /// Forgets the least recently used packages that nobody uses until the rest fits.
@@ -247,18 +297,18 @@ async fn tempfile_in(directory: &Path, name: &str) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-fn unpack(
-    archive: &fs::File,
-    name: &str,
-    unfinished: &Path,
-    finished: &Path,
-) -> Result<Unpacked, FetchError> {
-    clear(&[unfinished, finished])?;
-    let summary = lambfold_package::unpack_file(archive, unfinished, &Limits::default())
-        .map_err(|error| FetchError::Unpack(name.to_owned(), error))?;
+/// Unpacks a file into a directory that is not there yet, and tells the space that it takes.
+type Unpack = fn(&fs::File, &Path) -> Result<u64, PackageError>;
+
+fn unpack_package(archive: &fs::File, to: &Path) -> Result<u64, PackageError> {
+    let summary = lambfold_package::unpack_file(archive, to, &Limits::default())?;
     // Small files take a block each, so the count of bytes alone would say too little.
-    let bytes = summary.unzipped_bytes + 4096 * summary.entries as u64;
-    Ok(finish(unfinished, finished.to_owned(), bytes)?)
+    Ok(summary.unzipped_bytes + 4096 * summary.entries as u64)
+}
+
+fn unpack_image_layer(layer: &fs::File, to: &Path) -> Result<u64, PackageError> {
+    let summary = lambfold_package::unpack_image_layer(layer, to, &Limits::of_image())?;
+    Ok(summary.unpacked_bytes + 4096 * summary.entries as u64)
 }
 
 /// Takes away what an earlier attempt left.
@@ -273,9 +323,9 @@ fn finish(unfinished: &Path, finished: PathBuf, bytes: u64) -> io::Result<Unpack
     Ok(Unpacked { path: Arc::new(finished), bytes })
 }
 
-/// The name of merged layers: it tells their order, too.
-fn merged_name(sha256s: &[String]) -> String {
-    let mut hash = Sha256::new_with_prefix("layers");
+/// The name of what is made of a list in some way: it tells the order, too.
+fn list_name(way: &str, sha256s: &[String]) -> String {
+    let mut hash = Sha256::new_with_prefix(way);
     for sha256 in sha256s {
         hash.update([0]);
         hash.update(sha256);

@@ -62,6 +62,8 @@ impl PlatformLog {
             | PlatformEvent::InitRuntimeDone { .. }
             | PlatformEvent::RuntimeDone { .. }
             | PlatformEvent::InitStart { phase: "invoke", .. } => return None,
+            // Of an image.
+            PlatformEvent::InitStart { .. } if self.about.runtime.is_empty() => return None,
             PlatformEvent::InitStart { .. } => {
                 format!("INIT_START Runtime Version: {}\t", self.about.runtime)
             }
@@ -126,8 +128,11 @@ fn capitalized(word: &str) -> String {
     first.to_uppercase() + rest
 }
 
-/// `python3.12` as runtime versions are written: `python:3.12`.
+/// `python3.12` as runtime versions are written: `python:3.12`. Empty for images, which have none.
 fn runtime_version(runtime: &str) -> String {
+    if runtime.is_empty() {
+        return String::new();
+    }
     let end = runtime.find(|it: char| it.is_ascii_digit() || it == '.').unwrap_or(runtime.len());
     let (name, version) = runtime.split_at(end);
     format!("{name}:{}", version.trim_start_matches('.'))

@@ -297,7 +297,7 @@ async fn make(launcher: Arc<Launcher>) {
             Kind::Bootstrap(interpreter) => launcher.make_waiting(interpreter).await,
             Kind::Bare(language) => {
                 let runtime_dir = launcher.runtime_files.directory(*language).to_owned();
-                launcher.open_waiting(runtime_dir, None).await
+                launcher.open_at_once(launcher.template(runtime_dir, None, None)).await
             }
         };
         pools.hand_in(pool, made, clock.now());
@@ -321,7 +321,7 @@ impl Launcher {
             processes: limits.processes,
         };
         let runtime_dir = self.runtime_files.directory(Some(interpreter.language)).to_owned();
-        self.open_waiting(runtime_dir, Some(program)).await
+        self.open_at_once(self.template(runtime_dir, None, Some(program))).await
     }
 }
 

@@ -13,7 +13,7 @@ use lambfold_api::worker::{
 use lambfold_api::{BoxStream, CallContext, Fault};
 use lambfold_sandbox::SandboxDriver;
 use lambfold_telemetry::{span, trace_of};
-use lambfold_types::{Clock, Entropy, RunFuture, uuid_v4};
+use lambfold_types::{CONTAINER_IMAGES, Clock, Entropy, RunFuture, uuid_v4};
 use object_store::ObjectStore;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::BroadcastStream;
@@ -297,11 +297,15 @@ impl WorkerHandle {
 
     fn capacity(&self) -> Capacity {
         let Launcher { options, driver, interpreters, .. } = &*self.shared.launcher;
+        let mut runtimes = interpreters.runtimes(options.nearest_version);
+        if driver.capabilities().own_root {
+            runtimes.push(CONTAINER_IMAGES.to_owned());
+        }
         Capacity {
             memory_mb: options.memory_mb,
             environments: options.max_environments,
             isolation: driver.report().reached.to_string(),
-            runtimes: interpreters.runtimes(options.nearest_version),
+            runtimes,
         }
     }
 }

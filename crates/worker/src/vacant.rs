@@ -33,30 +33,36 @@ pub(crate) struct Vacant {
 
 impl Launcher {
     /// Makes a sandbox for a function; waits, within reason, for a slot.
-    pub(crate) async fn open(&self, runtime_dir: PathBuf) -> Result<Vacant, LaunchError> {
+    pub(crate) async fn open(&self, template: SandboxTemplate) -> Result<Vacant, LaunchError> {
         for _ in 0..SLOT_ATTEMPTS {
-            match self.open_waiting(runtime_dir.clone(), None).await {
+            match self.open_at_once(template.clone()).await {
                 Err(LaunchError::Sandbox(SandboxError::NoFreeSlot { .. })) => {
                     self.clock.sleep_until(self.clock.now() + SLOT_WAIT).await;
                 }
                 other => return other,
             }
         }
-        self.open_waiting(runtime_dir, None).await
+        self.open_at_once(template).await
     }
 
-    /// Makes a sandbox, with a program that waits in it.
-    pub(crate) async fn open_waiting(
+    /// What a sandbox has, with this runtime, this image in its place, or this program that waits.
+    pub(crate) fn template(
         &self,
         runtime_dir: PathBuf,
+        image_root: Option<PathBuf>,
         waiting: Option<WaitingProgram>,
-    ) -> Result<Vacant, LaunchError> {
+    ) -> SandboxTemplate {
         let mut listen: Vec<SocketAddr> = vec![RUNTIME_API.into()];
         if self.options.endpoint.is_some() {
             listen.push(ENDPOINT.into());
         }
-        let waits = waiting.is_some();
-        let mut prepared = self.driver.prepare(SandboxTemplate { listen, runtime_dir, waiting }).await?;
+        SandboxTemplate { listen, runtime_dir, image_root, waiting }
+    }
+
+    /// Makes a sandbox, if there is a slot.
+    pub(crate) async fn open_at_once(&self, template: SandboxTemplate) -> Result<Vacant, LaunchError> {
+        let waits = template.waiting.is_some();
+        let mut prepared = self.driver.prepare(template).await?;
         let mut listeners = prepared.take_listeners().into_iter();
         let Some(runtime_api) = listeners.next() else {
             return Err(SandboxError::Setup("no listener for the Runtime API".to_owned()).into());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lambfold_api::control::FunctionVersion;
+use lambfold_api::control::{ContainerImage, FunctionVersion};
 use lambfold_sandbox::SandboxView;
 
 use crate::interpreter::{Interpreter, Language};
@@ -65,6 +65,10 @@ pub(crate) fn at_start(view: &SandboxView, interpreter: &Interpreter) -> BTreeMa
 
 /// What the user may replace.
 fn overridable(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut impl FnMut(&str, String)) {
+    if let Some(image) = &function.image {
+        of_image(image, around, set);
+        return;
+    }
     let (task, runtime, layers) = (
         around.view.task_root.display(),
         around.view.runtime_dir.display(),
@@ -123,9 +127,25 @@ fn overridable(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut 
     }
 }
 
+/// What the user of an image may replace: mostly what the image says itself.
+fn of_image(image: &ContainerImage, around: &Surroundings<'_>, set: &mut impl FnMut(&str, String)) {
+    set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+    set("TZ", ":UTC".to_owned());
+    set("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".to_owned());
+    set("AWS_XRAY_DAEMON_ADDRESS", "169.254.79.129:2000".to_owned());
+    for (name, value) in &image.environment {
+        set(name, value.clone());
+    }
+    if let Some(endpoint) = &around.endpoint {
+        set("AWS_ENDPOINT_URL", format!("http://{endpoint}"));
+    }
+}
+
 /// What AWS refuses in `Environment`, and sets itself.
 fn reserved(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut impl FnMut(&str, String)) {
-    set("_HANDLER", function.handler.clone());
+    if function.image.is_none() {
+        set("_HANDLER", function.handler.clone());
+    }
     set("AWS_REGION", function.region.clone());
     set("AWS_DEFAULT_REGION", function.region.clone());
     if around.interpreter.is_some() {

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use lambfold_api::lambda::{CreateFunctionRequest, FunctionConfiguration};
 use lambfold_api::{CallContext, Fault, FunctionTarget};
 
 use super::settings::{self, Unsupported};
-use super::{environment, render, runtime, timestamp};
+use super::{environment, image, render, runtime, timestamp};
+use crate::packages::Stored;
 use crate::record::{Configuration, FORMAT, Function, FunctionRecord, Logging, State};
 use crate::service::Shared;
 use crate::{faults, layers, packages, tags};
@@ -29,15 +31,8 @@ pub(crate) async fn create(
     let layers = layers::resolve(shared, ctx, input.layers.as_ref()).await?.unwrap_or_default();
     let tags = input.tags.as_deref().cloned().unwrap_or_default();
     tags::check(&tags)?;
-    let zip = code(&input)?;
-    let stored = packages::check(zip.clone()).await?;
-    let configuration = Configuration {
-        code_sha256: stored.sha256.clone(),
-        code_size: stored.size,
-        unzipped_bytes: stored.unzipped_bytes,
-        layers,
-        ..configuration
-    };
+    let (configuration, package) = with_code(shared, &input, configuration).await?;
+    let configuration = Configuration { layers, ..configuration };
     layers::fits(&configuration)?;
 
     // Before the upload: a name that is taken needs none.
@@ -45,7 +40,9 @@ pub(crate) async fn create(
     if shared.store(move |store| store.function(&scope, &name)).await?.is_some() {
         return Err(exists(&target));
     }
-    packages::put(&shared.objects, &stored, zip).await?;
+    if let Some((stored, zip)) = package {
+        packages::put(&shared.objects, &stored, zip).await?;
+    }
     let record = FunctionRecord {
         format: FORMAT,
         incarnation: shared.uuid(),
@@ -70,13 +67,40 @@ fn exists(target: &FunctionTarget) -> Fault {
     faults::conflict(format!("Function already exist: {}", target.name))
 }
 
-fn code(input: &CreateFunctionRequest) -> Result<bytes::Bytes, Fault> {
+/// The configuration with what is known of its code, and the package that is to be stored.
+async fn with_code(
+    shared: &Arc<Shared>,
+    input: &CreateFunctionRequest,
+    configuration: Configuration,
+) -> Result<(Configuration, Option<(Stored, Bytes)>), Fault> {
+    if is_image(input) {
+        let found = image::of_new(shared, input, &configuration.architecture).await?;
+        return Ok((image::with(configuration, found), None));
+    }
+    let zip = code(input)?;
+    let stored = packages::check(zip.clone()).await?;
+    let configuration = Configuration {
+        code_sha256: stored.sha256.clone(),
+        code_size: stored.size,
+        unzipped_bytes: stored.unzipped_bytes,
+        ..configuration
+    };
+    Ok((configuration, Some((stored, zip))))
+}
+
+fn is_image(input: &CreateFunctionRequest) -> bool {
+    input.package_type.as_deref() == Some("Image")
+}
+
+fn code(input: &CreateFunctionRequest) -> Result<Bytes, Fault> {
     let code = input.code.clone().unwrap_or_default();
     if code.s3_bucket.is_some() || code.s3_key.is_some() {
         return Err(faults::not_supported("code from S3 (Code.S3Bucket)"));
     }
-    if code.image_uri.is_some() {
-        return Err(faults::not_supported("container images (Code.ImageUri)"));
+    if code.image_uri.is_some() && code.zip_file.is_some() {
+        return Err(faults::invalid_parameter(
+            "Please don't provide ImageUri when creating a function with packageType Zip.",
+        ));
     }
     if code.source_kms_key_arn.as_ref().is_some_and(|key| !key.is_empty()) {
         return Err(faults::not_supported("Code.SourceKMSKeyArn"));
@@ -85,20 +109,23 @@ fn code(input: &CreateFunctionRequest) -> Result<bytes::Bytes, Fault> {
 }
 
 fn configuration(shared: &Shared, input: &CreateFunctionRequest) -> Result<Configuration, Fault> {
-    if input.package_type.as_deref() == Some("Image") {
-        return Err(faults::not_supported("container images (PackageType Image)"));
-    }
-    let (Some(runtime), Some(handler)) = (input.runtime.clone(), input.handler.clone()) else {
-        return Err(faults::invalid_parameter(
-            "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
-        ));
+    let (runtime, handler) = if is_image(input) {
+        image::check_new(shared, input)?;
+        (String::new(), String::new())
+    } else {
+        image::refuse_settings(input.image_config.as_ref())?;
+        let (Some(runtime), Some(handler)) = (input.runtime.clone(), input.handler.clone()) else {
+            return Err(faults::invalid_parameter(
+                "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
+            ));
+        };
+        runtime::check(shared, &runtime)?;
+        (runtime, handler)
     };
-    runtime::check(shared, &runtime)?;
     Unsupported {
         vpc: input.vpc_config.clone(),
         dead_letter: input.dead_letter_config.clone(),
         file_systems: input.file_system_configs.clone(),
-        image: input.image_config.clone(),
         snap_start: input.snap_start.clone(),
         kms_key: input.kms_key_arn.clone(),
         tracing: input.tracing_config.clone(),
@@ -131,6 +158,7 @@ fn configuration(shared: &Shared, input: &CreateFunctionRequest) -> Result<Confi
         code_size: 0,
         unzipped_bytes: 0,
         layers: Vec::new(),
+        image: None,
         runtime,
         handler,
     })

@@ -28,15 +28,23 @@ pub(crate) async fn get(
     let target =
         FunctionTarget::read(ctx, &input.function_name.unwrap_or_default(), input.qualifier.as_deref())?;
     let record = find(shared, &target).await?;
-    let link = packages::link(ctx, &record.configuration.code_sha256);
+    let code = match &record.configuration.image {
+        Some(image) => FunctionCodeLocation {
+            repository_type: Some("ECR".to_owned()),
+            image_uri: Some(image.uri.clone()),
+            resolved_image_uri: Some(image.resolved_uri.clone()),
+            ..FunctionCodeLocation::default()
+        },
+        None => FunctionCodeLocation {
+            repository_type: Some("S3".to_owned()),
+            location: Some(packages::link(ctx, &record.configuration.code_sha256)),
+            ..FunctionCodeLocation::default()
+        },
+    };
     let configuration = render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &record)?;
     Ok(GetFunctionResponse {
         configuration: Some(configuration),
-        code: Some(FunctionCodeLocation {
-            repository_type: Some("S3".to_owned()),
-            location: Some(link),
-            ..FunctionCodeLocation::default()
-        }),
+        code: Some(code),
         tags: Some(record.tags).filter(|tags| !tags.is_empty()).map(Into::into),
         ..GetFunctionResponse::default()
     })

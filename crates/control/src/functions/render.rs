@@ -7,7 +7,7 @@ use lambfold_api::lambda::{
 };
 use lambfold_types::Sealer;
 
-use super::environment;
+use super::{environment, image};
 use crate::record::{Configuration, FunctionRecord, LastUpdate, State};
 
 /// What AWS says, word for word, while it makes a function and while it updates one.
@@ -30,19 +30,19 @@ pub(super) fn configuration(
     let (reason, code) = match record.state {
         State::Active => (None, None),
         State::Pending => (Some(CREATING.to_owned()), Some("Creating".to_owned())),
-        State::Failed => (Some(MISSING.to_owned()), Some("InvalidZipFileException".to_owned())),
+        State::Failed => failure(configuration),
     };
     let (update_reason, update_code) = match record.last_update {
         None | Some(LastUpdate::Successful) => (None, None),
         Some(LastUpdate::InProgress) => (Some(CREATING.to_owned()), Some("Creating".to_owned())),
-        Some(LastUpdate::Failed) => (Some(MISSING.to_owned()), Some("InvalidZipFileException".to_owned())),
+        Some(LastUpdate::Failed) => failure(configuration),
     };
     Ok(FunctionConfiguration {
         function_name: Some(name.to_owned()),
         function_arn: Some(arn),
-        runtime: Some(configuration.runtime.clone()),
+        runtime: Some(configuration.runtime.clone()).filter(|_| configuration.image.is_none()),
         role: Some(configuration.role.clone()),
-        handler: Some(configuration.handler.clone()),
+        handler: Some(configuration.handler.clone()).filter(|_| configuration.image.is_none()),
         code_size: i64::try_from(configuration.code_size).ok(),
         description: Some(configuration.description.clone()),
         timeout: i32::try_from(configuration.timeout).ok(),
@@ -68,7 +68,8 @@ pub(super) fn configuration(
         last_update_status_reason: update_reason,
         last_update_status_reason_code: update_code,
         layers: Some(layers(configuration)).filter(|layers| !layers.is_empty()).map(Into::into),
-        package_type: Some("Zip".to_owned()),
+        package_type: Some(if configuration.image.is_some() { "Image" } else { "Zip" }.to_owned()),
+        image_config_response: configuration.image.as_ref().and_then(image::response),
         architectures: Some(vec![configuration.architecture.clone()].into()),
         ephemeral_storage: Some(EphemeralStorage {
             size: i32::try_from(configuration.ephemeral_storage).ok(),
@@ -85,6 +86,14 @@ pub(super) fn configuration(
         }),
         ..FunctionConfiguration::default()
     })
+}
+
+/// Why it could not be made.
+fn failure(configuration: &Configuration) -> (Option<String>, Option<String>) {
+    match configuration.image.as_ref().and_then(|image| image.failure.clone()) {
+        Some(failure) => (Some(failure.reason), Some(failure.code)),
+        None => (Some(MISSING.to_owned()), Some("InvalidZipFileException".to_owned())),
+    }
 }
 
 fn layers(configuration: &Configuration) -> Vec<Layer> {

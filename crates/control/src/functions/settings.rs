@@ -3,7 +3,7 @@
 use lambfold_api::Fault;
 use lambfold_api::lambda::{
     ArchitecturesList, CapacityProviderConfig, DeadLetterConfig, DurableConfig, EphemeralStorage,
-    FileSystemConfigList, ImageConfig, LoggingConfig, SnapStart, TracingConfig, VpcConfig,
+    FileSystemConfigList, LoggingConfig, SnapStart, TracingConfig, VpcConfig,
 };
 
 use crate::faults;
@@ -16,7 +16,6 @@ pub(super) struct Unsupported {
     pub(super) vpc: Option<VpcConfig>,
     pub(super) dead_letter: Option<DeadLetterConfig>,
     pub(super) file_systems: Option<FileSystemConfigList>,
-    pub(super) image: Option<ImageConfig>,
     pub(super) snap_start: Option<SnapStart>,
     pub(super) kms_key: Option<String>,
     pub(super) tracing: Option<TracingConfig>,
@@ -37,8 +36,6 @@ impl Unsupported {
             "DeadLetterConfig"
         } else if self.file_systems.as_ref().is_some_and(|systems| !systems.is_empty()) {
             "FileSystemConfigs"
-        } else if self.image.is_some() {
-            "ImageConfig"
         } else if self
             .snap_start
             .as_ref()

@@ -10,7 +10,7 @@ use lambfold_api::{CallContext, Fault, FunctionTarget};
 
 use super::get::find;
 use super::settings::{self, Unsupported};
-use super::{environment, render, runtime, timestamp};
+use super::{environment, image, render, runtime, timestamp};
 use crate::record::{Configuration, FunctionRecord, LastUpdate, State};
 use crate::service::Shared;
 use crate::store::Decision;
@@ -23,7 +23,7 @@ pub(crate) async fn update_code(
 ) -> Result<FunctionConfiguration, Fault> {
     let target = FunctionTarget::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
     let record = find(shared, &target).await?;
-    if input.image_uri.is_some() {
+    if record.configuration.image.is_none() && input.image_uri.is_some() {
         return Err(faults::invalid_parameter(
             "Please don't provide ImageUri when updating a function with packageType Zip.",
         ));
@@ -37,15 +37,23 @@ pub(crate) async fn update_code(
     if input.publish == Some(true) || input.publish_to.is_some() {
         return Err(faults::not_supported("publishing versions (Publish)"));
     }
-    let zip = input
-        .zip_file
-        .ok_or_else(|| faults::invalid_parameter("Please provide a source for function code."))?;
     let architecture = match &input.architectures {
         Some(_) => settings::architecture(input.architectures.as_ref(), shared.options.architecture)?,
         None => record.configuration.architecture.clone(),
     };
-    let stored = packages::check(zip.clone()).await?;
     let dry_run = input.dry_run == Some(true);
+    if record.configuration.image.is_some() {
+        let found = image::of_update(shared, &input, &architecture).await?;
+        let change = move |configuration: &Configuration| {
+            let configuration = Configuration { architecture: architecture.clone(), ..configuration.clone() };
+            Ok(image::with(configuration, found.clone()))
+        };
+        return update_or_show(shared, &target, record, input.revision_id, dry_run, change).await;
+    }
+    let zip = input
+        .zip_file
+        .ok_or_else(|| faults::invalid_parameter("Please provide a source for function code."))?;
+    let stored = packages::check(zip.clone()).await?;
     if !dry_run {
         packages::put(&shared.objects, &stored, zip).await?;
     }
@@ -60,13 +68,24 @@ pub(crate) async fn update_code(
         layers::fits(&changed)?;
         Ok(changed)
     };
+    update_or_show(shared, &target, record, input.revision_id, dry_run, change).await
+}
+
+/// Updates, or with `dry_run` tells what would be, without a change.
+async fn update_or_show(
+    shared: &Arc<Shared>,
+    target: &FunctionTarget,
+    record: FunctionRecord,
+    expected: Option<String>,
+    dry_run: bool,
+    change: impl Fn(&Configuration) -> Result<Configuration, Fault> + Send + 'static,
+) -> Result<FunctionConfiguration, Fault> {
     if dry_run {
-        // What would be, without a change.
-        check_revision(&record, input.revision_id.as_deref())?;
+        check_revision(&record, expected.as_deref())?;
         let would_be = FunctionRecord { configuration: change(&record.configuration)?, ..record };
         return render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &would_be);
     }
-    update(shared, &target, input.revision_id, change).await
+    update(shared, target, expected, change).await
 }
 
 pub(crate) async fn update_configuration(
@@ -75,7 +94,12 @@ pub(crate) async fn update_configuration(
     input: UpdateFunctionConfigurationRequest,
 ) -> Result<FunctionConfiguration, Fault> {
     let target = FunctionTarget::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
-    find(shared, &target).await?;
+    let record = find(shared, &target).await?;
+    if record.configuration.image.is_some() {
+        image::refuse_package_settings(&input.runtime, &input.handler, input.layers.as_ref())?;
+    } else {
+        image::refuse_settings(input.image_config.as_ref())?;
+    }
     if let Some(runtime) = &input.runtime {
         runtime::check(shared, runtime)?;
     }
@@ -83,7 +107,6 @@ pub(crate) async fn update_configuration(
         vpc: input.vpc_config,
         dead_letter: input.dead_letter_config,
         file_systems: input.file_system_configs,
-        image: input.image_config,
         snap_start: input.snap_start,
         kms_key: input.kms_key_arn,
         tracing: input.tracing_config,
@@ -97,7 +120,7 @@ pub(crate) async fn update_configuration(
     let ephemeral_storage = settings::ephemeral_storage(input.ephemeral_storage.as_ref())?;
     let sealed = environment::seal(&*shared.sealer, input.environment.as_ref())?;
     let (runtime, handler, role, description) = (input.runtime, input.handler, input.role, input.description);
-    let logging = input.logging_config;
+    let (logging, image_config) = (input.logging_config, input.image_config);
     update(shared, &target, input.revision_id, move |configuration: &Configuration| {
         let current = configuration.clone();
         let changed = Configuration {
@@ -111,6 +134,7 @@ pub(crate) async fn update_configuration(
             environment: sealed.clone().or(current.environment),
             logging: settings::logging(logging.as_ref(), &configuration.logging)?,
             layers: layers.clone().unwrap_or(current.layers),
+            image: image::overridden(current.image, image_config.as_ref()),
             ..current
         };
         layers::fits(&changed)?;

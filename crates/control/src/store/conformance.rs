@@ -58,6 +58,7 @@ pub fn function(scope: &Scope, name: &str, description: &str) -> Function {
                 code_size: 7,
                 unzipped_bytes: 9,
                 layers: vec![FunctionLayer { arn: "arn".into(), package: layer("").package }],
+                image: None,
                 environment: None,
                 logging,
             },

@@ -78,7 +78,7 @@ async fn code_from_elsewhere_is_not_there_yet() {
     assert_eq!(create, not_yet("code from S3 (Code.S3Bucket)"));
     assert_eq!(update, not_yet("code from S3 (S3Bucket)"));
     let [create, update] = refused(&rig, json!({"ImageUri": "000000000000.dkr.ecr/x"})).await;
-    assert_eq!(create, not_yet("container images (Code.ImageUri)"));
+    assert_eq!(create, invalid("Please provide a source for function code."), "of a package");
     let text = "Please don't provide ImageUri when updating a function with packageType Zip.";
     assert_eq!(update, invalid(text));
     let mut sealed = package(&zip("1"));

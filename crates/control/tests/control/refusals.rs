@@ -33,7 +33,6 @@ async fn what_nothing_would_act_on_is_refused_unless_it_asks_for_nothing() {
             }]}),
             "FileSystemConfigs",
         ),
-        (json!({"ImageConfig": {"Command": ["x"]}}), "ImageConfig"),
         (json!({"SnapStart": {"ApplyOn": "PublishedVersions"}}), "SnapStart"),
         (json!({"KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"}), "KMSKeyArn"),
         (json!({"TracingConfig": {"Mode": "Active"}}), "TracingConfig Active"),
@@ -45,7 +44,6 @@ async fn what_nothing_would_act_on_is_refused_unless_it_asks_for_nothing() {
     }
     for (settings, what) in [
         (json!({"Publish": true}), "publishing versions (Publish)"),
-        (json!({"PackageType": "Image"}), "container images (PackageType Image)"),
         (json!({"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}), "TenancyConfig"),
         (
             json!({"CodeSigningConfigArn":

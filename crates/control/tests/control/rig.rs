@@ -159,7 +159,7 @@ fn build(
     entropy: &Arc<SeededEntropy>,
 ) -> ControlService {
     ControlService::build(
-        Options { architecture: "x86_64" },
+        Options { architecture: "x86_64", ..Options::default() },
         store.clone(),
         objects.clone(),
         Arc::new(sqs.clone()),

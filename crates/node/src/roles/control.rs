@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lambfold_control::{ControlService, Options};
+use lambfold_control::{ControlService, ImageOptions, Options};
 use lambfold_store_sqlite::SqliteControlStore;
 use lambfold_types::PlainSealer;
 
@@ -25,10 +25,23 @@ pub(super) async fn start(around: &Surroundings, services: &mut Services) -> Res
     let sqs = around.peers.sqs(services.sqs.clone())?;
     let (clock, entropy) = (around.clock.clone(), around.entropy.clone());
     let sealer = Arc::new(PlainSealer);
-    let service =
-        ControlService::build(Options::default(), Arc::new(store), objects, sqs, clock, entropy, sealer);
+    let options = Options { images: images(around), ..Options::default() };
+    let service = ControlService::build(options, Arc::new(store), objects, sqs, clock, entropy, sealer);
     let handle = Arc::new(service.handle());
     services.lambda = Some(handle.clone());
     services.control = Some(handle);
     Ok(Part::start(Role::Control, |stop| service.run(stop)))
+}
+
+fn images(around: &Surroundings) -> ImageOptions {
+    let config = around.config.control.clone();
+    let own = around.data_dir.join("images");
+    let given = config.image_directories.into_iter().map(|it| std::path::absolute(&it).unwrap_or(it));
+    ImageOptions {
+        directories: std::iter::once(own).chain(given).collect(),
+        registries: config.image_registries,
+        ecr_registry: config.ecr_registry,
+        insecure_registries: config.insecure_registries,
+        registry_credentials: config.registry_credentials,
+    }
 }

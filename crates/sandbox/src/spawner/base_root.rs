@@ -56,6 +56,11 @@ pub(super) fn detached_copy(path: &Path) -> Result<OwnedFd, Failure> {
     copy(path, false)
 }
 
+/// The devices of the shared root, as [`detached_copy`] but for that they are devices.
+pub(super) fn devices_copy(root: &Path) -> Result<OwnedFd, Failure> {
+    copy(&root.join("dev"), true)
+}
+
 fn copy(path: &Path, devices: bool) -> Result<OwnedFd, Failure> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;

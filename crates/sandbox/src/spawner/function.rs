@@ -59,7 +59,10 @@ fn give_up_everything(plan: &Plan<'_>) -> Result<(), Failure> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
 
     take_identity(start)?;
-    rustix::process::chdir(start.directory).step(format_args!("enter {}", start.directory.display()))?;
+    rustix::process::chdir(start.directory).map_err(|error| Failure::WorkingDirectory {
+        path: start.directory.display().to_string(),
+        errno: error.raw_os_error(),
+    })?;
 
     rustix::thread::set_no_new_privs(true).step("renounce new privileges")?;
     if start.ground.landlock {

@@ -18,7 +18,7 @@ use super::program::Start;
 use super::programs::Programs;
 use super::step::Step;
 use super::waiting::Waiting;
-use super::{base_root, contents, process_tree, sys};
+use super::{base_root, contents, image_root, process_tree, sys};
 use crate::protocol::Failure;
 use crate::{Assignment, ExitStatus, ProgramSignal, SandboxProgram, WaitingProgram, packet};
 
@@ -78,6 +78,8 @@ pub(super) struct Plan<'a> {
     pub(super) listen: &'a [SocketAddr],
     /// Seen as `/var/runtime` (a detached mount), where the root is the sandbox's own.
     pub(super) runtime: Option<&'a OwnedFd>,
+    /// The root, where it is an image (a detached mount).
+    pub(super) image: Option<&'a OwnedFd>,
     pub(super) runtime_dir: &'a Path,
 }
 
@@ -97,8 +99,12 @@ const MASKED_DIRECTORIES: &[&str] = &["acpi", "asound", "bus", "driver", "firmwa
 /// The whole life of init. Returns its exit code.
 pub(super) fn run(plan: Plan<'_>, socket: &OwnedFd) -> i32 {
     let output = plan.waiting.as_ref().map(|(_, output)| output);
-    let keep: Vec<i32> =
-        [plan.runtime, output].into_iter().flatten().chain([socket]).map(AsRawFd::as_raw_fd).collect();
+    let keep: Vec<i32> = [plan.runtime, plan.image, output]
+        .into_iter()
+        .flatten()
+        .chain([socket])
+        .map(AsRawFd::as_raw_fd)
+        .collect();
     sys::close_all_except(&keep);
     let _ = rustix::thread::set_name(c"lambfold-init");
     match live(plan, socket) {
@@ -233,15 +239,22 @@ fn build(plan: &Plan<'_>) -> Result<Vec<TcpListener>, Failure> {
 }
 
 fn build_root(plan: &Plan<'_>) -> Result<(), Failure> {
+    if let Some(image) = plan.image {
+        return image_root::build(&plan.ground.root, image);
+    }
     let root = &plan.ground.root;
     if let Some(runtime) = plan.runtime {
         base_root::attach(runtime, &root.join("var/runtime"))?;
     }
-    let proc = root.join("proc");
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount("proc", &proc, "proc", flags, c"hidepid=2").step("mount /proc")?;
-    mask(root, &proc)?;
+    mount_proc(root, &root.join("proc"))?;
     sys::pivot_root(root).step("change the root")
+}
+
+/// Mounts `/proc` at `proc`, with what `root` has to hide parts of it.
+pub(super) fn mount_proc(root: &Path, proc: &Path) -> Result<(), Failure> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("proc", proc, "proc", flags, c"hidepid=2").step("mount /proc")?;
+    mask(root, proc)
 }
 
 fn mask(root: &Path, proc: &Path) -> Result<(), Failure> {
@@ -266,7 +279,11 @@ fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) ->
     let command_output = output()?;
     let companions = &assignment.companions;
     let companions_output = if companions.commands.is_empty() { None } else { Some(output()?) };
-    let (task_root, tmp) = if plan.ground.separate() {
+    let (task_root, tmp) = if plan.image.is_some() {
+        contents::mount_tmp(plan.identity, assignment.ephemeral_storage_mb)?;
+        contents::set_host_name(&assignment.hostname)?;
+        (assignment.working_directory.clone(), PathBuf::from("/tmp"))
+    } else if plan.ground.separate() {
         contents::mount_tmp(plan.identity, assignment.ephemeral_storage_mb)?;
         contents::attach_code(descriptors)?;
         contents::set_host_name(&assignment.hostname)?;
@@ -284,6 +301,7 @@ fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) ->
         ground: plan.ground,
         identity: plan.identity,
         command: &assignment.command,
+        search: plan.image.is_some(),
         environment: &assignment.environment,
         open_files: assignment.open_files,
         processes: assignment.processes,
@@ -299,6 +317,7 @@ fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) ->
         .zip(companions_output.iter().cycle())
         .map(|(its, output)| Start {
             command: its,
+            search: false,
             environment: &companions.environment,
             directory: Path::new("/"),
             output,

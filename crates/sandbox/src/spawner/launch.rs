@@ -37,7 +37,9 @@ pub(super) fn launch(
     slot: u32,
 ) -> Result<Launched, Failure> {
     require_absolute(&template.runtime_dir)?;
-    let runtime = if ground.separate() { Some(detached_copy(&template.runtime_dir)?) } else { None };
+    let image = template.image_root.as_deref().map(|root| image_copy(ground, template, root)).transpose()?;
+    let own_runtime = ground.separate() && image.is_none();
+    let runtime = if own_runtime { Some(detached_copy(&template.runtime_dir)?) } else { None };
     let (mut output, mut waiting) = (None, None);
     if let Some(program) = &template.waiting {
         if !ground.separate() {
@@ -57,6 +59,7 @@ pub(super) fn launch(
         waiting,
         listen: &template.listen,
         runtime: runtime.as_ref(),
+        image: image.as_ref(),
         runtime_dir: &template.runtime_dir,
     };
     let namespaces = if ground.separate() {
@@ -73,6 +76,20 @@ pub(super) fn launch(
     }
 }
 
+fn image_copy(ground: &Ground, template: &SandboxTemplate, root: &Path) -> Result<OwnedFd, Failure> {
+    require_absolute(root)?;
+    if !ground.separate() {
+        return Err(Failure::Invalid(format!(
+            "an image needs a root of its own, which isolation level {} has not",
+            ground.level
+        )));
+    }
+    if template.waiting.is_some() {
+        return Err(Failure::Invalid("no program can wait in an image".to_owned()));
+    }
+    detached_copy(root)
+}
+
 /// The pipe for what a function prints: the read end and the write end.
 pub(super) fn output_pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
     rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make the output pipe")
@@ -86,9 +103,12 @@ pub(super) fn start(
     sandbox: u64,
     assignment: Assignment,
     outputs: &[OwnedFd],
+    has_image: bool,
 ) -> Result<(), Failure> {
     let mut mounts = Vec::new();
-    if ground.separate() {
+    if has_image {
+        // Code and layers are the image's.
+    } else if ground.separate() {
         mounts.push(detached_copy(&assignment.code_dir)?);
         mounts.extend(merged_layers(&assignment.layers)?);
     } else {

@@ -82,6 +82,7 @@ fn trial(ground: &Ground, cgroups: &Cgroups) -> Result<(), Failure> {
     let template = SandboxTemplate {
         listen: vec![([127, 0, 0, 1], 9001).into()],
         runtime_dir: empty.clone(),
+        image_root: None,
         waiting: None,
     };
     // The name of its control group; sandboxes count from one.
@@ -119,7 +120,7 @@ fn trial_run(
     let assignment = Assignment::new(empty.to_owned(), vec!["/bin/true".to_owned()]);
     cgroups.limit(&sandbox.to_string(), assignment.memory_mb, 0, assignment.processes)?;
     let (_reader, output) = launch::output_pipe()?;
-    launch::start(ground, socket, sandbox, assignment, &[output])?;
+    launch::start(ground, socket, sandbox, assignment, &[output], false)?;
     match hear()?.0 {
         Report::Started => {}
         // An image may have no such program; all that was to be tried has worked by then.

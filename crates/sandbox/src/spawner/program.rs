@@ -18,6 +18,8 @@ pub(super) struct Start<'a> {
     pub(super) ground: &'a Ground,
     pub(super) identity: Identity,
     pub(super) command: &'a [String],
+    /// Whether its program is found as a shell would.
+    pub(super) search: bool,
     pub(super) environment: &'a BTreeMap<String, String>,
     pub(super) open_files: u32,
     pub(super) processes: u32,
@@ -47,7 +49,8 @@ pub(super) fn start(start: &Start<'_>) -> Result<Pid, Failure> {
 
 /// Makes its process. All of those that are to run beside each other must be made before [`hide`] and the first release.
 pub(super) fn hold(start: &Start<'_>) -> Result<Held, Failure> {
-    let program = sys::Program::new(start.command, start.environment.iter()).map_err(Failure::Invalid)?;
+    let program =
+        sys::Program::new(start.command, start.environment, start.search).map_err(Failure::Invalid)?;
     let (may_go, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make a pipe")?;
     let (failed, how) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make a pipe")?;
     let namespace = if matches!(start.identity, Identity::Mapped { .. }) { libc::CLONE_NEWUSER } else { 0 };

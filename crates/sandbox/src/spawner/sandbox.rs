@@ -21,6 +21,8 @@ pub(super) struct Sandbox {
     pub(super) socket: OwnedFd,
     pub(super) group: Group,
     pub(super) phase: Phase,
+    /// Its root is an image.
+    pub(super) has_image: bool,
     /// The program that waits in it for its function.
     pub(super) waiting: Option<Waiting>,
     /// The call that waits for the command's start, where that is not the assignment.

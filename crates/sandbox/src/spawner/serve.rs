@@ -209,6 +209,7 @@ impl Server {
                 socket,
                 group,
                 phase: Phase::Preparing(number),
+                has_image: template.image_root.is_some(),
                 waiting,
                 starting: None,
                 sockets: VecDeque::new(),
@@ -251,7 +252,7 @@ impl Server {
         self.cgroups.limit(&name, assignment.memory_mb, tmp_mb, assignment.processes)?;
         known.memory_now = self.cgroups.memory_now_file(&name);
         let outputs = if let Some(waiting) = known.waiting.take() {
-            launch::start(&self.ground, &known.socket, sandbox, assignment, &[])?;
+            launch::start(&self.ground, &known.socket, sandbox, assignment, &[], false)?;
             Outputs { command: waiting.output, companions: None }
         } else {
             let (command, output) = launch::output_pipe()?;
@@ -261,7 +262,8 @@ impl Server {
                 companions = Some(reader);
                 theirs.push(output);
             }
-            launch::start(&self.ground, &known.socket, sandbox, assignment, &theirs)?;
+            let has_image = known.has_image;
+            launch::start(&self.ground, &known.socket, sandbox, assignment, &theirs, has_image)?;
             Outputs { command, companions }
         };
         known.phase = Phase::Assigning(number, outputs, limits);

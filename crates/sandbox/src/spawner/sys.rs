@@ -5,6 +5,7 @@
     reason = "clone, execve, seccomp and the like have no safe wrapper; each block says why it holds"
 )]
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_uint, c_ulong};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -70,26 +71,42 @@ pub(super) fn end_after(seconds: c_uint) {
     unsafe { libc::alarm(seconds) };
 }
 
+/// Where programs are looked for when the environment has no `PATH`.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A program, its arguments and its environment in the form `execve` wants.
 pub(super) struct Program {
+    /// Where it may be; the first that can be executed is it.
+    candidates: Vec<CString>,
     arguments: Vec<CString>,
     environment: Vec<CString>,
 }
 
 impl Program {
-    /// Fails on an empty command and on NUL bytes.
-    pub(super) fn new<'a>(
+    /// Fails on an empty command and on NUL bytes. With `search` the program need not be an absolute path.
+    pub(super) fn new(
         command: &[String],
-        environment: impl Iterator<Item = (&'a String, &'a String)>,
+        environment: &BTreeMap<String, String>,
+        search: bool,
     ) -> Result<Self, String> {
         let no_nul =
             |text: String| CString::new(text).map_err(|_| "a NUL byte in command or environment".to_owned());
         if command.is_empty() {
             return Err("the command is empty".to_owned());
         }
-        if !command[0].starts_with('/') {
+        if !search && !command[0].starts_with('/') {
             return Err(format!("the program '{}' is not an absolute path", command[0]));
         }
+        let candidates = if command[0].contains('/') || command[0].is_empty() {
+            vec![command[0].clone()]
+        } else {
+            let path = environment.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+            // An empty directory is the working directory.
+            path.split(':')
+                .map(|at| if at.is_empty() { "." } else { at })
+                .map(|at| format!("{at}/{}", command[0]))
+                .collect()
+        };
         let mut variables = Vec::new();
         for (name, value) in environment {
             if name.is_empty() || name.contains('=') {
@@ -98,6 +115,7 @@ impl Program {
             variables.push(no_nul(format!("{name}={value}"))?);
         }
         Ok(Self {
+            candidates: candidates.into_iter().map(no_nul).collect::<Result<_, _>>()?,
             arguments: command.iter().cloned().map(no_nul).collect::<Result<_, _>>()?,
             environment: variables,
         })
@@ -109,10 +127,20 @@ impl Program {
             texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
         };
         let (arguments, environment) = (pointers(&self.arguments), pointers(&self.environment));
-        // SAFETY: both arrays end in a null pointer and point at NUL-terminated strings that `self` keeps alive;
-        // `new` made sure that there is a first argument.
-        unsafe { libc::execve(self.arguments[0].as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
-        io::Error::last_os_error()
+        let mut refused = None;
+        for candidate in &self.candidates {
+            // SAFETY: both arrays end in a null pointer and point at NUL-terminated strings that `self` keeps alive;
+            // `new` made sure that there is a first argument.
+            unsafe { libc::execve(candidate.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::ENOENT | libc::ENOTDIR) => {}
+                // Another directory may have one that can be executed.
+                Some(libc::EACCES) => refused = Some(error),
+                _ => return error,
+            }
+        }
+        refused.unwrap_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
     }
 }
 

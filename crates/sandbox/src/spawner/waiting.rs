@@ -41,6 +41,7 @@ impl Waiting {
             ground: plan.ground,
             identity: plan.identity,
             command: &waiting.command,
+            search: false,
             environment: &waiting.environment,
             open_files: waiting.open_files,
             processes: waiting.processes,

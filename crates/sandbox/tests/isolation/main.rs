@@ -6,6 +6,7 @@
 
 mod companions;
 mod escape;
+mod image;
 mod lifecycle;
 mod limits;
 mod network;

@@ -159,6 +159,7 @@ impl Stage {
         let template = SandboxTemplate {
             listen: vec![([127, 0, 0, 1], 9001).into()],
             runtime_dir: self.path("runtime"),
+            image_root: None,
             waiting,
         };
         self.driver.prepare(template).await

@@ -11,6 +11,7 @@ fn template(stage: &Stage, program: &str) -> SandboxTemplate {
     SandboxTemplate {
         listen: Vec::new(),
         runtime_dir: stage.path("runtime"),
+        image_root: None,
         waiting: Some(WaitingProgram {
             command: ["/usr/bin/python3", "-I", "-S", "-c", program].map(str::to_owned).into(),
             environment: [("BEFORE".to_owned(), "1".to_owned())].into(),

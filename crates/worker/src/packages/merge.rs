@@ -12,16 +12,29 @@ pub(super) fn merge<'a>(layers: impl Iterator<Item = &'a Path>, destination: &Pa
     let mut entries = 0;
     directory(destination)?;
     for layer in layers {
-        entries += lay(layer, destination)?;
+        entries += lay(layer, destination, &|_| Ok(Take::Yes))?;
     }
     Ok(entries)
 }
 
+/// Whether an entry of a layer is taken.
+pub(super) enum Take {
+    Yes,
+    No,
+}
+
 /// No link is ever followed: both trees are looked at entry by entry, and what is no directory is replaced.
-fn lay(from: &Path, to: &Path) -> io::Result<usize> {
+/// `take` is asked about every entry, by where it would be, before any of its directory is taken.
+pub(super) fn lay(from: &Path, to: &Path, take: &dyn Fn(&Path) -> io::Result<Take>) -> io::Result<usize> {
     let mut entries = 0;
+    let mut taken = Vec::new();
     for entry in fs::read_dir(from)? {
         let entry = entry?;
+        if matches!(take(&to.join(entry.file_name()))?, Take::Yes) {
+            taken.push(entry);
+        }
+    }
+    for entry in taken {
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         let (kind, there) = (entry.file_type()?, fs::symlink_metadata(&target).ok());
         let merges = kind.is_dir() && there.as_ref().is_some_and(fs::Metadata::is_dir);
@@ -35,7 +48,7 @@ fn lay(from: &Path, to: &Path) -> io::Result<usize> {
             if !merges {
                 directory(&target)?;
             }
-            entries += lay(&source, &target)?;
+            entries += lay(&source, &target, take)?;
         } else if kind.is_symlink() {
             symlink(fs::read_link(&source)?, &target)?;
         } else if fs::hard_link(&source, &target).is_err() {
@@ -47,7 +60,7 @@ fn lay(from: &Path, to: &Path) -> io::Result<usize> {
 }
 
 /// Past the process's umask.
-fn directory(path: &Path) -> io::Result<()> {
+pub(super) fn directory(path: &Path) -> io::Result<()> {
     fs::create_dir(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o755))
 }
