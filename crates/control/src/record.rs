@@ -1,6 +1,7 @@
 //! What is stored: whole objects, as documents that start with their format version.
 
 mod layer;
+mod version;
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,9 @@ use lambfold_types::{FunctionName, Scope};
 use serde::{Deserialize, Serialize};
 
 pub use layer::{FunctionLayer, LayerPackage, LayerPermission, LayerVersion, LayerVersionRecord};
+pub use version::{
+    AdditionalVersion, Alias, FunctionConcurrency, ProvisionedConcurrency, Version, VersionRecord, Versions,
+};
 
 /// The format of the documents that this release writes.
 pub const FORMAT: u32 = 1;
@@ -33,6 +37,15 @@ pub struct FunctionRecord {
     pub serving: Option<Configuration>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
+    /// What was published of it.
+    #[serde(default)]
+    pub versions: Versions,
+    /// Its aliases, by name.
+    #[serde(default)]
+    pub aliases: BTreeMap<String, Alias>,
+    /// Reserved and provisioned concurrency.
+    #[serde(default)]
+    pub concurrency: FunctionConcurrency,
 }
 
 /// `State` of a function.

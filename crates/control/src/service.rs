@@ -8,17 +8,19 @@ use lambfold_api::control::{
     ReportWorkerResponse, WatchEvent, WatchRequest,
 };
 use lambfold_api::lambda::{
-    AddLayerVersionPermissionRequest, AddLayerVersionPermissionResponse, CreateEventSourceMappingRequest,
-    CreateFunctionRequest, DeleteEventSourceMappingRequest, DeleteFunctionRequest, DeleteFunctionResponse,
+    AddLayerVersionPermissionRequest, AddLayerVersionPermissionResponse, AliasConfiguration,
+    CreateAliasRequest, CreateEventSourceMappingRequest, CreateFunctionRequest, DeleteAliasRequest,
+    DeleteAliasResponse, DeleteEventSourceMappingRequest, DeleteFunctionRequest, DeleteFunctionResponse,
     DeleteLayerVersionRequest, DeleteLayerVersionResponse, EventSourceMappingConfiguration,
-    FunctionConfiguration, GetEventSourceMappingRequest, GetFunctionConfigurationRequest, GetFunctionRequest,
-    GetFunctionResponse, GetLayerVersionByArnRequest, GetLayerVersionPolicyRequest,
+    FunctionConfiguration, GetAliasRequest, GetEventSourceMappingRequest, GetFunctionConfigurationRequest,
+    GetFunctionRequest, GetFunctionResponse, GetLayerVersionByArnRequest, GetLayerVersionPolicyRequest,
     GetLayerVersionPolicyResponse, GetLayerVersionRequest, GetLayerVersionResponse, Lambda,
-    ListEventSourceMappingsRequest, ListEventSourceMappingsResponse, ListFunctionsRequest,
-    ListFunctionsResponse, ListLayerVersionsRequest, ListLayerVersionsResponse, ListLayersRequest,
-    ListLayersResponse, ListTagsRequest, ListTagsResponse, PublishLayerVersionRequest,
-    PublishLayerVersionResponse, RemoveLayerVersionPermissionRequest, RemoveLayerVersionPermissionResponse,
-    TagResourceRequest, TagResourceResponse, UntagResourceRequest, UntagResourceResponse,
+    ListAliasesRequest, ListAliasesResponse, ListEventSourceMappingsRequest, ListEventSourceMappingsResponse,
+    ListFunctionsRequest, ListFunctionsResponse, ListLayerVersionsRequest, ListLayerVersionsResponse,
+    ListLayersRequest, ListLayersResponse, ListTagsRequest, ListTagsResponse, ListVersionsByFunctionRequest,
+    ListVersionsByFunctionResponse, PublishLayerVersionRequest, PublishLayerVersionResponse,
+    PublishVersionRequest, RemoveLayerVersionPermissionRequest, RemoveLayerVersionPermissionResponse,
+    TagResourceRequest, TagResourceResponse, UntagResourceRequest, UntagResourceResponse, UpdateAliasRequest,
     UpdateEventSourceMappingRequest, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest,
 };
 use lambfold_api::sqs::Sqs;
@@ -32,7 +34,7 @@ use crate::activation::Activations;
 use crate::audience::Audience;
 use crate::store::{ControlStore, StoreError};
 use crate::workers::Workers;
-use crate::{activation, faults, functions, layers, mappings, packages, tags, watch as watching};
+use crate::{activation, aliases, faults, functions, layers, mappings, packages, tags, watch as watching};
 
 /// Settings of the control plane.
 #[derive(Clone, Debug)]
@@ -71,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) audience: Arc<Audience>,
     /// Functions that wait for their activation.
     pub(crate) activations: Activations,
+    /// Held while an alias is pointed somewhere and while a version is removed, so that neither misses the other.
+    pub(crate) alias_targets: tokio::sync::Mutex<()>,
     /// What can be run.
     pub(crate) workers: Workers,
     /// Ends watches when the service stops.
@@ -99,6 +103,7 @@ impl ControlService {
             changed: watch::Sender::new(0),
             audience: Arc::default(),
             activations: Activations::default(),
+            alias_targets: tokio::sync::Mutex::default(),
             workers: Workers::default(),
             stop: CancellationToken::new(),
         };
@@ -176,6 +181,13 @@ operations! {
     update_function_configuration(UpdateFunctionConfigurationRequest) -> FunctionConfiguration = functions::update_configuration;
     delete_function(DeleteFunctionRequest) -> DeleteFunctionResponse = functions::delete;
     list_functions(ListFunctionsRequest) -> ListFunctionsResponse = functions::list;
+    publish_version(PublishVersionRequest) -> FunctionConfiguration = functions::publish;
+    list_versions_by_function(ListVersionsByFunctionRequest) -> ListVersionsByFunctionResponse = functions::list_versions;
+    create_alias(CreateAliasRequest) -> AliasConfiguration = aliases::create;
+    get_alias(GetAliasRequest) -> AliasConfiguration = aliases::get;
+    update_alias(UpdateAliasRequest) -> AliasConfiguration = aliases::update;
+    delete_alias(DeleteAliasRequest) -> DeleteAliasResponse = aliases::delete;
+    list_aliases(ListAliasesRequest) -> ListAliasesResponse = aliases::list;
     publish_layer_version(PublishLayerVersionRequest) -> PublishLayerVersionResponse = layers::publish;
     get_layer_version(GetLayerVersionRequest) -> GetLayerVersionResponse = layers::get;
     get_layer_version_by_arn(GetLayerVersionByArnRequest) -> GetLayerVersionResponse = layers::get_by_arn;

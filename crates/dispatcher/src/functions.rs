@@ -4,16 +4,23 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lambfold_api::control::watch_event::Event;
-use lambfold_api::control::{FunctionVersion, ScopeRevision, WatchEvent, WatchRequest};
-use lambfold_types::Scope;
+use lambfold_api::control::{FunctionSettings, FunctionVersion, ScopeRevision, WatchEvent, WatchRequest};
+use lambfold_types::{Qualifier, Scope};
+
+/// Scope and name.
+pub(crate) type Name = (Scope, String);
 
 /// Scope, name and version.
 pub(crate) type Key = (Scope, String, String);
+
+const LATEST: &str = "$LATEST";
 
 /// The functions, by what callers name them.
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
     versions: HashMap<Key, Arc<FunctionVersion>>,
+    /// What holds for all versions, by scope and name.
+    settings: HashMap<Name, Arc<FunctionSettings>>,
     by_incarnation: HashMap<String, HashSet<Key>>,
     configurations: HashSet<String>,
     /// The revision of each scope up to which everything is known.
@@ -88,6 +95,25 @@ impl Functions {
         self.synced = false;
     }
 
+    /// The version that a call of `qualifier` runs; of an alias with two versions, `share` (0 to 1) decides.
+    pub(crate) fn resolve(
+        &self,
+        name: &Name,
+        qualifier: &Qualifier,
+        share: f64,
+    ) -> Option<Arc<FunctionVersion>> {
+        let version = match qualifier {
+            Qualifier::Latest | Qualifier::Version(_) => qualifier.to_string(),
+            Qualifier::Alias(alias) => {
+                let aliases = &self.settings.get(name)?.aliases;
+                let alias = aliases.iter().find(|it| it.name == **alias)?;
+                let additional = !alias.additional_version.is_empty() && share < alias.additional_weight;
+                if additional { alias.additional_version.clone() } else { alias.version.clone() }
+            }
+        };
+        self.get(&(name.0.clone(), name.1.clone(), version))
+    }
+
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<FunctionVersion>> {
         self.versions.get(key).cloned()
     }
@@ -106,12 +132,15 @@ impl Functions {
         !self.ever_synced || self.configurations.contains(configuration_id)
     }
 
-    fn insert(&mut self, function: FunctionVersion) -> Option<String> {
+    fn insert(&mut self, mut function: FunctionVersion) -> Option<String> {
         let (Ok(account), Ok(region)) = (function.account.parse(), function.region.parse()) else {
             tracing::error!(function.name = %function.function_name, "control names an impossible scope");
             return None;
         };
-        let key = (Scope { account, region }, function.function_name.clone(), function.version.clone());
+        let name = (Scope { account, region }, function.function_name.clone());
+        // Nobody who runs a version needs them.
+        let settings = function.settings.take();
+        let key = (name.0.clone(), name.1.clone(), function.version.clone());
         if let Some(kept) = &mut self.since_reset {
             kept.insert(key.clone());
         }
@@ -120,6 +149,9 @@ impl Functions {
             Some(_) => self.remove(&key),
             None => None,
         };
+        if let Some(settings) = settings {
+            self.settings.insert(name, Arc::new(settings));
+        }
         self.by_incarnation.entry(function.incarnation.clone()).or_default().insert(key.clone());
         self.configurations.insert(function.configuration_id.clone());
         self.versions.insert(key, Arc::new(function));
@@ -128,6 +160,9 @@ impl Functions {
 
     fn remove(&mut self, key: &Key) -> Option<String> {
         let old = self.versions.remove(key)?;
+        if key.2 == LATEST {
+            self.settings.remove(&(key.0.clone(), key.1.clone()));
+        }
         if let Some(keys) = self.by_incarnation.get_mut(&old.incarnation) {
             keys.remove(key);
             if keys.is_empty() {
@@ -141,7 +176,7 @@ impl Functions {
 
 #[cfg(test)]
 mod tests {
-    use lambfold_api::control::{Reset, Synced};
+    use lambfold_api::control::{Alias, Reset, Synced};
 
     use super::*;
 
@@ -183,6 +218,49 @@ mod tests {
         assert_eq!(functions.apply(event(4, Event::FunctionRemoved("f-1".into()))), ["c2"]);
         assert!(functions.get(&key("f")).is_none());
         assert_eq!(functions.begin().seen[0].revision, 4);
+    }
+
+    #[test]
+    fn aliases_lead_to_versions_by_weight() {
+        let mut functions = Functions::default();
+        functions.begin();
+        let version = |number: &str| match function("f", number) {
+            Event::Function(it) => {
+                Event::Function(FunctionVersion { version: number.into(), incarnation: number.into(), ..it })
+            }
+            other => other,
+        };
+        let alias = Alias {
+            name: "live".into(),
+            version: "1".into(),
+            additional_version: "2".into(),
+            additional_weight: 0.25,
+        };
+        let latest = match function("f", "c1") {
+            Event::Function(it) => Event::Function(FunctionVersion {
+                settings: Some(FunctionSettings { aliases: vec![alias], ..FunctionSettings::default() }),
+                ..it
+            }),
+            other => other,
+        };
+        for event_of in [version("1"), version("2"), latest] {
+            functions.apply(event(1, event_of));
+        }
+        let name = (Scope::default(), "f".to_owned());
+        let resolve = |functions: &Functions, qualifier: &str, share| {
+            let found = functions.resolve(&name, &qualifier.parse().unwrap(), share);
+            found.map(|it| it.version.clone())
+        };
+        assert_eq!(resolve(&functions, "live", 0.24).as_deref(), Some("2"));
+        assert_eq!(resolve(&functions, "live", 0.25).as_deref(), Some("1"));
+        assert_eq!(resolve(&functions, "2", 0.9).as_deref(), Some("2"));
+        assert_eq!(resolve(&functions, "dead", 0.5), None);
+        // An update of the unpublished one leaves the others alone; its end takes the aliases away.
+        assert_eq!(functions.apply(event(2, function("f", "c2"))), ["c1"]);
+        assert_eq!(resolve(&functions, "$LATEST", 0.5).as_deref(), Some("$LATEST"));
+        assert_eq!(resolve(&functions, "1", 0.5).as_deref(), Some("1"));
+        functions.apply(event(3, Event::FunctionRemoved("f-1".into())));
+        assert_eq!(resolve(&functions, "live", 0.5), None);
     }
 
     #[test]

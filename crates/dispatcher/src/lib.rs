@@ -9,8 +9,7 @@
 //! (`placement`). An invocation that has begun is never made again; one whose environment was gone before that is
 //! placed anew.
 //!
-//! Not here: what runs a function (the worker), asynchronous invocation, aliases, reserved and provisioned
-//! concurrency (docs/gaps.md).
+//! Not here: what runs a function (the worker), and asynchronous invocation (docs/gaps.md).
 
 mod faults;
 mod follow;

@@ -200,13 +200,9 @@ impl DispatcherHandle {
     /// become Active: news of it are waited for, briefly; longer while control is not heard.
     async fn find(&self, target: &FunctionTarget) -> Result<Arc<FunctionVersion>, Fault> {
         let shared = &self.shared;
-        let version = match &target.qualifier {
-            None | Some(Qualifier::Latest) => "$LATEST".to_owned(),
-            Some(Qualifier::Version(number)) => number.to_string(),
-            // There are none yet.
-            Some(Qualifier::Alias(_)) => return Err(faults::not_found(target)),
-        };
-        let key = (target.scope.clone(), target.name.to_string(), version);
+        let qualifier = target.qualifier.clone().unwrap_or(Qualifier::Latest);
+        let name = (target.scope.clone(), target.name.to_string());
+        let share = self.share();
         let mut news = shared.news();
         let began = shared.clock.now();
         loop {
@@ -218,7 +214,7 @@ impl DispatcherHandle {
                 } else {
                     shared.options.control_wait
                 };
-                (functions.get(&key), wait)
+                (functions.resolve(&name, &qualifier, share), wait)
             };
             if let Some(function) = found.as_ref().filter(|function| function.state != "Pending") {
                 return Ok(Arc::clone(function));
@@ -231,6 +227,13 @@ impl DispatcherHandle {
                 return found.ok_or_else(|| faults::not_found(target));
             }
         }
+    }
+
+    /// Where in an alias's traffic a call falls: from 0, less than 1.
+    fn share(&self) -> f64 {
+        let mut bytes = [0; 4];
+        self.shared.entropy.fill(&mut bytes);
+        f64::from(u32::from_be_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
     }
 
     fn unsampled_trace(&self) -> TraceContext {

@@ -1,13 +1,17 @@
 //! CreateFunction.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lambfold_api::lambda::{CreateFunctionRequest, FunctionConfiguration};
 use lambfold_api::{CallContext, Fault, FunctionTarget};
+use lambfold_types::Qualifier;
 
 use super::settings::{self, Unsupported};
 use super::{environment, render, runtime, timestamp};
-use crate::record::{Configuration, FORMAT, Function, FunctionRecord, Logging, State};
+use crate::record::{
+    Configuration, FORMAT, Function, FunctionConcurrency, FunctionRecord, Logging, State, Versions,
+};
 use crate::service::Shared;
 use crate::{faults, layers, packages, tags};
 
@@ -56,8 +60,13 @@ pub(crate) async fn create(
         configuration,
         serving: None,
         tags,
+        versions: Versions { publish_when_active: input.publish == Some(true), ..Versions::default() },
+        aliases: BTreeMap::new(),
+        concurrency: FunctionConcurrency::default(),
     };
-    let answer = render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &record)?;
+    // The version that will be there as soon as the function is.
+    let shown = if record.versions.publish_when_active { Qualifier::Version(1) } else { Qualifier::Latest };
+    let answer = render::configuration(&*shared.sealer, &target, &shown, &record)?;
     let function = Function { scope: target.scope.clone(), name: target.name.clone(), record };
     if !shared.change(move |store| store.create_function(&function)).await? {
         return Err(exists(&target));
@@ -106,8 +115,8 @@ fn configuration(shared: &Shared, input: &CreateFunctionRequest) -> Result<Confi
         durable: input.durable_config,
     }
     .refuse()?;
-    if input.publish == Some(true) || input.publish_to.is_some() {
-        return Err(faults::not_supported("publishing versions (Publish)"));
+    if input.publish_to.is_some() {
+        return Err(faults::not_supported("publishing to $LATEST.PUBLISHED (PublishTo)"));
     }
     if input.code_signing_config_arn.as_ref().is_some_and(|arn| !arn.is_empty()) {
         return Err(faults::not_supported("CodeSigningConfigArn"));

@@ -1,11 +1,11 @@
 //! A function as the API shows it.
 
-use lambfold_api::Fault;
 use lambfold_api::lambda::{
     EnvironmentResponse, EphemeralStorage, FunctionConfiguration, Layer, LoggingConfig, SnapStartResponse,
     TracingConfigResponse,
 };
-use lambfold_types::Sealer;
+use lambfold_api::{Fault, FunctionTarget};
+use lambfold_types::{Qualifier, Sealer};
 
 use super::environment;
 use crate::record::{Configuration, FunctionRecord, LastUpdate, State};
@@ -16,13 +16,14 @@ const CREATING: &str = "The function is being created.";
 /// Why a function, or an update of one, failed.
 const MISSING: &str = "The package of the function is missing; update its code.";
 
-/// `FunctionConfiguration`, under the ARN that the request named.
+/// `FunctionConfiguration` of that version, under the ARN of `target`.
 pub(super) fn configuration(
     sealer: &dyn Sealer,
-    name: &str,
-    arn: String,
+    target: &FunctionTarget,
+    version: &Qualifier,
     record: &FunctionRecord,
 ) -> Result<FunctionConfiguration, Fault> {
+    let name = target.name.as_str();
     let configuration = &record.configuration;
     let variables =
         configuration.environment.as_deref().map(|sealed| environment::open(sealer, sealed)).transpose()?;
@@ -39,7 +40,7 @@ pub(super) fn configuration(
     };
     Ok(FunctionConfiguration {
         function_name: Some(name.to_owned()),
-        function_arn: Some(arn),
+        function_arn: Some(target.arn()),
         runtime: Some(configuration.runtime.clone()),
         role: Some(configuration.role.clone()),
         handler: Some(configuration.handler.clone()),
@@ -49,7 +50,7 @@ pub(super) fn configuration(
         memory_size: i32::try_from(configuration.memory_size).ok(),
         last_modified: Some(record.last_modified.clone()),
         code_sha256: Some(configuration.code_sha256.clone()),
-        version: Some("$LATEST".to_owned()),
+        version: Some(version.to_string()),
         environment: variables
             .map(|variables| EnvironmentResponse { variables: Some(variables.into()), error: None }),
         tracing_config: Some(TracingConfigResponse { mode: Some("PassThrough".to_owned()) }),
@@ -84,6 +85,24 @@ pub(super) fn configuration(
             log_group: Some(logging.group.clone().unwrap_or_else(|| format!("/aws/lambda/{name}"))),
         }),
         ..FunctionConfiguration::default()
+    })
+}
+
+/// The same as an item of a list, which omits where an update stands.
+pub(super) fn item(
+    sealer: &dyn Sealer,
+    target: &FunctionTarget,
+    version: &Qualifier,
+    record: &FunctionRecord,
+) -> Result<FunctionConfiguration, Fault> {
+    Ok(FunctionConfiguration {
+        state: None,
+        state_reason: None,
+        state_reason_code: None,
+        last_update_status: None,
+        last_update_status_reason: None,
+        last_update_status_reason_code: None,
+        ..configuration(sealer, target, version, record)?
     })
 }
 

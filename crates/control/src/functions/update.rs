@@ -7,13 +7,15 @@ use lambfold_api::lambda::{
     FunctionConfiguration, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest,
 };
 use lambfold_api::{CallContext, Fault, FunctionTarget};
+use lambfold_types::Qualifier;
 
 use super::get::find;
+use super::publish::{Edition, Published};
 use super::settings::{self, Unsupported};
 use super::{environment, render, runtime, timestamp};
 use crate::record::{Configuration, FunctionRecord, LastUpdate, State};
 use crate::service::Shared;
-use crate::store::Decision;
+use crate::store::Publication;
 use crate::{faults, layers, packages};
 
 pub(crate) async fn update_code(
@@ -22,7 +24,7 @@ pub(crate) async fn update_code(
     input: UpdateFunctionCodeRequest,
 ) -> Result<FunctionConfiguration, Fault> {
     let target = FunctionTarget::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
-    let record = find(shared, &target).await?;
+    let record = find_latest(shared, &target).await?;
     if input.image_uri.is_some() {
         return Err(faults::invalid_parameter(
             "Please don't provide ImageUri when updating a function with packageType Zip.",
@@ -34,8 +36,8 @@ pub(crate) async fn update_code(
     if input.source_kms_key_arn.as_ref().is_some_and(|key| !key.is_empty()) {
         return Err(faults::not_supported("SourceKMSKeyArn"));
     }
-    if input.publish == Some(true) || input.publish_to.is_some() {
-        return Err(faults::not_supported("publishing versions (Publish)"));
+    if input.publish_to.is_some() {
+        return Err(faults::not_supported("publishing to $LATEST.PUBLISHED (PublishTo)"));
     }
     let zip = input
         .zip_file
@@ -64,9 +66,10 @@ pub(crate) async fn update_code(
         // What would be, without a change.
         check_revision(&record, input.revision_id.as_deref())?;
         let would_be = FunctionRecord { configuration: change(&record.configuration)?, ..record };
-        return render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &would_be);
+        return render::configuration(&*shared.sealer, &target, &Qualifier::Latest, &would_be);
     }
-    update(shared, &target, input.revision_id, change).await
+    let publish = input.publish == Some(true);
+    update(shared, target, input.revision_id, What::Code, publish, change).await
 }
 
 pub(crate) async fn update_configuration(
@@ -75,7 +78,7 @@ pub(crate) async fn update_configuration(
     input: UpdateFunctionConfigurationRequest,
 ) -> Result<FunctionConfiguration, Fault> {
     let target = FunctionTarget::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
-    find(shared, &target).await?;
+    find_latest(shared, &target).await?;
     if let Some(runtime) = &input.runtime {
         runtime::check(shared, runtime)?;
     }
@@ -98,7 +101,7 @@ pub(crate) async fn update_configuration(
     let sealed = environment::seal(&*shared.sealer, input.environment.as_ref())?;
     let (runtime, handler, role, description) = (input.runtime, input.handler, input.role, input.description);
     let logging = input.logging_config;
-    update(shared, &target, input.revision_id, move |configuration: &Configuration| {
+    update(shared, target, input.revision_id, What::Settings, false, move |configuration: &Configuration| {
         let current = configuration.clone();
         let changed = Configuration {
             runtime: runtime.clone().unwrap_or(current.runtime),
@@ -119,42 +122,74 @@ pub(crate) async fn update_configuration(
     .await
 }
 
-/// Puts what `change` makes of the configuration in its place, if the function can be updated now.
+/// What is updated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Code,
+    Settings,
+}
+
+/// Puts what `change` makes of the configuration in its place, if the function can be updated now, and publishes it if
+/// asked to.
 async fn update(
     shared: &Arc<Shared>,
-    target: &FunctionTarget,
+    target: FunctionTarget,
     expected: Option<String>,
+    what: What,
+    publish: bool,
     change: impl Fn(&Configuration) -> Result<Configuration, Fault> + Send + 'static,
 ) -> Result<FunctionConfiguration, Fault> {
     let (scope, name, arn) = (target.scope.clone(), target.name.clone(), target.arn());
-    let (revision_id, configuration_id) = (shared.uuid(), shared.uuid());
+    let (revision_id, configuration_id, edition) = (shared.uuid(), shared.uuid(), Edition::new(shared));
     let last_modified = timestamp(shared.clock.now());
     let outcome = shared.change(move |store| {
         let mut outcome = None;
-        let found = store.edit_function(&scope, &name, &mut |record| {
+        let found = store.publish_version(&scope, &name, &mut |record, last| {
             let changed =
                 may_update(record, expected.as_deref(), &arn).and_then(|()| change(&record.configuration));
-            let decision = if changed.is_ok() { Decision::Keep } else { Decision::Leave };
+            let mut publication = if changed.is_ok() { Publication::Keep } else { Publication::Leave };
             outcome = Some(changed.map(|configuration| {
+                // Code that is the same is no reason for another version; settings are, also if they are the same.
+                let code = |it: &Configuration| (it.code_sha256.clone(), it.architecture.clone());
+                record.versions.unchanged &=
+                    what == What::Code && code(&record.configuration) == code(&configuration);
                 record.configuration =
                     Configuration { configuration_id: configuration_id.clone(), ..configuration };
                 record.last_update = Some(LastUpdate::InProgress);
                 record.revision_id.clone_from(&revision_id);
                 record.last_modified.clone_from(&last_modified);
-                record.clone()
+                let published = publish.then(|| edition.publish(record, last, None));
+                if let Some(Published { new: true, version, .. }) = &published {
+                    publication = Publication::Publish(Box::new(version.clone()));
+                }
+                (record.clone(), published)
             }));
-            decision
+            publication
         })?;
         Ok(if found { outcome } else { None })
     });
-    let record = outcome.await?.ok_or_else(|| target.not_found())??;
+    let (record, published) = outcome.await?.ok_or_else(|| target.not_found())??;
     shared.activations.add(target.scope.clone(), target.name.clone());
-    // What a failed function shows once its update is on the way is what an active one shows.
-    let shown = FunctionRecord { state: State::Active, ..record };
-    render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &shown)
+    match published {
+        Some(published) => published.render(shared, target, record),
+        None => {
+            // What a failed function shows once its update is on the way is what an active one shows.
+            let shown = FunctionRecord { state: State::Active, ..record };
+            render::configuration(&*shared.sealer, &target, &Qualifier::Latest, &shown)
+        }
+    }
 }
 
-fn may_update(record: &FunctionRecord, expected: Option<&str>, arn: &str) -> Result<(), Fault> {
+/// The function to change: what was published does not change.
+async fn find_latest(shared: &Arc<Shared>, target: &FunctionTarget) -> Result<FunctionRecord, Fault> {
+    if !target.is_latest() {
+        return Err(faults::functions_only());
+    }
+    Ok(find(shared, target).await?.record)
+}
+
+/// Whether nothing is on its way, and the caller knows the function as it is.
+pub(super) fn may_update(record: &FunctionRecord, expected: Option<&str>, arn: &str) -> Result<(), Fault> {
     if record.state == State::Pending {
         return Err(faults::pending());
     }

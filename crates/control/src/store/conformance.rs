@@ -63,6 +63,9 @@ pub fn function(scope: &Scope, name: &str, description: &str) -> Function {
             },
             serving: None,
             tags: [("team".to_owned(), "blue".to_owned())].into(),
+            versions: crate::record::Versions::default(),
+            aliases: [].into(),
+            concurrency: crate::record::FunctionConcurrency::default(),
         },
     }
 }
