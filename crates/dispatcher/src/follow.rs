@@ -148,6 +148,7 @@ fn observation(shared: &Shared, environment: ExecutionEnvironment) -> Option<Obs
         environment: environment.environment_id.into(),
         configuration: environment.configuration_id.into(),
         memory_mb: environment.memory_size_mb,
+        provisioned: environment.provisioned,
         observed,
     })
 }

@@ -4,8 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lambfold_api::control::watch_event::Event;
-use lambfold_api::control::{FunctionSettings, FunctionVersion, ScopeRevision, WatchEvent, WatchRequest};
+use lambfold_api::control::{
+    FunctionSettings, FunctionVersion, ProvisionedConcurrency, ScopeRevision, WatchEvent, WatchRequest,
+};
 use lambfold_types::{Qualifier, Scope};
+
+use crate::concurrency::Limits;
 
 /// Scope and name.
 pub(crate) type Name = (Scope, String);
@@ -21,6 +25,10 @@ pub(crate) struct Functions {
     versions: HashMap<Key, Arc<FunctionVersion>>,
     /// What holds for all versions, by scope and name.
     settings: HashMap<Name, Arc<FunctionSettings>>,
+    /// Functions of which environments are kept ready.
+    provisioned: HashSet<Name>,
+    /// Concurrency that functions of each scope have of their own.
+    owned: HashMap<Scope, u32>,
     by_incarnation: HashMap<String, HashSet<Key>>,
     configurations: HashSet<String>,
     /// The revision of each scope up to which everything is known.
@@ -132,6 +140,53 @@ impl Functions {
         !self.ever_synced || self.configurations.contains(configuration_id)
     }
 
+    /// What there is for an invocation of that version, of an account that has so much.
+    pub(crate) fn limits(&self, name: &Name, version: &FunctionVersion, account: u32) -> Limits {
+        let settings = self.settings.get(name);
+        let provisioned = settings.map_or(0, |settings| {
+            let targets = targets(settings).into_iter().filter(|it| it.version == version.version);
+            targets.map(|it| it.executions).sum()
+        });
+        let reserved = settings.and_then(|it| Some(it.reserved_concurrency?.saturating_sub(total(it))));
+        let owned = self.owned.get(&name.0).copied().unwrap_or(0);
+        Limits { provisioned, reserved, account: account.saturating_sub(owned) }
+    }
+
+    /// Everything that is to be kept ready; `None` while not all is known.
+    pub(crate) fn targets(&self) -> Option<Vec<Target>> {
+        if !self.ever_synced {
+            return None;
+        }
+        let mut all = Vec::new();
+        for name in &self.provisioned {
+            let Some(settings) = self.settings.get(name) else { continue };
+            for split in targets(settings) {
+                let key = (name.0.clone(), name.1.clone(), split.version);
+                let version = self.get(&key).filter(|it| it.state == "Active");
+                let (qualifier, executions, requested) = (split.qualifier, split.executions, split.requested);
+                all.push(Target { name: name.clone(), qualifier, requested, executions, version });
+            }
+        }
+        Some(all)
+    }
+
+    fn set_settings(&mut self, name: Name, settings: Option<FunctionSettings>) {
+        let own = |it: &FunctionSettings| it.reserved_concurrency.unwrap_or_else(|| total(it));
+        let before = self.settings.remove(&name);
+        let owned = self.owned.entry(name.0.clone()).or_default();
+        *owned = owned.saturating_sub(before.as_deref().map_or(0, own));
+        *owned = owned.saturating_add(settings.as_ref().map_or(0, own));
+        if *owned == 0 {
+            self.owned.remove(&name.0);
+        }
+        self.provisioned.remove(&name);
+        let Some(settings) = settings else { return };
+        if !settings.provisioned.is_empty() {
+            self.provisioned.insert(name.clone());
+        }
+        self.settings.insert(name, Arc::new(settings));
+    }
+
     fn insert(&mut self, mut function: FunctionVersion) -> Option<String> {
         let (Ok(account), Ok(region)) = (function.account.parse(), function.region.parse()) else {
             tracing::error!(function.name = %function.function_name, "control names an impossible scope");
@@ -150,7 +205,7 @@ impl Functions {
             None => None,
         };
         if let Some(settings) = settings {
-            self.settings.insert(name, Arc::new(settings));
+            self.set_settings(name, Some(settings));
         }
         self.by_incarnation.entry(function.incarnation.clone()).or_default().insert(key.clone());
         self.configurations.insert(function.configuration_id.clone());
@@ -161,7 +216,7 @@ impl Functions {
     fn remove(&mut self, key: &Key) -> Option<String> {
         let old = self.versions.remove(key)?;
         if key.2 == LATEST {
-            self.settings.remove(&(key.0.clone(), key.1.clone()));
+            self.set_settings((key.0.clone(), key.1.clone()), None);
         }
         if let Some(keys) = self.by_incarnation.get_mut(&old.incarnation) {
             keys.remove(key);
@@ -172,6 +227,63 @@ impl Functions {
         self.configurations.remove(&old.configuration_id);
         Some(old.configuration_id.clone())
     }
+}
+
+/// Environments to be kept ready of one version.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) name: Name,
+    /// Under which it was asked for.
+    pub(crate) qualifier: String,
+    /// Under that qualifier, for whatever version.
+    pub(crate) requested: u32,
+    /// Of this version.
+    pub(crate) executions: u32,
+    /// The version, if it is there and active.
+    pub(crate) version: Option<Arc<FunctionVersion>>,
+}
+
+/// The part of a request that is one version's.
+struct Split {
+    qualifier: String,
+    requested: u32,
+    version: String,
+    executions: u32,
+}
+
+/// An alias with two versions has environments of both, in proportion.
+fn targets(settings: &FunctionSettings) -> Vec<Split> {
+    let mut all = Vec::new();
+    for ProvisionedConcurrency { qualifier, executions } in &settings.provisioned {
+        let mut add = |version: &str, part: u32| {
+            let (qualifier, version) = (qualifier.clone(), version.to_owned());
+            all.push(Split { qualifier, requested: *executions, version, executions: part });
+        };
+        match settings.aliases.iter().find(|alias| alias.name == *qualifier) {
+            None => add(qualifier, *executions),
+            Some(alias) if alias.additional_version.is_empty() => add(&alias.version, *executions),
+            Some(alias) => {
+                let part = additional_part(*executions, alias.additional_weight);
+                add(&alias.version, *executions - part);
+                add(&alias.additional_version, part);
+            }
+        }
+    }
+    all
+}
+
+/// The nearest whole number of environments.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a u32, from 0 to all of it"
+)]
+fn additional_part(executions: u32, weight: f64) -> u32 {
+    (f64::from(executions) * weight.clamp(0.0, 1.0)).round() as u32
+}
+
+fn total(settings: &FunctionSettings) -> u32 {
+    settings.provisioned.iter().map(|it| it.executions).fold(0, u32::saturating_add)
 }
 
 #[cfg(test)]

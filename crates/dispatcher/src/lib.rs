@@ -11,6 +11,7 @@
 //!
 //! Not here: what runs a function (the worker), and asynchronous invocation (docs/gaps.md).
 
+mod concurrency;
 mod faults;
 mod follow;
 mod functions;
@@ -18,6 +19,7 @@ mod invocation;
 mod metrics;
 mod options;
 mod placement;
+mod provision;
 mod request;
 mod service;
 mod shared;

@@ -23,6 +23,7 @@ use crate::follow;
 use crate::invocation::{Invocation, Piece};
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::provision;
 use crate::request;
 use crate::shared::Shared;
 use crate::streamed;
@@ -84,6 +85,7 @@ impl DispatcherService {
         for worker in 0..shared.workers.len() {
             following.spawn(follow::worker(Arc::clone(&shared), worker, Arc::clone(&self.control)));
         }
+        following.spawn(provision::run(Arc::clone(&shared), Arc::clone(&self.control)));
         shutdown.cancelled().await;
         shared.stopping.cancel();
         shared.tasks.close();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use lambfold_api::lambda::{
-    FunctionCodeLocation, FunctionConfiguration, GetFunctionConfigurationRequest, GetFunctionRequest,
-    GetFunctionResponse,
+    Concurrency, FunctionCodeLocation, FunctionConfiguration, GetFunctionConfigurationRequest,
+    GetFunctionRequest, GetFunctionResponse,
 };
 use lambfold_api::{CallContext, Fault, FunctionTarget};
 use lambfold_types::Qualifier;
@@ -57,7 +57,9 @@ pub(crate) async fn get(
     let Found { record, version } = find(shared, &target).await?;
     let link = packages::link(ctx, &record.configuration.code_sha256);
     let configuration = render::configuration(&*shared.sealer, &target, &version, &record)?;
+    let reserved = record.concurrency.reserved.and_then(|reserved| i32::try_from(reserved).ok());
     Ok(GetFunctionResponse {
+        concurrency: reserved.map(|reserved| Concurrency { reserved_concurrent_executions: Some(reserved) }),
         configuration: Some(configuration),
         code: Some(FunctionCodeLocation {
             repository_type: Some("S3".to_owned()),

@@ -44,7 +44,7 @@ async fn what_nothing_would_act_on_is_refused_unless_it_asks_for_nothing() {
         }
     }
     for (settings, what) in [
-        (json!({"Publish": true}), "publishing versions (Publish)"),
+        (json!({"PublishTo": "LATEST_PUBLISHED"}), "publishing to $LATEST.PUBLISHED (PublishTo)"),
         (json!({"PackageType": "Image"}), "container images (PackageType Image)"),
         (json!({"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}), "TenancyConfig"),
         (

@@ -25,8 +25,9 @@ pub(super) async fn start(around: &Surroundings, services: &mut Services) -> Res
     let sqs = around.peers.sqs(services.sqs.clone())?;
     let (clock, entropy) = (around.clock.clone(), around.entropy.clone());
     let sealer = Arc::new(PlainSealer);
-    let service =
-        ControlService::build(Options::default(), Arc::new(store), objects, sqs, clock, entropy, sealer);
+    let options =
+        Options { account_concurrency: around.config.dispatcher.account_concurrency, ..Options::default() };
+    let service = ControlService::build(options, Arc::new(store), objects, sqs, clock, entropy, sealer);
     let handle = Arc::new(service.handle());
     services.lambda = Some(handle.clone());
     services.control = Some(handle);
