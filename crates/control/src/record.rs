@@ -116,6 +116,9 @@ pub struct Configuration {
     pub environment: Option<String>,
     /// `LoggingConfig`
     pub logging: Logging,
+    /// `SnapStart.ApplyOn` is `PublishedVersions`.
+    #[serde(default)]
+    pub snap_start: bool,
 }
 
 /// `LoggingConfig`

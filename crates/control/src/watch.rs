@@ -185,6 +185,7 @@ impl Watcher {
             version: number.to_string(),
             incarnation: record.incarnation.clone(),
             state: record.state.as_str().to_owned(),
+            initialization_type: if record.configuration.snap_start { "snap-start" } else { "" }.to_owned(),
             ..self.configuration(scope, name, &record.configuration)?
         })
     }

@@ -26,6 +26,8 @@ pub(crate) async fn control(shared: Arc<Shared>, control: Arc<dyn Control>) {
     loop {
         let ended = functions(&shared, &*control, &mut wait).await;
         shared.functions().disconnected();
+        // It may have to be told again what is ready.
+        shared.provisioning.notify_one();
         pause(&shared, &mut wait, "control", ended.err()).await;
     }
 }

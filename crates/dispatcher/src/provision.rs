@@ -69,7 +69,13 @@ pub(crate) async fn run(shared: Arc<Shared>, control: Arc<dyn Control>) {
     let mut told: Option<(ReportProvisionedConcurrencyRequest, Timestamp)> = None;
     loop {
         let changed = shared.provisioning.notified();
-        let targets = shared.functions().targets();
+        let (targets, heard) = {
+            let functions = shared.functions();
+            (functions.targets(), functions.is_synced())
+        };
+        if !heard {
+            told = None;
+        }
         let mut wake = None;
         if let Some(targets) = targets {
             wake = this.provide(&targets);

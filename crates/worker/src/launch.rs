@@ -23,7 +23,7 @@ use crate::runtime_api::MAX_EXTENSIONS;
 use crate::runtime_files::{self, RuntimeFiles};
 use crate::telemetry::Room;
 use crate::vacant::Vacant;
-use crate::variables::{Surroundings, of_extensions, variables};
+use crate::variables::{SNAP_START, Surroundings, initialization_type, of_extensions, variables};
 
 /// Everything that starting an environment takes.
 pub(crate) struct Launcher {
@@ -123,6 +123,9 @@ impl Launcher {
         let Vacant { prepared, api, relay, .. } = vacant;
         if extensions.enabled {
             api.serve_extensions(Arc::clone(function), &external);
+        }
+        if initialization_type(function) == SNAP_START {
+            api.serve_restore();
         }
         let companions = assignment.companions.commands.clone();
         let assigned = prepared.assign(assignment).await;

@@ -158,6 +158,9 @@ fn reserved(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut imp
     set("LAMBDA_RUNTIME_DIR", around.view.runtime_dir.display().to_string());
 }
 
+/// The initialisation type of functions whose hooks around a snapshot are run.
+pub(crate) const SNAP_START: &str = "snap-start";
+
 /// How its environments come to be.
 pub(crate) fn initialization_type(function: &FunctionVersion) -> &str {
     match function.initialization_type.as_str() {

@@ -6,6 +6,7 @@ use lambfold_api::lambda::{AliasConfiguration, CreateAliasRequest};
 use lambfold_api::{CallContext, Fault};
 
 use super::{MOST_ALIASES, additional, arn, check, render, target};
+use crate::activation::heard;
 use crate::record::Alias;
 use crate::service::Shared;
 use crate::store::Decision;
@@ -49,7 +50,10 @@ pub(crate) async fn create(
         Ok(outcome)
     });
     match outcome.await?.ok_or_else(|| target.not_found())? {
-        None => Ok(answer),
+        None => {
+            heard(shared).await;
+            Ok(answer)
+        }
         Some(refused) => Err(refused),
     }
 }

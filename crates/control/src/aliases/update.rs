@@ -6,6 +6,7 @@ use lambfold_api::lambda::{AliasConfiguration, UpdateAliasRequest};
 use lambfold_api::{CallContext, Fault};
 
 use super::{additional, arn, check, render, target};
+use crate::activation::heard;
 use crate::record::Alias;
 use crate::service::Shared;
 use crate::store::Decision;
@@ -44,5 +45,9 @@ pub(crate) async fn update(
             Decision::Keep
         })
     });
-    if changed.await? { Ok(answer) } else { Err(target.not_found()) }
+    if !changed.await? {
+        return Err(target.not_found());
+    }
+    heard(shared).await;
+    Ok(answer)
 }

@@ -38,6 +38,11 @@ pub(crate) async fn put_provisioned(
     )?;
     let _shares = shared.alias_targets.lock().await;
     let record = find(shared, &target).await?;
+    if functions::find(shared, &target).await?.record.configuration.snap_start {
+        return Err(faults::invalid_parameter(
+            "Provisioned Concurrency is not supported for SnapStart enabled functions.",
+        ));
+    }
     check_overlap(&record, &target, &qualifier)?;
     check_amount(shared, &target, &record, &qualifier, requested).await?;
     let last_modified = timestamp(shared.clock.now());

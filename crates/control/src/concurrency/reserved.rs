@@ -10,6 +10,7 @@ use lambfold_api::{CallContext, Fault, FunctionTarget};
 use lambfold_types::Qualifier;
 
 use super::{LEAST_UNRESERVED, least, unreserved, whole};
+use crate::activation::heard;
 use crate::service::Shared;
 use crate::store::Decision;
 use crate::{faults, functions};
@@ -73,5 +74,9 @@ async fn set(shared: &Arc<Shared>, target: &FunctionTarget, reserved: Option<u32
             Decision::Keep
         })
     });
-    if found.await? { Ok(()) } else { Err(target.not_found()) }
+    if !found.await? {
+        return Err(target.not_found());
+    }
+    heard(shared).await;
+    Ok(())
 }

@@ -43,6 +43,7 @@ pub(crate) async fn create(
         ..configuration
     };
     layers::fits(&configuration)?;
+    settings::check_snap_start(&configuration)?;
 
     // Before the upload: a name that is taken needs none.
     let (scope, name) = (target.scope.clone(), target.name.clone());
@@ -108,7 +109,6 @@ fn configuration(shared: &Shared, input: &CreateFunctionRequest) -> Result<Confi
         dead_letter: input.dead_letter_config.clone(),
         file_systems: input.file_system_configs.clone(),
         image: input.image_config.clone(),
-        snap_start: input.snap_start.clone(),
         kms_key: input.kms_key_arn.clone(),
         tracing: input.tracing_config.clone(),
         capacity_provider: input.capacity_provider_config.clone(),
@@ -140,6 +140,7 @@ fn configuration(shared: &Shared, input: &CreateFunctionRequest) -> Result<Confi
         code_size: 0,
         unzipped_bytes: 0,
         layers: Vec::new(),
+        snap_start: settings::snap_start(input.snap_start.as_ref()).unwrap_or(false),
         runtime,
         handler,
     })

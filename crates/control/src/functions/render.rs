@@ -24,6 +24,7 @@ pub(super) fn configuration(
     record: &FunctionRecord,
 ) -> Result<FunctionConfiguration, Fault> {
     let name = target.name.as_str();
+    let snap_starts = record.configuration.snap_start && *version != Qualifier::Latest;
     let configuration = &record.configuration;
     let variables =
         configuration.environment.as_deref().map(|sealed| environment::open(sealer, sealed)).transpose()?;
@@ -75,8 +76,8 @@ pub(super) fn configuration(
             size: i32::try_from(configuration.ephemeral_storage).ok(),
         }),
         snap_start: Some(SnapStartResponse {
-            apply_on: Some("None".to_owned()),
-            optimization_status: Some("Off".to_owned()),
+            apply_on: Some(if configuration.snap_start { "PublishedVersions" } else { "None" }.to_owned()),
+            optimization_status: Some(if snap_starts { "On" } else { "Off" }.to_owned()),
         }),
         logging_config: Some(LoggingConfig {
             log_format: Some(logging.format.clone()),

@@ -87,7 +87,6 @@ pub(crate) async fn update_configuration(
         dead_letter: input.dead_letter_config,
         file_systems: input.file_system_configs,
         image: input.image_config,
-        snap_start: input.snap_start,
         kms_key: input.kms_key_arn,
         tracing: input.tracing_config,
         capacity_provider: input.capacity_provider_config,
@@ -99,6 +98,7 @@ pub(crate) async fn update_configuration(
     let memory_size = settings::memory_size(input.memory_size)?;
     let ephemeral_storage = settings::ephemeral_storage(input.ephemeral_storage.as_ref())?;
     let sealed = environment::seal(&*shared.sealer, input.environment.as_ref())?;
+    let snap_start = settings::snap_start(input.snap_start.as_ref());
     let (runtime, handler, role, description) = (input.runtime, input.handler, input.role, input.description);
     let logging = input.logging_config;
     update(shared, target, input.revision_id, What::Settings, false, move |configuration: &Configuration| {
@@ -114,9 +114,11 @@ pub(crate) async fn update_configuration(
             environment: sealed.clone().or(current.environment),
             logging: settings::logging(logging.as_ref(), &configuration.logging)?,
             layers: layers.clone().unwrap_or(current.layers),
+            snap_start: snap_start.unwrap_or(current.snap_start),
             ..current
         };
         layers::fits(&changed)?;
+        settings::check_snap_start(&changed)?;
         Ok(changed)
     })
     .await

@@ -61,6 +61,7 @@ pub fn function(scope: &Scope, name: &str, description: &str) -> Function {
                 layers: vec![FunctionLayer { arn: "arn".into(), package: layer("").package }],
                 environment: None,
                 logging,
+                snap_start: false,
             },
             serving: None,
             tags: [("team".to_owned(), "blue".to_owned())].into(),
