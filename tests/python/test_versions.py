@@ -20,7 +20,8 @@ def publish(lam, name, **more):
 
 
 def update_code(lam, name, source, **more):
-    answer = lam.update_function_code(FunctionName=name, ZipFile=zip_of({"index.py": source}), **more)
+    package = source if isinstance(source, bytes) else zip_of({"index.py": source})
+    answer = lam.update_function_code(FunctionName=name, ZipFile=package, **more)
     lam.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
     return answer
 
@@ -69,11 +70,12 @@ def test_publish_with_code(lam, functions):
     waiter = lam.get_waiter("published_version_active")
     waiter.wait(FunctionName=name, Qualifier="1", WaiterConfig={"Delay": 1, "MaxAttempts": 20})
     assert call(lam, name, Qualifier="1")[1][:2] == ["one", "1"]
-    answer = update_code(lam, name, TELL % "two", Publish=True)
+    package = zip_of({"index.py": TELL % "two"})
+    answer = update_code(lam, name, package, Publish=True)
     assert (answer["Version"], answer["FunctionArn"], answer["State"]) == ("2", f"{ARN}{name}:2", "Pending")
     waiter.wait(FunctionName=name, Qualifier="2", WaiterConfig={"Delay": 1, "MaxAttempts": 20})
     assert call(lam, name, Qualifier="2")[1][:2] == ["two", "2"]
-    assert update_code(lam, name, TELL % "two", Publish=True)["Version"] == "2", "the same code is the same version"
+    assert update_code(lam, name, package, Publish=True)["Version"] == "2", "the same code is the same version"
     shown = [it["FunctionArn"] for page in lam.get_paginator("list_functions").paginate(FunctionVersion="ALL")
              for it in page["Functions"] if it["FunctionName"] == name]
     assert shown == [f"{ARN}{name}:{version}" for version in ["$LATEST", "1", "2"]]
