@@ -69,6 +69,9 @@ pub(crate) async fn run(shared: Arc<Shared>, control: Arc<dyn Control>) {
     let mut told: Option<(ReportProvisionedConcurrencyRequest, Timestamp)> = None;
     loop {
         let changed = shared.provisioning.notified();
+        while let Ok(prepared) = endings.try_recv() {
+            this.end(prepared);
+        }
         let (targets, heard) = {
             let functions = shared.functions();
             (functions.targets(), functions.is_synced())
@@ -176,9 +179,9 @@ impl Provisioner {
                 () = stopping.cancelled() => Err(Failed::Worker(Fault::unavailable())),
             };
             let fate = if outcome.is_ok() { Fate::Idle } else { Fate::Gone };
-            shared.act(|placement| placement.finish(&grant.environment, fate));
-            // Who listens lives as long as the dispatcher.
+            // Before the room is free again, or it would be tried again at once. Who listens lives as long as the dispatcher.
             let _ = ended.send(Prepared { configuration, outcome });
+            shared.act(|placement| placement.finish(&grant.environment, fate));
         });
     }
 
