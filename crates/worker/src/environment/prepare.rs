@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use lambfold_api::{Fault, TraceContext};
 use tokio::sync::oneshot;
 
-use super::init::InitFailure;
 use super::Environment;
+use super::init::InitFailure;
 use crate::running::Running;
 
 /// Who wants an environment ahead of any invocation.
