@@ -40,3 +40,26 @@ def test_the_main_path(url, tmp_path):
     aws(url, "lambda", "delete-event-source-mapping", "--uuid", uuid)
     aws(url, "lambda", "delete-function", "--function-name", name)
     aws(url, "sqs", "delete-queue", "--queue-url", queue)
+
+
+def test_versions_and_aliases(url, tmp_path):
+    name = unique("cli")
+    package = tmp_path / "function.zip"
+    package.write_bytes(zip_of({"index.py": "def handler(event, context):\n    return context.function_version\n"}))
+    lam = lambda *arguments: aws(url, "lambda", *arguments, "--function-name", name)
+    lam("create-function", "--runtime", "python3.12", "--handler", "index.handler", "--role", ROLE, "--zip-file",
+        f"fileb://{package}", "--publish")
+    lam("wait", "published-version-active", "--qualifier", "1")
+    lam("create-alias", "--name", "live", "--function-version", "1")
+    out = tmp_path / "out.json"
+    answer = aws(url, "lambda", "invoke", "--function-name", f"{name}:live", str(out))
+    assert answer["ExecutedVersion"] == "1" and json.loads(out.read_text()) == "1"
+    put = lam("put-provisioned-concurrency-config", "--qualifier", "live", "--provisioned-concurrent-executions", "1")
+    assert put["Status"] == "IN_PROGRESS"
+    shown = lambda: lam("get-provisioned-concurrency-config", "--qualifier", "live")["Status"]
+    eventually(lambda: shown() == "READY", what="an environment ready")
+    lam("delete-provisioned-concurrency-config", "--qualifier", "live")
+    lam("delete-alias", "--name", "live")
+    lam("delete-function", "--qualifier", "1")
+    assert [it["Version"] for it in lam("list-versions-by-function")["Versions"]] == ["$LATEST"]
+    lam("delete-function")

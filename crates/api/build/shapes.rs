@@ -353,6 +353,9 @@ fn validate_field(field: &FieldDescriptor) -> String {
             Kind::Message(inner) if options::transparent(&inner) => String::new(),
             Kind::Message(_) => format!("found.structures({name}, {present}.into_iter().flatten());"),
             Kind::String if constrained => format!("found.map({name}, {present}, {size}, {key}, {each});"),
+            Kind::Double if constrained => {
+                format!("found.doubles({name}, {present}, {size}, {key}, {each});")
+            }
             _ => String::new(),
         };
     }

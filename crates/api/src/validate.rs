@@ -245,6 +245,35 @@ impl Violations {
         }
     }
 
+    /// A map of numbers: its size, its keys and its values.
+    #[expect(clippy::cast_precision_loss, reason = "bounds of doubles are small whole numbers")]
+    pub fn doubles(
+        &mut self,
+        name: &str,
+        entries: Option<&BTreeMap<String, f64>>,
+        size: &'static Constraint,
+        key: &'static Constraint,
+        each: &'static Constraint,
+    ) {
+        let Some(entries) = entries else { return self.absent(name, size) };
+        let printed = || {
+            let inner: Vec<_> = entries.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            format!("{{{}}}", inner.join(", "))
+        };
+        for rule in length_breaches(entries.len(), size) {
+            self.add(name, &printed(), &rule);
+        }
+        if entries.keys().any(|it| !text_breaches(it, key).is_empty()) {
+            self.add(name, &printed(), &format!("Map keys must satisfy constraint: [{}]", all_rules(key)));
+        }
+        let (most, least) = (each.max.map(|max| max as f64), each.min.map(|min| min as f64));
+        let inside =
+            |value: &f64| most.is_none_or(|max| *value <= max) && least.is_none_or(|min| *value >= min);
+        if !entries.values().all(inside) {
+            self.add(name, &printed(), &format!("Map value must satisfy constraint: [{}]", all_rules(each)));
+        }
+    }
+
     fn absent(&mut self, name: &str, constraint: &Constraint) {
         if constraint.required {
             self.miss(name);
@@ -314,6 +343,12 @@ fn length_breaches(length: usize, constraint: &Constraint) -> Vec<String> {
 /// All the rules of a list's members, broken or not, as AWS prints them.
 fn all_rules(constraint: &Constraint) -> String {
     let mut rules = Vec::new();
+    if let Some(max) = constraint.max {
+        rules.push(format!("Member must have value less than or equal to {max}"));
+    }
+    if let Some(min) = constraint.min {
+        rules.push(format!("Member must have value greater than or equal to {min}"));
+    }
     if let Some(max) = constraint.max_length {
         rules.push(format!("Member must have length less than or equal to {max}"));
     }

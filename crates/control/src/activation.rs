@@ -9,11 +9,11 @@ use lambfold_types::{FunctionName, Scope};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::functions::timestamp;
+use crate::functions::{Edition, timestamp};
 use crate::packages;
 use crate::record::{LastUpdate, State};
 use crate::service::Shared;
-use crate::store::Decision;
+use crate::store::{Decision, Publication};
 
 /// How long to wait before another look when the store or the object store failed.
 const AFTER_A_FAILURE: Duration = Duration::from_secs(1);
@@ -70,7 +70,9 @@ pub(crate) async fn run(shared: &Arc<Shared>, shutdown: CancellationToken) {
 /// Finds what a crash left waiting: once, since it looks at every function.
 async fn search(shared: &Arc<Shared>) -> Result<(), Fault> {
     let functions = shared.store(|store| Ok(store.snapshot()?.functions)).await?;
-    let left = functions.into_iter().filter(|it| needs_activation(it.record.state, it.record.last_update));
+    let left = functions.into_iter().filter(|it| {
+        needs_activation(it.record.state, it.record.last_update) || !it.record.versions.pending.is_empty()
+    });
     shared.activations.waiting().extend(left.map(|function| (function.scope, function.name)));
     Ok(())
 }
@@ -91,6 +93,16 @@ fn needs_activation(state: State, last_update: Option<LastUpdate>) -> bool {
 }
 
 async fn activate(shared: &Arc<Shared>, scope: &Scope, name: &FunctionName) -> Result<(), Fault> {
+    activate_function(shared, scope, name).await?;
+    let key = (scope.clone(), name.clone());
+    let function = shared.store(move |store| store.function(&key.0, &key.1)).await?;
+    for number in function.map(|function| function.versions.pending).unwrap_or_default() {
+        activate_version(shared, scope, name, number).await?;
+    }
+    Ok(())
+}
+
+async fn activate_function(shared: &Arc<Shared>, scope: &Scope, name: &FunctionName) -> Result<(), Fault> {
     let (scope, name) = (scope.clone(), name.clone());
     let key = (scope.clone(), name.clone());
     let record = shared.store(move |store| store.function(&key.0, &key.1)).await?;
@@ -112,31 +124,41 @@ async fn activate(shared: &Arc<Shared>, scope: &Scope, name: &FunctionName) -> R
     }
     let (revision_id, wanted) = (shared.uuid(), record.configuration.configuration_id);
     let last_modified = timestamp(shared.clock.now());
+    let edition = Edition::new(shared);
     let shown = format!("{scope}/{name}");
     let of_image = record.configuration.image.is_some();
     let change = shared.change(move |store| {
-        store.edit_function(&scope, &name, &mut |record| {
+        store.publish_version(&scope, &name, &mut |record, last| {
             // Changed again meanwhile: it was added again.
             if record.configuration.configuration_id != wanted
                 || !needs_activation(record.state, record.last_update)
             {
-                return Decision::Leave;
+                return Publication::Leave;
             }
             record.revision_id.clone_from(&revision_id);
             record.last_modified.clone_from(&last_modified);
-            if found {
-                record.state = State::Active;
-                record.last_update = Some(LastUpdate::Successful);
-                record.serving = Some(record.configuration.clone());
-            } else if record.state == State::Pending {
-                record.state = State::Failed;
-            } else {
-                record.last_update = Some(LastUpdate::Failed);
+            if !found {
+                if record.state == State::Pending {
+                    record.state = State::Failed;
+                } else {
+                    record.last_update = Some(LastUpdate::Failed);
+                }
+                if let Some(image) = &mut record.configuration.image {
+                    image.failure.clone_from(&failure);
+                }
+                return Publication::Keep;
             }
             if let Some(image) = &mut record.configuration.image {
-                image.failure.clone_from(&failure);
+                image.failure = None;
             }
-            Decision::Keep
+            record.state = State::Active;
+            record.last_update = Some(LastUpdate::Successful);
+            record.serving = Some(record.configuration.clone());
+            if record.versions.publish_when_active {
+                Publication::Publish(Box::new(edition.publish(record, last, None).version))
+            } else {
+                Publication::Keep
+            }
         })
     });
     change.await?;
@@ -144,6 +166,34 @@ async fn activate(shared: &Arc<Shared>, scope: &Scope, name: &FunctionName) -> R
         tracing::error!(function = shown, "the package of a function is missing in the object store");
     }
     Ok(())
+}
+
+async fn activate_version(
+    shared: &Arc<Shared>,
+    scope: &Scope,
+    name: &FunctionName,
+    number: u64,
+) -> Result<(), Fault> {
+    let (scope, name) = (scope.clone(), name.clone());
+    let key = (scope.clone(), name.clone());
+    let version = shared.store(move |store| store.function_version(&key.0, &key.1, number)).await?;
+    // Deleted meanwhile, or it is no longer pending.
+    let Some(version) = version else { return Ok(()) };
+    // An image was there when the function became what was published.
+    let found = version.configuration.image.is_some()
+        || packages::exists(&shared.objects, &version.configuration.code_sha256).await?;
+    let revision_id = shared.uuid();
+    let change = shared.change(move |store| {
+        store.edit_version(&scope, &name, number, &mut |function, version| {
+            function.versions.pending.remove(&number);
+            if version.state == State::Pending {
+                version.state = if found { State::Active } else { State::Failed };
+                version.revision_id.clone_from(&revision_id);
+            }
+            Decision::Keep
+        })
+    });
+    change.await.map(drop)
 }
 
 /// Gives an updated function to the data plane, and returns when that has it, or does not listen: an update is told to
@@ -160,11 +210,16 @@ async fn serve(shared: &Arc<Shared>, scope: &Scope, name: &FunctionName, wanted:
         })
     });
     change.await?;
+    heard(shared).await;
+    Ok(())
+}
+
+/// Returns when the data plane has heard of everything so far, or does not listen.
+pub(crate) async fn heard(shared: &Shared) {
     let count = *shared.changed.borrow();
     let patience = shared.clock.sleep_until(shared.clock.now() + DATA_PLANE_PATIENCE);
     tokio::select! {
         () = shared.audience.has_heard(count) => {}
         () = patience => tracing::warn!("the data plane takes long to hear of an update"),
     }
-    Ok(())
 }

@@ -92,6 +92,27 @@ pub(crate) fn of_image(uri: &str, error: &ImageError) -> Fault {
     }
 }
 
+/// Of operations that change or limit a function as a whole.
+pub(crate) fn functions_only() -> Fault {
+    invalid_parameter(
+        "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. \
+         Please specify either a function name or an unqualified function ARN.",
+    )
+}
+
+pub(crate) fn aliases_have_their_own_deletion() -> Fault {
+    invalid_parameter("Deletion of aliases is not currently supported.")
+}
+
+pub(crate) fn version_in_use(aliases: &[String]) -> Fault {
+    let aliases = aliases.join(", ");
+    conflict(format!("Unable to delete version because the following aliases reference it: [{aliases}]"))
+}
+
+pub(crate) fn no_alias(arn: &str) -> Fault {
+    not_found(format!("Cannot find alias arn: {arn}"))
+}
+
 pub(crate) fn not_supported(what: &str) -> Fault {
     invalid_parameter(format!("Lambfold does not support {what} yet; see docs/gaps.md."))
 }

@@ -6,19 +6,23 @@ mod environment;
 mod get;
 mod image;
 mod list;
+mod publish;
 mod render;
 mod runtime;
 mod settings;
 mod update;
+mod versions;
 
 use lambfold_types::Timestamp;
 
 pub(crate) use create::create;
 pub(crate) use delete::delete;
 pub(crate) use environment::open as open_environment;
-pub(crate) use get::{get, get_configuration};
-pub(crate) use list::list;
+pub(crate) use get::{find, function, get, get_configuration};
+pub(crate) use list::{list, page_size};
+pub(crate) use publish::{Edition, publish};
 pub(crate) use update::{update_code, update_configuration};
+pub(crate) use versions::list as list_versions;
 
 /// `2026-01-31T23:59:59.000+0000`, as Lambda writes times of functions.
 pub(crate) fn timestamp(at: Timestamp) -> String {

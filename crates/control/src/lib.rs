@@ -5,7 +5,9 @@
 //! needed for an invoke or a message of something already known.
 
 mod activation;
+mod aliases;
 mod audience;
+mod concurrency;
 mod faults;
 mod functions;
 mod images;

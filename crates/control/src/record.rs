@@ -2,6 +2,7 @@
 
 mod image;
 mod layer;
+mod version;
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 pub use image::{FunctionImage, ImageFailure, ImageLayer, ImageOverrides};
 pub use layer::{FunctionLayer, LayerPackage, LayerPermission, LayerVersion, LayerVersionRecord};
+pub use version::{
+    AdditionalVersion, Alias, FunctionConcurrency, ProvisionedConcurrency, Version, VersionRecord, Versions,
+};
 
 /// The format of the documents that this release writes.
 pub const FORMAT: u32 = 1;
@@ -35,6 +39,15 @@ pub struct FunctionRecord {
     pub serving: Option<Configuration>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
+    /// What was published of it.
+    #[serde(default)]
+    pub versions: Versions,
+    /// Its aliases, by name.
+    #[serde(default)]
+    pub aliases: BTreeMap<String, Alias>,
+    /// Reserved and provisioned concurrency.
+    #[serde(default)]
+    pub concurrency: FunctionConcurrency,
 }
 
 /// `State` of a function.
@@ -109,6 +122,9 @@ pub struct Configuration {
     pub environment: Option<String>,
     /// `LoggingConfig`
     pub logging: Logging,
+    /// `SnapStart.ApplyOn` is `PublishedVersions`.
+    #[serde(default)]
+    pub snap_start: bool,
 }
 
 /// `LoggingConfig`

@@ -4,22 +4,32 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lambfold_api::control::{
-    Control, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse, ReportWorkerRequest,
+    Control, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse,
+    ReportProvisionedConcurrencyRequest, ReportProvisionedConcurrencyResponse, ReportWorkerRequest,
     ReportWorkerResponse, WatchEvent, WatchRequest,
 };
 use lambfold_api::lambda::{
-    AddLayerVersionPermissionRequest, AddLayerVersionPermissionResponse, CreateEventSourceMappingRequest,
-    CreateFunctionRequest, DeleteEventSourceMappingRequest, DeleteFunctionRequest, DeleteFunctionResponse,
-    DeleteLayerVersionRequest, DeleteLayerVersionResponse, EventSourceMappingConfiguration,
-    FunctionConfiguration, GetEventSourceMappingRequest, GetFunctionConfigurationRequest, GetFunctionRequest,
-    GetFunctionResponse, GetLayerVersionByArnRequest, GetLayerVersionPolicyRequest,
-    GetLayerVersionPolicyResponse, GetLayerVersionRequest, GetLayerVersionResponse, Lambda,
+    AddLayerVersionPermissionRequest, AddLayerVersionPermissionResponse, AliasConfiguration, Concurrency,
+    CreateAliasRequest, CreateEventSourceMappingRequest, CreateFunctionRequest, DeleteAliasRequest,
+    DeleteAliasResponse, DeleteEventSourceMappingRequest, DeleteFunctionConcurrencyRequest,
+    DeleteFunctionConcurrencyResponse, DeleteFunctionRequest, DeleteFunctionResponse,
+    DeleteLayerVersionRequest, DeleteLayerVersionResponse, DeleteProvisionedConcurrencyConfigRequest,
+    DeleteProvisionedConcurrencyConfigResponse, EventSourceMappingConfiguration, FunctionConfiguration,
+    GetAliasRequest, GetEventSourceMappingRequest, GetFunctionConcurrencyRequest,
+    GetFunctionConcurrencyResponse, GetFunctionConfigurationRequest, GetFunctionRequest, GetFunctionResponse,
+    GetLayerVersionByArnRequest, GetLayerVersionPolicyRequest, GetLayerVersionPolicyResponse,
+    GetLayerVersionRequest, GetLayerVersionResponse, GetProvisionedConcurrencyConfigRequest,
+    GetProvisionedConcurrencyConfigResponse, Lambda, ListAliasesRequest, ListAliasesResponse,
     ListEventSourceMappingsRequest, ListEventSourceMappingsResponse, ListFunctionsRequest,
     ListFunctionsResponse, ListLayerVersionsRequest, ListLayerVersionsResponse, ListLayersRequest,
-    ListLayersResponse, ListTagsRequest, ListTagsResponse, PublishLayerVersionRequest,
-    PublishLayerVersionResponse, RemoveLayerVersionPermissionRequest, RemoveLayerVersionPermissionResponse,
-    TagResourceRequest, TagResourceResponse, UntagResourceRequest, UntagResourceResponse,
-    UpdateEventSourceMappingRequest, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest,
+    ListLayersResponse, ListProvisionedConcurrencyConfigsRequest, ListProvisionedConcurrencyConfigsResponse,
+    ListTagsRequest, ListTagsResponse, ListVersionsByFunctionRequest, ListVersionsByFunctionResponse,
+    PublishLayerVersionRequest, PublishLayerVersionResponse, PublishVersionRequest,
+    PutFunctionConcurrencyRequest, PutProvisionedConcurrencyConfigRequest,
+    PutProvisionedConcurrencyConfigResponse, RemoveLayerVersionPermissionRequest,
+    RemoveLayerVersionPermissionResponse, TagResourceRequest, TagResourceResponse, UntagResourceRequest,
+    UntagResourceResponse, UpdateAliasRequest, UpdateEventSourceMappingRequest, UpdateFunctionCodeRequest,
+    UpdateFunctionConfigurationRequest,
 };
 use lambfold_api::sqs::Sqs;
 use lambfold_api::{BoxStream, CallContext, Fault};
@@ -31,10 +41,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activation::Activations;
 use crate::audience::Audience;
+use crate::concurrency::Allocations;
 use crate::images::Pulls;
 use crate::store::{ControlStore, StoreError};
 use crate::workers::Workers;
-use crate::{activation, faults, functions, layers, mappings, packages, tags, watch as watching};
+use crate::{
+    activation, aliases, concurrency, faults, functions, layers, mappings, packages, tags, watch as watching,
+};
 
 /// Settings of the control plane.
 #[derive(Clone, Debug)]
@@ -43,13 +56,15 @@ pub struct Options {
     pub architecture: &'static str,
     /// From where container images may come.
     pub images: ImageOptions,
+    /// Invocations at once in one account and region, of which functions may have a part of their own.
+    pub account_concurrency: u32,
 }
 
 impl Default for Options {
-    /// The architecture that this was built for.
+    /// The architecture that this was built for, and AWS's concurrency.
     fn default() -> Self {
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
-        Self { architecture, images: ImageOptions::default() }
+        Self { architecture, images: ImageOptions::default(), account_concurrency: 1000 }
     }
 }
 
@@ -80,6 +95,11 @@ pub(crate) struct Shared {
     pub(crate) images: Images,
     /// Those that are on their way.
     pub(crate) pulls: Pulls,
+    /// Held while an alias is pointed somewhere, while a version is removed, and while concurrency is given to a function,
+    /// so that none misses another.
+    pub(crate) alias_targets: tokio::sync::Mutex<()>,
+    /// What has become of provisioned concurrency.
+    pub(crate) allocations: Allocations,
     /// What can be run.
     pub(crate) workers: Workers,
     /// Ends watches when the service stops.
@@ -110,6 +130,8 @@ impl ControlService {
             changed: watch::Sender::new(0),
             audience: Arc::default(),
             activations: Activations::default(),
+            alias_targets: tokio::sync::Mutex::default(),
+            allocations: Allocations::default(),
             workers: Workers::default(),
             stop: CancellationToken::new(),
         };
@@ -187,6 +209,20 @@ operations! {
     update_function_configuration(UpdateFunctionConfigurationRequest) -> FunctionConfiguration = functions::update_configuration;
     delete_function(DeleteFunctionRequest) -> DeleteFunctionResponse = functions::delete;
     list_functions(ListFunctionsRequest) -> ListFunctionsResponse = functions::list;
+    publish_version(PublishVersionRequest) -> FunctionConfiguration = functions::publish;
+    list_versions_by_function(ListVersionsByFunctionRequest) -> ListVersionsByFunctionResponse = functions::list_versions;
+    create_alias(CreateAliasRequest) -> AliasConfiguration = aliases::create;
+    get_alias(GetAliasRequest) -> AliasConfiguration = aliases::get;
+    update_alias(UpdateAliasRequest) -> AliasConfiguration = aliases::update;
+    delete_alias(DeleteAliasRequest) -> DeleteAliasResponse = aliases::delete;
+    list_aliases(ListAliasesRequest) -> ListAliasesResponse = aliases::list;
+    put_function_concurrency(PutFunctionConcurrencyRequest) -> Concurrency = concurrency::put_reserved;
+    get_function_concurrency(GetFunctionConcurrencyRequest) -> GetFunctionConcurrencyResponse = concurrency::get_reserved;
+    delete_function_concurrency(DeleteFunctionConcurrencyRequest) -> DeleteFunctionConcurrencyResponse = concurrency::delete_reserved;
+    put_provisioned_concurrency_config(PutProvisionedConcurrencyConfigRequest) -> PutProvisionedConcurrencyConfigResponse = concurrency::put_provisioned;
+    get_provisioned_concurrency_config(GetProvisionedConcurrencyConfigRequest) -> GetProvisionedConcurrencyConfigResponse = concurrency::get_provisioned;
+    delete_provisioned_concurrency_config(DeleteProvisionedConcurrencyConfigRequest) -> DeleteProvisionedConcurrencyConfigResponse = concurrency::delete_provisioned;
+    list_provisioned_concurrency_configs(ListProvisionedConcurrencyConfigsRequest) -> ListProvisionedConcurrencyConfigsResponse = concurrency::list_provisioned;
     publish_layer_version(PublishLayerVersionRequest) -> PublishLayerVersionResponse = layers::publish;
     get_layer_version(GetLayerVersionRequest) -> GetLayerVersionResponse = layers::get;
     get_layer_version_by_arn(GetLayerVersionByArnRequest) -> GetLayerVersionResponse = layers::get_by_arn;
@@ -230,5 +266,14 @@ impl Control for ControlHandle {
         input: ReportWorkerRequest,
     ) -> Result<ReportWorkerResponse, Fault> {
         Ok(self.0.workers.report(input, self.0.clock.now()))
+    }
+
+    async fn report_provisioned_concurrency(
+        &self,
+        _: &CallContext,
+        input: ReportProvisionedConcurrencyRequest,
+    ) -> Result<ReportProvisionedConcurrencyResponse, Fault> {
+        self.0.allocations.report(input, self.0.clock.now());
+        Ok(ReportProvisionedConcurrencyResponse {})
     }
 }

@@ -8,7 +8,10 @@ pub mod conformance;
 
 use lambfold_types::{FunctionName, LayerName, Scope};
 
-use crate::record::{Function, FunctionRecord, LayerVersion, LayerVersionRecord, Mapping, MappingRecord};
+use crate::record::{
+    Function, FunctionRecord, LayerVersion, LayerVersionRecord, Mapping, MappingRecord, Version,
+    VersionRecord,
+};
 
 pub use memory::MemoryControlStore;
 
@@ -24,6 +27,23 @@ pub enum Decision {
     Leave,
     /// Remove the record.
     Remove,
+}
+
+/// Edits a function of which a version may be published; given the last one, if it is still there.
+pub type Publish<'a> = &'a mut dyn FnMut(&mut FunctionRecord, Option<&VersionRecord>) -> Publication;
+
+/// Edits a version and what its function says of it; a removal is that of the version.
+pub type EditVersion<'a> = &'a mut dyn FnMut(&mut FunctionRecord, &mut VersionRecord) -> Decision;
+
+/// What a [`Publish`] decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publication {
+    /// Store nothing.
+    Leave,
+    /// Store the function.
+    Keep,
+    /// Store the function, and this as its version of the number that it names last.
+    Publish(Box<VersionRecord>),
 }
 
 /// The records of the control plane.
@@ -45,12 +65,46 @@ pub trait ControlStore: Send + Sync + 'static {
         max: usize,
     ) -> Result<Vec<Function>, StoreError>;
 
-    /// Edits the function in place, alone. `false` if there is none.
+    /// Edits the function in place, alone. `false` if there is none. Its versions go with it.
     fn edit_function(
         &self,
         scope: &Scope,
         name: &FunctionName,
         edit: Edit<'_, FunctionRecord>,
+    ) -> Result<bool, StoreError>;
+
+    /// Edits the function in place, alone, and stores a version with it if there is one. `false` if there is no function.
+    fn publish_version(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        publish: Publish<'_>,
+    ) -> Result<bool, StoreError>;
+
+    /// The version of that number.
+    fn function_version(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        number: u64,
+    ) -> Result<Option<VersionRecord>, StoreError>;
+
+    /// Up to `max` versions of a function by number, above `after`.
+    fn function_versions(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        after: u64,
+        max: usize,
+    ) -> Result<Vec<Version>, StoreError>;
+
+    /// Edits the version and its function in place, alone. `false` if there is no such version.
+    fn edit_version(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        number: u64,
+        edit: EditVersion<'_>,
     ) -> Result<bool, StoreError>;
 
     /// Stores a new mapping, unless one of that source and function (with qualifier) is there: then its UUID.
@@ -174,6 +228,8 @@ pub struct Snapshot {
     pub revisions: Vec<(Scope, u64)>,
     /// All functions.
     pub functions: Vec<Function>,
+    /// All their versions.
+    pub versions: Vec<Version>,
     /// All mappings.
     pub mappings: Vec<Mapping>,
 }
@@ -194,7 +250,9 @@ pub struct Change {
 pub enum Event {
     /// A function was made or changed.
     Function(Box<Function>),
-    /// A function is gone: its incarnation.
+    /// A version was published, or changed its state.
+    Version(Box<Version>),
+    /// A function or a version is gone: its incarnation.
     FunctionRemoved(String),
     /// A mapping was made or changed.
     Mapping(Box<Mapping>),

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use lambfold_api::control::watch_event::Event as Wire;
 use lambfold_api::control::{
-    EventSourceMapping, FunctionVersion, Reset, ScopeRevision, Synced, WatchEvent, WatchRequest,
+    Alias as WireAlias, EventSourceMapping, FunctionSettings, FunctionVersion, ProvisionedConcurrency, Reset,
+    ScopeRevision, Synced, WatchEvent, WatchRequest,
 };
 use lambfold_api::{BoxStream, Fault};
-use lambfold_types::Scope;
+use lambfold_types::{FunctionName, Qualifier, Scope};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::functions::open_environment;
 use crate::images;
-use crate::record::{Function, Mapping, State};
+use crate::record::{Configuration, Function, FunctionRecord, Mapping, State, Version};
 use crate::service::Shared;
 use crate::store::{ControlStore, Event};
 
@@ -93,6 +94,12 @@ impl Watcher {
     async fn list(&mut self) -> Result<Result<(), Over>, Fault> {
         let snapshot = self.shared.store(<dyn ControlStore>::snapshot).await?;
         self.seen = snapshot.revisions.into_iter().collect();
+        // Before the functions, whose aliases name them.
+        for version in snapshot.versions {
+            if let Err(over) = self.tell(Event::Version(Box::new(version)), None).await? {
+                return Ok(Err(over));
+            }
+        }
         for function in snapshot.functions {
             if let Err(over) = self.tell(Event::Function(Box::new(function)), None).await? {
                 return Ok(Err(over));
@@ -146,6 +153,7 @@ impl Watcher {
     async fn tell(&self, event: Event, at: Option<ScopeRevision>) -> Result<Result<(), Over>, Fault> {
         let wire = match event {
             Event::Function(function) if self.functions => Wire::Function(self.function(&function)?),
+            Event::Version(version) if self.functions => Wire::Function(self.version(&version)?),
             Event::FunctionRemoved(incarnation) if self.functions => Wire::FunctionRemoved(incarnation),
             Event::Mapping(mapping) if self.mappings => Wire::EventSourceMapping(wire_mapping(&mapping)),
             Event::MappingRemoved(uuid) if self.mappings => Wire::EventSourceMappingRemoved(uuid),
@@ -162,19 +170,41 @@ impl Watcher {
     fn function(&self, function: &Function) -> Result<FunctionVersion, Fault> {
         let Function { scope, name, record } = function;
         let configuration = record.serving.as_ref().unwrap_or(&record.configuration);
+        let state = if record.serving.is_some() { State::Active } else { record.state };
+        Ok(FunctionVersion {
+            version: Qualifier::Latest.to_string(),
+            incarnation: record.incarnation.clone(),
+            state: state.as_str().to_owned(),
+            settings: Some(settings(record)),
+            ..self.configuration(scope, name, configuration)?
+        })
+    }
+
+    fn version(&self, version: &Version) -> Result<FunctionVersion, Fault> {
+        let Version { scope, name, number, record } = version;
+        Ok(FunctionVersion {
+            version: number.to_string(),
+            incarnation: record.incarnation.clone(),
+            state: record.state.as_str().to_owned(),
+            initialization_type: if record.configuration.snap_start { "snap-start" } else { "" }.to_owned(),
+            ..self.configuration(scope, name, &record.configuration)?
+        })
+    }
+
+    fn configuration(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        configuration: &Configuration,
+    ) -> Result<FunctionVersion, Fault> {
         let sealed = configuration.environment.as_deref();
         let environment = sealed.map(|sealed| open_environment(&*self.shared.sealer, sealed)).transpose()?;
         let logging = &configuration.logging;
-        let state = if record.serving.is_some() { State::Active } else { record.state };
         Ok(FunctionVersion {
             account: scope.account.to_string(),
             region: scope.region.to_string(),
             function_name: name.to_string(),
-            version: "$LATEST".to_owned(),
-            incarnation: record.incarnation.clone(),
             configuration_id: configuration.configuration_id.clone(),
-            state: state.as_str().to_owned(),
-            state_reason: String::new(),
             runtime: configuration.runtime.clone(),
             handler: configuration.handler.clone(),
             code_sha256: configuration.code_sha256.clone(),
@@ -191,7 +221,27 @@ impl Watcher {
             tracing_mode: "PassThrough".to_owned(),
             image: configuration.image.as_ref().map(images::wire),
             layers: configuration.layers.iter().map(|it| it.package.code_sha256.clone()).collect(),
+            ..FunctionVersion::default()
         })
+    }
+}
+
+/// What the data plane has to know of the function as a whole.
+fn settings(record: &FunctionRecord) -> FunctionSettings {
+    let aliases = record.aliases.iter().map(|(name, alias)| WireAlias {
+        name: name.clone(),
+        version: alias.version.clone(),
+        additional_version: alias.additional.as_ref().map(|it| it.version.to_string()).unwrap_or_default(),
+        additional_weight: alias.additional.as_ref().map_or(0.0, |it| it.weight),
+    });
+    let provisioned = record.concurrency.provisioned.iter().map(|(qualifier, it)| ProvisionedConcurrency {
+        qualifier: qualifier.clone(),
+        executions: it.requested,
+    });
+    FunctionSettings {
+        aliases: aliases.collect(),
+        reserved_concurrency: record.concurrency.reserved,
+        provisioned: provisioned.collect(),
     }
 }
 

@@ -58,6 +58,14 @@ pub(crate) fn throttled(retry_after: Duration) -> Fault {
         .with_retry_after(retry_after)
 }
 
+/// More at once than is reserved for the function.
+pub(crate) fn reserved_exhausted(retry_after: Duration) -> Fault {
+    Fault::new(ErrorCode::TooManyRequestsException, "Rate Exceeded.")
+        .with_member("Reason", "ReservedFunctionConcurrentInvocationLimitExceeded")
+        .with_member("Type", "User")
+        .with_retry_after(retry_after)
+}
+
 /// The invocation may have begun, so it is not made again.
 pub(crate) fn interrupted() -> Fault {
     Fault::new(

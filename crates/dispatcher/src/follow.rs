@@ -26,6 +26,8 @@ pub(crate) async fn control(shared: Arc<Shared>, control: Arc<dyn Control>) {
     loop {
         let ended = functions(&shared, &*control, &mut wait).await;
         shared.functions().disconnected();
+        // It may have to be told again what is ready.
+        shared.provisioning.notify_one();
         pause(&shared, &mut wait, "control", ended.err()).await;
     }
 }
@@ -148,6 +150,7 @@ fn observation(shared: &Shared, environment: ExecutionEnvironment) -> Option<Obs
         environment: environment.environment_id.into(),
         configuration: environment.configuration_id.into(),
         memory_mb: environment.memory_size_mb,
+        provisioned: environment.provisioned,
         observed,
     })
 }

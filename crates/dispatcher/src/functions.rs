@@ -4,16 +4,31 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lambfold_api::control::watch_event::Event;
-use lambfold_api::control::{FunctionVersion, ScopeRevision, WatchEvent, WatchRequest};
-use lambfold_types::Scope;
+use lambfold_api::control::{
+    FunctionSettings, FunctionVersion, ProvisionedConcurrency, ScopeRevision, WatchEvent, WatchRequest,
+};
+use lambfold_types::{Qualifier, Scope};
+
+use crate::concurrency::Limits;
+
+/// Scope and name.
+pub(crate) type Name = (Scope, String);
 
 /// Scope, name and version.
 pub(crate) type Key = (Scope, String, String);
+
+const LATEST: &str = "$LATEST";
 
 /// The functions, by what callers name them.
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
     versions: HashMap<Key, Arc<FunctionVersion>>,
+    /// What holds for all versions, by scope and name.
+    settings: HashMap<Name, Arc<FunctionSettings>>,
+    /// Functions of which environments are kept ready.
+    provisioned: HashSet<Name>,
+    /// Concurrency that functions of each scope have of their own.
+    owned: HashMap<Scope, u32>,
     by_incarnation: HashMap<String, HashSet<Key>>,
     configurations: HashSet<String>,
     /// The revision of each scope up to which everything is known.
@@ -88,6 +103,25 @@ impl Functions {
         self.synced = false;
     }
 
+    /// The version that a call of `qualifier` runs; of an alias with two versions, `share` (0 to 1) decides.
+    pub(crate) fn resolve(
+        &self,
+        name: &Name,
+        qualifier: &Qualifier,
+        share: f64,
+    ) -> Option<Arc<FunctionVersion>> {
+        let version = match qualifier {
+            Qualifier::Latest | Qualifier::Version(_) => qualifier.to_string(),
+            Qualifier::Alias(alias) => {
+                let aliases = &self.settings.get(name)?.aliases;
+                let alias = aliases.iter().find(|it| it.name == **alias)?;
+                let additional = !alias.additional_version.is_empty() && share < alias.additional_weight;
+                if additional { alias.additional_version.clone() } else { alias.version.clone() }
+            }
+        };
+        self.get(&(name.0.clone(), name.1.clone(), version))
+    }
+
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<FunctionVersion>> {
         self.versions.get(key).cloned()
     }
@@ -106,12 +140,62 @@ impl Functions {
         !self.ever_synced || self.configurations.contains(configuration_id)
     }
 
-    fn insert(&mut self, function: FunctionVersion) -> Option<String> {
+    /// What there is for an invocation of that version, of an account that has so much.
+    pub(crate) fn limits(&self, name: &Name, version: &FunctionVersion, account: u32) -> Limits {
+        let settings = self.settings.get(name);
+        let provisioned = settings.map_or(0, |settings| {
+            let targets = targets(settings).into_iter().filter(|it| it.version == version.version);
+            targets.map(|it| it.executions).sum()
+        });
+        let reserved = settings.and_then(|it| Some(it.reserved_concurrency?.saturating_sub(total(it))));
+        let owned = self.owned.get(&name.0).copied().unwrap_or(0);
+        Limits { provisioned, reserved, account: account.saturating_sub(owned) }
+    }
+
+    /// Everything that is to be kept ready; `None` while not all is known.
+    pub(crate) fn targets(&self) -> Option<Vec<Target>> {
+        if !self.ever_synced {
+            return None;
+        }
+        let mut all = Vec::new();
+        for name in &self.provisioned {
+            let Some(settings) = self.settings.get(name) else { continue };
+            for split in targets(settings) {
+                let key = (name.0.clone(), name.1.clone(), split.version);
+                let version = self.get(&key).filter(|it| it.state == "Active");
+                let (qualifier, executions, requested) = (split.qualifier, split.executions, split.requested);
+                all.push(Target { name: name.clone(), qualifier, requested, executions, version });
+            }
+        }
+        Some(all)
+    }
+
+    fn set_settings(&mut self, name: Name, settings: Option<FunctionSettings>) {
+        let own = |it: &FunctionSettings| it.reserved_concurrency.unwrap_or_else(|| total(it));
+        let before = self.settings.remove(&name);
+        let owned = self.owned.entry(name.0.clone()).or_default();
+        *owned = owned.saturating_sub(before.as_deref().map_or(0, own));
+        *owned = owned.saturating_add(settings.as_ref().map_or(0, own));
+        if *owned == 0 {
+            self.owned.remove(&name.0);
+        }
+        self.provisioned.remove(&name);
+        let Some(settings) = settings else { return };
+        if !settings.provisioned.is_empty() {
+            self.provisioned.insert(name.clone());
+        }
+        self.settings.insert(name, Arc::new(settings));
+    }
+
+    fn insert(&mut self, mut function: FunctionVersion) -> Option<String> {
         let (Ok(account), Ok(region)) = (function.account.parse(), function.region.parse()) else {
             tracing::error!(function.name = %function.function_name, "control names an impossible scope");
             return None;
         };
-        let key = (Scope { account, region }, function.function_name.clone(), function.version.clone());
+        let name = (Scope { account, region }, function.function_name.clone());
+        // Nobody who runs a version needs them.
+        let settings = function.settings.take();
+        let key = (name.0.clone(), name.1.clone(), function.version.clone());
         if let Some(kept) = &mut self.since_reset {
             kept.insert(key.clone());
         }
@@ -120,6 +204,9 @@ impl Functions {
             Some(_) => self.remove(&key),
             None => None,
         };
+        if let Some(settings) = settings {
+            self.set_settings(name, Some(settings));
+        }
         self.by_incarnation.entry(function.incarnation.clone()).or_default().insert(key.clone());
         self.configurations.insert(function.configuration_id.clone());
         self.versions.insert(key, Arc::new(function));
@@ -128,6 +215,9 @@ impl Functions {
 
     fn remove(&mut self, key: &Key) -> Option<String> {
         let old = self.versions.remove(key)?;
+        if key.2 == LATEST {
+            self.set_settings((key.0.clone(), key.1.clone()), None);
+        }
         if let Some(keys) = self.by_incarnation.get_mut(&old.incarnation) {
             keys.remove(key);
             if keys.is_empty() {
@@ -139,9 +229,66 @@ impl Functions {
     }
 }
 
+/// Environments to be kept ready of one version.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) name: Name,
+    /// Under which it was asked for.
+    pub(crate) qualifier: String,
+    /// Under that qualifier, for whatever version.
+    pub(crate) requested: u32,
+    /// Of this version.
+    pub(crate) executions: u32,
+    /// The version, if it is there and active.
+    pub(crate) version: Option<Arc<FunctionVersion>>,
+}
+
+/// The part of a request that is one version's.
+struct Split {
+    qualifier: String,
+    requested: u32,
+    version: String,
+    executions: u32,
+}
+
+/// An alias with two versions has environments of both, in proportion.
+fn targets(settings: &FunctionSettings) -> Vec<Split> {
+    let mut all = Vec::new();
+    for ProvisionedConcurrency { qualifier, executions } in &settings.provisioned {
+        let mut add = |version: &str, part: u32| {
+            let (qualifier, version) = (qualifier.clone(), version.to_owned());
+            all.push(Split { qualifier, requested: *executions, version, executions: part });
+        };
+        match settings.aliases.iter().find(|alias| alias.name == *qualifier) {
+            None => add(qualifier, *executions),
+            Some(alias) if alias.additional_version.is_empty() => add(&alias.version, *executions),
+            Some(alias) => {
+                let part = additional_part(*executions, alias.additional_weight);
+                add(&alias.version, *executions - part);
+                add(&alias.additional_version, part);
+            }
+        }
+    }
+    all
+}
+
+/// The nearest whole number of environments.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a u32, from 0 to all of it"
+)]
+fn additional_part(executions: u32, weight: f64) -> u32 {
+    (f64::from(executions) * weight.clamp(0.0, 1.0)).round() as u32
+}
+
+fn total(settings: &FunctionSettings) -> u32 {
+    settings.provisioned.iter().map(|it| it.executions).fold(0, u32::saturating_add)
+}
+
 #[cfg(test)]
 mod tests {
-    use lambfold_api::control::{Reset, Synced};
+    use lambfold_api::control::{Alias, Reset, Synced};
 
     use super::*;
 
@@ -183,6 +330,49 @@ mod tests {
         assert_eq!(functions.apply(event(4, Event::FunctionRemoved("f-1".into()))), ["c2"]);
         assert!(functions.get(&key("f")).is_none());
         assert_eq!(functions.begin().seen[0].revision, 4);
+    }
+
+    #[test]
+    fn aliases_lead_to_versions_by_weight() {
+        let mut functions = Functions::default();
+        functions.begin();
+        let version = |number: &str| match function("f", number) {
+            Event::Function(it) => {
+                Event::Function(FunctionVersion { version: number.into(), incarnation: number.into(), ..it })
+            }
+            other => other,
+        };
+        let alias = Alias {
+            name: "live".into(),
+            version: "1".into(),
+            additional_version: "2".into(),
+            additional_weight: 0.25,
+        };
+        let latest = match function("f", "c1") {
+            Event::Function(it) => Event::Function(FunctionVersion {
+                settings: Some(FunctionSettings { aliases: vec![alias], ..FunctionSettings::default() }),
+                ..it
+            }),
+            other => other,
+        };
+        for event_of in [version("1"), version("2"), latest] {
+            functions.apply(event(1, event_of));
+        }
+        let name = (Scope::default(), "f".to_owned());
+        let resolve = |functions: &Functions, qualifier: &str, share| {
+            let found = functions.resolve(&name, &qualifier.parse().unwrap(), share);
+            found.map(|it| it.version.clone())
+        };
+        assert_eq!(resolve(&functions, "live", 0.24).as_deref(), Some("2"));
+        assert_eq!(resolve(&functions, "live", 0.25).as_deref(), Some("1"));
+        assert_eq!(resolve(&functions, "2", 0.9).as_deref(), Some("2"));
+        assert_eq!(resolve(&functions, "dead", 0.5), None);
+        // An update of the unpublished one leaves the others alone; its end takes the aliases away.
+        assert_eq!(functions.apply(event(2, function("f", "c2"))), ["c1"]);
+        assert_eq!(resolve(&functions, "$LATEST", 0.5).as_deref(), Some("$LATEST"));
+        assert_eq!(resolve(&functions, "1", 0.5).as_deref(), Some("1"));
+        functions.apply(event(3, Event::FunctionRemoved("f-1".into())));
+        assert_eq!(resolve(&functions, "live", 0.5), None);
     }
 
     #[test]

@@ -10,9 +10,10 @@ use lambfold_api::control::FunctionVersion;
 use lambfold_api::worker::invoke_frame::Frame;
 use lambfold_api::worker::{InvokeFrame, InvokeRequest, InvokeResponse};
 use lambfold_api::{BoxStream, CallContext, Fault};
-use lambfold_types::{Scope, Timestamp};
+use lambfold_types::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::concurrency::{Exhausted, Share};
 use crate::faults;
 use crate::metrics::InvocationOutcome;
 use crate::placement::{Fate, Grant, Need, Placed};
@@ -55,13 +56,13 @@ pub(crate) enum Piece {
 /// Counts an invocation for as long as it is held.
 struct Admitted<'a> {
     shared: &'a Arc<Shared>,
-    scope: &'a Scope,
+    share: Share,
 }
 
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
         self.shared.metrics.in_flight.dec();
-        self.shared.board(|board| (board.placement.leave(self.scope), Vec::new()));
+        self.shared.board(|board| (board.concurrency.leave(&self.share), Vec::new()));
     }
 }
 
@@ -79,12 +80,17 @@ impl Invocation {
     }
 
     async fn admitted(&self, shared: &Arc<Shared>) -> Result<InvokeResponse, Fault> {
-        let (scope, limit) = (&self.ctx.scope, shared.options.account_concurrency);
-        if !shared.board(|board| (board.placement.admit(scope, limit), Vec::new())) {
-            return Err(faults::throttled(RETRY_AFTER));
-        }
+        let name = (self.ctx.scope.clone(), self.function.function_name.clone());
+        let limits = shared.functions().limits(&name, &self.function, shared.options.account_concurrency);
+        let configuration = self.function.configuration_id.as_str().into();
+        let admitted =
+            shared.board(|board| (board.concurrency.admit(&name, &configuration, limits), Vec::new()));
+        let share = admitted.map_err(|exhausted| match exhausted {
+            Exhausted::Reserved => faults::reserved_exhausted(RETRY_AFTER),
+            Exhausted::Account => faults::throttled(RETRY_AFTER),
+        })?;
         shared.metrics.in_flight.inc();
-        let _admitted = Admitted { shared, scope };
+        let _admitted = Admitted { shared, share };
         let patience = shared.clock.now() + shared.options.placement_wait;
         for _ in 0..MOST_PLACEMENTS {
             let grant = self.place(shared, patience).await?;

@@ -9,9 +9,9 @@
 //! (`placement`). An invocation that has begun is never made again; one whose environment was gone before that is
 //! placed anew.
 //!
-//! Not here: what runs a function (the worker), asynchronous invocation, aliases, reserved and provisioned
-//! concurrency (docs/gaps.md).
+//! Not here: what runs a function (the worker), and asynchronous invocation (docs/gaps.md).
 
+mod concurrency;
 mod faults;
 mod follow;
 mod functions;
@@ -19,6 +19,7 @@ mod invocation;
 mod metrics;
 mod options;
 mod placement;
+mod provision;
 mod request;
 mod service;
 mod shared;

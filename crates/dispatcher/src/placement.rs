@@ -2,19 +2,18 @@
 //!
 //! Environments are kept per configuration, the most recently used on top. If none is idle a new one is started where
 //! there is most room; if there is no room, idle environments of other functions make it, the longest idle first; if
-//! there are none, the invocation waits. Room that comes free goes to the function that has least at work, among those
+//! there are none, the invocation waits. Provisioned environments are kept for their configuration and make no room. Room that comes free goes to the function that has least at work, among those
 //! the one that waits longest: no function can starve another.
 
 #[cfg(test)]
 mod properties;
+mod provisioned;
 #[cfg(test)]
 mod tests;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-
-use lambfold_types::Scope;
 
 pub(crate) use self::worker::Observation;
 use self::worker::Worker;
@@ -23,7 +22,7 @@ use self::worker::Worker;
 pub(crate) type WorkerId = usize;
 /// Unique over all dispatchers and times.
 pub(crate) type EnvironmentId = Arc<str>;
-type ConfigurationId = Arc<str>;
+pub(crate) type ConfigurationId = Arc<str>;
 
 /// A place in the queue for room; in the order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +83,8 @@ struct Environment {
     worker: WorkerId,
     configuration: ConfigurationId,
     memory_mb: u32,
+    /// Kept ready for its configuration alone, whoever needs room.
+    provisioned: bool,
     state: State,
     /// Its end was heard of before its invocation's answer.
     gone: bool,
@@ -97,12 +98,18 @@ enum State {
     Busy,
     /// With an invocation that an earlier dispatcher gave it.
     Foreign,
+    /// Being initialised ahead of any invocation, at our word.
+    Preparing,
 }
 
 #[derive(Debug, Default)]
 struct Configuration {
     /// The most recently used last.
     idle: Vec<EnvironmentId>,
+    /// Those of them that are provisioned; used first.
+    ready: Vec<EnvironmentId>,
+    provisioned: usize,
+    preparing: usize,
     busy: usize,
     waiting: VecDeque<(Ticket, Need)>,
     /// All environments, whatever they do.
@@ -119,13 +126,16 @@ pub(crate) struct Placement {
     workers: Vec<Worker>,
     environments: HashMap<EnvironmentId, Environment>,
     configurations: HashMap<ConfigurationId, Configuration>,
-    /// Idle environments of each worker, the longest idle first.
+    /// Idle environments of each worker that may make room, the longest idle first.
     idle: BTreeMap<(WorkerId, u64), EnvironmentId>,
     /// Configurations that wait, the neediest first: least at work, then longest waiting.
     needy: BTreeSet<(usize, Ticket, ConfigurationId)>,
     /// Configurations that are not to be used again, while environments of them are left.
     outdated: HashSet<ConfigurationId>,
-    in_flight: HashMap<Scope, u32>,
+    /// How many environments are to be kept ready; nothing is ended for it before that is known.
+    targets: Option<HashMap<ConfigurationId, usize>>,
+    /// Something happened to a provisioned environment, or to a worker.
+    provisioning_changed: bool,
 }
 
 impl Placement {
@@ -142,30 +152,8 @@ impl Placement {
             idle: BTreeMap::new(),
             needy: BTreeSet::new(),
             outdated: HashSet::new(),
-            in_flight: HashMap::new(),
-        }
-    }
-
-    /// Counts an invocation; false if there are `limit` already.
-    pub(crate) fn admit(&mut self, scope: &Scope, limit: u32) -> bool {
-        match self.in_flight.get_mut(scope) {
-            Some(count) if *count >= limit => return false,
-            Some(count) => *count += 1,
-            None if limit == 0 => return false,
-            None => {
-                self.in_flight.insert(scope.clone(), 1);
-            }
-        }
-        true
-    }
-
-    /// An invocation that was admitted is over.
-    pub(crate) fn leave(&mut self, scope: &Scope) {
-        if let Some(count) = self.in_flight.get_mut(scope) {
-            *count -= 1;
-            if *count == 0 {
-                self.in_flight.remove(scope);
-            }
+            targets: None,
+            provisioning_changed: false,
         }
     }
 
@@ -201,7 +189,7 @@ impl Placement {
         let Some((id, known)) = self.environments.get_key_value(environment) else { return effects };
         let (id, configuration) = (Arc::clone(id), Arc::clone(&known.configuration));
         let usable = fate == Fate::Idle && !known.gone && self.workers[known.worker].ready;
-        if usable && self.outdated.contains(&configuration) {
+        if usable && (self.outdated.contains(&configuration) || self.is_surplus(&id)) {
             effects.push(Effect::Retire(known.worker, Arc::clone(&id)));
             self.remove(&id);
         } else if usable {
@@ -217,7 +205,7 @@ impl Placement {
     pub(crate) fn outdate(&mut self, configuration: &str) -> Vec<Effect> {
         let mut effects = Vec::new();
         let Some((id, known)) = self.configurations.get_key_value(configuration) else { return effects };
-        let (id, idle) = (Arc::clone(id), known.idle.clone());
+        let (id, idle) = (Arc::clone(id), [known.idle.clone(), known.ready.clone()].concat());
         self.outdated.insert(Arc::clone(&id));
         for environment in idle {
             effects.push(Effect::Retire(self.environments[&environment].worker, Arc::clone(&environment)));
@@ -235,7 +223,8 @@ impl Placement {
 
     /// An idle environment, or room for a new one, made if need be.
     fn grant(&mut self, need: &Need, effects: &mut Vec<Effect>) -> Option<Grant> {
-        let idle = self.configurations.get(&need.configuration).and_then(|it| it.idle.last().cloned());
+        let known = self.configurations.get(&need.configuration);
+        let idle = known.and_then(|it| it.ready.last().or(it.idle.last()).cloned());
         if let Some(environment) = idle {
             self.set_busy(&environment);
             let worker = self.environments[&environment].worker;
@@ -243,11 +232,16 @@ impl Placement {
             return Some(Grant { worker, environment, cold: false, incarnation });
         }
         let worker = self.room(need, effects)?;
+        Some(self.begin(worker, need, State::Busy, false))
+    }
+
+    /// A new environment.
+    fn begin(&mut self, worker: WorkerId, need: &Need, state: State, provisioned: bool) -> Grant {
         let environment: EnvironmentId = format!("{}-{}", self.id_prefix, self.next_id).into();
         self.next_id += 1;
-        self.insert(&environment, worker, &need.configuration, need.memory_mb, State::Busy);
+        self.insert(&environment, worker, &need.configuration, need.memory_mb, state, provisioned);
         let incarnation = self.workers[worker].incarnation.clone();
-        Some(Grant { worker, environment, cold: true, incarnation })
+        Grant { worker, environment, cold: true, incarnation }
     }
 
     /// A worker with room, or where idle environments can make it.
@@ -309,37 +303,55 @@ impl Placement {
         configuration: &ConfigurationId,
         memory_mb: u32,
         state: State,
+        provisioned: bool,
     ) {
-        let environment =
-            Environment { worker, configuration: Arc::clone(configuration), memory_mb, state, gone: false };
+        let environment = Environment {
+            worker,
+            configuration: Arc::clone(configuration),
+            memory_mb,
+            provisioned,
+            state,
+            gone: false,
+        };
         self.environments.insert(Arc::clone(id), environment);
         self.workers[worker].add(memory_mb);
         self.change(configuration, |it| {
             it.environments += 1;
-            if state == State::Busy {
-                it.busy += 1;
+            it.provisioned += usize::from(provisioned);
+            match state {
+                State::Busy => it.busy += 1,
+                State::Preparing => it.preparing += 1,
+                State::Idle(_) if provisioned => it.ready.push(Arc::clone(id)),
+                State::Idle(_) => it.idle.push(Arc::clone(id)),
+                State::Foreign => {}
             }
         });
-        if let State::Idle(since) = state {
+        if let State::Idle(since) = state
+            && !provisioned
+        {
             self.idle.insert((worker, since), Arc::clone(id));
-            self.change(configuration, |it| it.idle.push(Arc::clone(id)));
         }
     }
 
     fn remove(&mut self, id: &EnvironmentId) {
-        let Some(Environment { worker, configuration, memory_mb, state, .. }) = self.environments.remove(id)
+        let Some(Environment { worker, configuration, memory_mb, provisioned, state, .. }) =
+            self.environments.remove(id)
         else {
             return;
         };
+        self.provisioning_changed |= provisioned;
         self.workers[worker].remove(memory_mb);
         if let State::Idle(since) = state {
             self.idle.remove(&(worker, since));
         }
         self.change(&configuration, |it| {
             it.environments -= 1;
+            it.provisioned -= usize::from(provisioned);
             match state {
+                State::Idle(_) if provisioned => it.ready.retain(|idle| idle != id),
                 State::Idle(_) => it.idle.retain(|idle| idle != id),
                 State::Busy => it.busy -= 1,
+                State::Preparing => it.preparing -= 1,
                 State::Foreign => {}
             }
         });
@@ -351,16 +363,22 @@ impl Placement {
         let Some(environment) = self.environments.get_mut(id) else { return };
         let before = std::mem::replace(&mut environment.state, state);
         let (worker, configuration) = (environment.worker, Arc::clone(&environment.configuration));
+        let provisioned = environment.provisioned;
         if let State::Idle(since) = before {
             self.idle.remove(&(worker, since));
         }
-        self.idle.insert((worker, self.uses), Arc::clone(id));
+        if !provisioned {
+            self.idle.insert((worker, self.uses), Arc::clone(id));
+        }
         self.change(&configuration, |it| {
-            if before == State::Busy {
-                it.busy -= 1;
+            match before {
+                State::Busy => it.busy -= 1,
+                State::Preparing => it.preparing -= 1,
+                State::Idle(_) | State::Foreign => {}
             }
-            it.idle.retain(|idle| idle != id);
-            it.idle.push(Arc::clone(id));
+            let idle = if provisioned { &mut it.ready } else { &mut it.idle };
+            idle.retain(|idle| idle != id);
+            idle.push(Arc::clone(id));
         });
     }
 
@@ -368,11 +386,13 @@ impl Placement {
         let Some(environment) = self.environments.get_mut(id) else { return };
         let State::Idle(since) = std::mem::replace(&mut environment.state, State::Busy) else { return };
         let (worker, configuration) = (environment.worker, Arc::clone(&environment.configuration));
+        let provisioned = environment.provisioned;
         self.idle.remove(&(worker, since));
         self.change(&configuration, |it| {
             // Taken from the top, so found at once.
-            if let Some(at) = it.idle.iter().rposition(|idle| idle == id) {
-                it.idle.remove(at);
+            let idle = if provisioned { &mut it.ready } else { &mut it.idle };
+            if let Some(at) = idle.iter().rposition(|idle| idle == id) {
+                idle.remove(at);
             }
             it.busy += 1;
         });

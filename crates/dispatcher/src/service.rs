@@ -23,6 +23,7 @@ use crate::follow;
 use crate::invocation::{Invocation, Piece};
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::provision;
 use crate::request;
 use crate::shared::Shared;
 use crate::streamed;
@@ -84,6 +85,7 @@ impl DispatcherService {
         for worker in 0..shared.workers.len() {
             following.spawn(follow::worker(Arc::clone(&shared), worker, Arc::clone(&self.control)));
         }
+        following.spawn(provision::run(Arc::clone(&shared), Arc::clone(&self.control)));
         shutdown.cancelled().await;
         shared.stopping.cancel();
         shared.tasks.close();
@@ -200,13 +202,9 @@ impl DispatcherHandle {
     /// become Active: news of it are waited for, briefly; longer while control is not heard.
     async fn find(&self, target: &FunctionTarget) -> Result<Arc<FunctionVersion>, Fault> {
         let shared = &self.shared;
-        let version = match &target.qualifier {
-            None | Some(Qualifier::Latest) => "$LATEST".to_owned(),
-            Some(Qualifier::Version(number)) => number.to_string(),
-            // There are none yet.
-            Some(Qualifier::Alias(_)) => return Err(faults::not_found(target)),
-        };
-        let key = (target.scope.clone(), target.name.to_string(), version);
+        let qualifier = target.qualifier.clone().unwrap_or(Qualifier::Latest);
+        let name = (target.scope.clone(), target.name.to_string());
+        let share = self.share();
         let mut news = shared.news();
         let began = shared.clock.now();
         loop {
@@ -218,7 +216,7 @@ impl DispatcherHandle {
                 } else {
                     shared.options.control_wait
                 };
-                (functions.get(&key), wait)
+                (functions.resolve(&name, &qualifier, share), wait)
             };
             if let Some(function) = found.as_ref().filter(|function| function.state != "Pending") {
                 return Ok(Arc::clone(function));
@@ -231,6 +229,13 @@ impl DispatcherHandle {
                 return found.ok_or_else(|| faults::not_found(target));
             }
         }
+    }
+
+    /// Where in an alias's traffic a call falls: from 0, less than 1.
+    fn share(&self) -> f64 {
+        let mut bytes = [0; 4];
+        self.shared.entropy.fill(&mut bytes);
+        f64::from(u32::from_be_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
     }
 
     fn unsampled_trace(&self) -> TraceContext {

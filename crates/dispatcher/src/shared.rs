@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lambfold_api::CallContext;
 use lambfold_api::worker::{RetireRequest, Worker};
 use lambfold_types::{Clock, Entropy, Scope, uuid_v4};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::concurrency::Concurrency;
 use crate::functions::Functions;
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -28,11 +29,14 @@ pub(crate) struct Shared {
     /// Changes with every change of `functions`.
     news: watch::Sender<u64>,
     board: Mutex<Board>,
+    /// What is to be kept ready may no longer be.
+    pub(crate) provisioning: Notify,
 }
 
-/// The placement, and who waits for it.
+/// The placement, who waits for it, and how many may ask for it.
 pub(crate) struct Board {
     pub(crate) placement: Placement,
+    pub(crate) concurrency: Concurrency,
     pub(crate) waiting: HashMap<Ticket, oneshot::Sender<Grant>>,
 }
 
@@ -55,7 +59,12 @@ impl Shared {
             stopping: CancellationToken::new(),
             functions: Mutex::default(),
             news: watch::Sender::new(0),
-            board: Mutex::new(Board { placement, waiting: HashMap::new() }),
+            board: Mutex::new(Board {
+                placement,
+                concurrency: Concurrency::default(),
+                waiting: HashMap::new(),
+            }),
+            provisioning: Notify::new(),
         }
     }
 
@@ -67,6 +76,7 @@ impl Shared {
     /// Tells those who wait for a function that something has changed.
     pub(crate) fn tell_news(&self) {
         self.news.send_modify(|count| *count = count.wrapping_add(1));
+        self.provisioning.notify_one();
     }
 
     pub(crate) fn news(&self) -> watch::Receiver<u64> {
@@ -79,6 +89,9 @@ impl Shared {
         let outcome = {
             let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
             let (outcome, effects) = change(&mut board);
+            if board.placement.take_provisioning_changed() {
+                self.provisioning.notify_one();
+            }
             for effect in effects {
                 match effect {
                     Effect::Granted(ticket, grant) => {

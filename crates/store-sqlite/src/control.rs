@@ -2,16 +2,19 @@
 
 mod layers;
 mod rows;
+mod versions;
 mod write;
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lambfold_control::record::{
-    Function, FunctionRecord, LayerVersion, LayerVersionRecord, Mapping, MappingRecord,
+    Function, FunctionRecord, LayerVersion, LayerVersionRecord, Mapping, MappingRecord, Version,
+    VersionRecord,
 };
 use lambfold_control::store::{
-    Change, ControlStore, Decision, Edit, Event, LOG_LENGTH, LayerFilter, MappingFilter, Snapshot, StoreError,
+    Change, ControlStore, Decision, Edit, EditVersion, Event, LOG_LENGTH, LayerFilter, MappingFilter,
+    Publish, Snapshot, StoreError,
 };
 use lambfold_types::{FunctionName, LayerName, Scope};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
@@ -24,6 +27,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/control/0001_control.sql"),
     include_str!("../../../migrations/sqlite/control/0002_layers.sql"),
+    include_str!("../../../migrations/sqlite/control/0003_versions.sql"),
 ];
 
 /// Functions, mappings and layers in one SQLite file. Control-plane calls are rare: one connection serves them all, one at a
@@ -115,7 +119,10 @@ impl ControlStore for SqliteControlStore {
             let Some(mut record) = rows::function(connection, scope, name)? else { return Ok(false) };
             match edit(&mut record) {
                 Decision::Leave => {}
-                Decision::Remove => write::function_removed(connection, scope, name, &record.incarnation)?,
+                Decision::Remove => {
+                    versions::remove_all(connection, scope, name)?;
+                    write::function_removed(connection, scope, name, &record.incarnation)?;
+                }
                 Decision::Keep => {
                     write::function(
                         connection,
@@ -125,6 +132,39 @@ impl ControlStore for SqliteControlStore {
             }
             Ok(true)
         })
+    }
+
+    fn publish_version(&self, scope: &Scope, name: &FunctionName, publish: Publish<'_>) -> Result<bool> {
+        self.change(|connection| versions::publish(connection, scope, name, publish))
+    }
+
+    fn function_version(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        number: u64,
+    ) -> Result<Option<VersionRecord>> {
+        versions::one(&self.connection(), scope, name, number)
+    }
+
+    fn function_versions(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        after: u64,
+        max: usize,
+    ) -> Result<Vec<Version>> {
+        versions::page(&self.connection(), scope, name, after, max)
+    }
+
+    fn edit_version(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        number: u64,
+        edit: EditVersion<'_>,
+    ) -> Result<bool> {
+        self.change(|connection| versions::edit(connection, scope, name, number, edit))
     }
 
     fn create_mapping(&self, mapping: &Mapping) -> Result<Option<String>> {
@@ -255,10 +295,12 @@ impl ControlStore for SqliteControlStore {
         let all = |sql: &str| transaction.prepare_cached(sql).map_err(driver);
         let mut revisions = all("SELECT account, region, revision FROM scopes")?;
         let mut functions = all("SELECT account, region, name, document FROM functions")?;
+        let mut versions = all("SELECT account, region, name, version, document FROM function_versions")?;
         let mut mappings = all("SELECT account, region, uuid, document FROM event_source_mappings")?;
         Ok(Snapshot {
             revisions: rows::collect(revisions.query([]).map_err(driver)?, rows::read_revision)?,
             functions: rows::collect(functions.query([]).map_err(driver)?, rows::read_function)?,
+            versions: rows::collect(versions.query([]).map_err(driver)?, versions::read)?,
             mappings: rows::collect(mappings.query([]).map_err(driver)?, rows::read_mapping)?,
         })
     }
@@ -288,6 +330,7 @@ impl ControlStore for SqliteControlStore {
 fn kind(event: &Event) -> &'static str {
     match event {
         Event::Function(_) => "function",
+        Event::Version(_) => "version",
         Event::FunctionRemoved(_) => "function_removed",
         Event::Mapping(_) => "mapping",
         Event::MappingRemoved(_) => "mapping_removed",

@@ -1,8 +1,9 @@
-//! One execution environment: it is started for its first invocation, serves one after another, and ends when it
+//! One execution environment: it is started for its first invocation or ahead of any, serves one after another, and ends when it
 //! failed, was idle for too long, or is no longer wanted (facts: execution environment §5).
 
 mod init;
 mod invoke;
+mod prepare;
 mod shutdown;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use lambfold_api::{Fault, TraceContext};
 use lambfold_types::{Timestamp, uuid_v4};
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::prepare::{NotPrepared, Preparation};
 use self::shutdown::Reason;
 use crate::error::{cut_off, environment_gone};
 use crate::failure::Failure;
@@ -110,6 +112,8 @@ pub(crate) struct Environment {
     entry: Arc<Entry>,
     function: Arc<FunctionVersion>,
     invocations: mpsc::Receiver<Invocation>,
+    /// Who wants it ahead of any invocation.
+    preparation: Option<Preparation>,
     log_stream: String,
     log: FunctionLog,
     platform: PlatformLog,
@@ -138,16 +142,28 @@ impl Environment {
             platform: PlatformLog::new(&function),
             function,
             invocations,
+            preparation: None,
         }
     }
 
-    /// Lives until there is a reason to end. The first invocation is in the channel already.
+    /// It begins without an invocation.
+    pub(crate) fn prepared_by(self, preparation: Preparation) -> Self {
+        Self { preparation: Some(preparation), ..self }
+    }
+
+    /// Lives until there is a reason to end. The first invocation is in the channel already, unless it is prepared.
     pub(crate) async fn run(mut self) {
         let born = self.launcher.clock.now();
-        let Some(first) = self.invocations.recv().await else { return };
-        self.entry.busy();
-        let Some((mut running, turn)) = self.start(first).await else { return };
-        let mut served = self.serve(&mut running, turn).await;
+        let (mut running, mut served) = if let Some(preparation) = self.preparation.take() {
+            let Some(running) = self.prepare(preparation).await else { return };
+            (running, Ok(()))
+        } else {
+            let Some(first) = self.invocations.recv().await else { return };
+            self.entry.busy();
+            let Some((mut running, turn)) = self.start(first).await else { return };
+            let served = self.serve(&mut running, turn).await;
+            (running, served)
+        };
         let reason = loop {
             if let Err(reason) = served {
                 break reason;
@@ -181,7 +197,12 @@ impl Environment {
     async fn idle(&mut self, running: &mut Running, born: Timestamp) -> Result<Invocation, Reason> {
         let Launcher { clock, options, .. } = &*self.launcher;
         let now = clock.now();
-        let end = (now + options.idle).min(born + options.max_age);
+        let end = if self.entry.provisioned {
+            // Not all of them at once.
+            born + self.launcher.provisioned_age(self.entry.id())
+        } else {
+            (now + options.idle).min(born + options.max_age)
+        };
         // One timer for both: an environment that is not idle for long never pays for being frozen.
         let mut freeze = options.freeze_after.map(|after| now + after).filter(|freeze| *freeze < end);
         let mut idle = clock.sleep_until(freeze.unwrap_or(end));

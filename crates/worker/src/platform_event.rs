@@ -14,6 +14,7 @@ use crate::telemetry::{Api, Kind};
 pub(crate) struct About {
     pub(crate) function_name: String,
     pub(crate) version: String,
+    pub(crate) initialization_type: String,
     /// `python:3.12`
     pub(crate) runtime: String,
     pub(crate) memory_size_mb: u32,
@@ -118,7 +119,7 @@ impl PlatformEvent<'_> {
     pub(crate) fn record(&self, about: &About) -> Value {
         match *self {
             Self::InitStart { environment_id, phase } => json!({
-                "initializationType": "on-demand",
+                "initializationType": about.initialization_type,
                 "phase": phase,
                 "runtimeVersion": about.runtime,
                 "functionName": about.function_name,
@@ -127,12 +128,12 @@ impl PlatformEvent<'_> {
                 "instanceMaxMemory": u64::from(about.memory_size_mb) << 20,
             }),
             Self::InitRuntimeDone { phase, status, error_type } => {
-                let record = json!({ "initializationType": "on-demand", "phase": phase, "status": status });
+                let record = json!({ "initializationType": about.initialization_type, "phase": phase, "status": status });
                 with_error(record, error_type)
             }
             Self::InitReport { init_us, phase, status, error_type } => {
                 let record = json!({
-                    "initializationType": "on-demand",
+                    "initializationType": about.initialization_type,
                     "phase": phase,
                     "status": status,
                     "metrics": { "durationMs": milliseconds(init_us) },

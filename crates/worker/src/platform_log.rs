@@ -11,6 +11,7 @@ use crate::log_level::Level;
 use crate::platform_event::{About, PlatformEvent, Report};
 use crate::runtime_api::Shown;
 use crate::telemetry::{Event, Records};
+use crate::variables::initialization_type;
 
 /// Words the lines of one function.
 #[derive(Clone, Debug)]
@@ -28,6 +29,7 @@ impl PlatformLog {
             json,
             about: About {
                 version: function.version.clone(),
+                initialization_type: initialization_type(function).to_owned(),
                 memory_size_mb: function.memory_size_mb,
                 function_name: function.function_name.clone(),
                 runtime: runtime_version(&function.runtime),

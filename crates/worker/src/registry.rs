@@ -25,6 +25,8 @@ pub(crate) struct Entry {
     id: String,
     configuration_id: String,
     memory_size_mb: u32,
+    /// It is kept ready while it is idle.
+    pub(crate) provisioned: bool,
     /// Where its invocations go.
     pub(crate) invocations: mpsc::Sender<Invocation>,
     /// Ends it when it is idle.
@@ -55,6 +57,7 @@ impl Registry {
         id: &str,
         configuration_id: &str,
         memory_size_mb: u32,
+        provisioned: bool,
         most: u32,
     ) -> Option<(Arc<Entry>, mpsc::Receiver<Invocation>)> {
         let mut entries = self.entries();
@@ -67,6 +70,7 @@ impl Registry {
             id: id.to_owned(),
             configuration_id: configuration_id.to_owned(),
             memory_size_mb,
+            provisioned,
             invocations: sender,
             retire: CancellationToken::new(),
             status: Mutex::new(Status { state: EnvironmentState::Starting, observed_at_work: false }),
@@ -152,6 +156,7 @@ impl Entry {
                 configuration_id: self.configuration_id.clone(),
                 state: state.into(),
                 memory_size_mb: self.memory_size_mb,
+                provisioned: self.provisioned,
             })),
         }
     }

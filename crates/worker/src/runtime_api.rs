@@ -153,6 +153,8 @@ struct Inner {
     under_way: Option<UnderWay>,
     /// Whom extensions may register for. Without it there is no Extensions API.
     function: Option<Arc<FunctionVersion>>,
+    /// SnapStart is on.
+    restores: bool,
     /// What no connection has taken yet.
     pending: Option<Delivery>,
     /// Of the invocation that is under way.
@@ -182,6 +184,7 @@ impl RuntimeApi {
             extensions: Extensions::new(),
             under_way: Some(UnderWay::Init),
             function: None,
+            restores: false,
             pending: None,
             stream: None,
             answer_began: Instant::now(),
@@ -225,6 +228,11 @@ impl RuntimeApi {
     /// What extensions subscribe to.
     pub(crate) fn telemetry(&self) -> &Arc<Telemetry> {
         &self.telemetry
+    }
+
+    /// Opens the calls of SnapStart.
+    pub(crate) fn serve_restore(&self) {
+        self.link.inner().restores = true;
     }
 
     /// Those who are there, the external ones first.
@@ -426,6 +434,25 @@ impl Link {
         self.inner().state.init_error()?;
         self.tell(ApiEvent::InitError(error));
         Ok(())
+    }
+
+    fn restore_error(&self, error: FunctionError) -> Result<(), Refusal> {
+        self.inner().state.restore_error()?;
+        self.tell(ApiEvent::InitError(error));
+        Ok(())
+    }
+
+    /// The runtime wants to be restored from a snapshot.
+    fn restore(&self) -> Result<(), Refusal> {
+        let mut inner = self.inner();
+        inner.state.restore()?;
+        inner.extensions.close();
+        Ok(())
+    }
+
+    /// Whether there are the calls of SnapStart.
+    fn restores(&self) -> bool {
+        self.inner().restores
     }
 }
 

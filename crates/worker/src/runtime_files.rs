@@ -32,7 +32,9 @@ const PYTHON: Files = files!(
     "lambfold_runtime/report.py",
     "lambfold_runtime/runtime.py",
     "lambfold_runtime/settings.py",
+    "lambfold_runtime/snapshot.py",
     "lambfold_runtime/waiting.py",
+    "snapshot_restore_py/__init__.py",
 );
 
 const NODEJS: Files = files!(

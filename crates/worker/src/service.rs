@@ -7,22 +7,22 @@ use futures_util::StreamExt;
 use lambfold_api::logstore::LogIntake;
 use lambfold_api::worker::worker_report::Report;
 use lambfold_api::worker::{
-    Capacity, InvokeFrame, InvokeRequest, InvokeResponse, ReportRequest, RetireRequest, RetireResponse,
-    Synced, Worker, WorkerReport,
+    Capacity, InvokeFrame, InvokeRequest, InvokeResponse, PrepareRequest, PrepareResponse, ReportRequest,
+    RetireRequest, RetireResponse, Synced, Worker, WorkerReport,
 };
 use lambfold_api::{BoxStream, CallContext, Fault};
 use lambfold_sandbox::SandboxDriver;
 use lambfold_telemetry::{span, trace_of};
 use lambfold_types::{CONTAINER_IMAGES, Clock, Entropy, RunFuture, uuid_v4};
 use object_store::ObjectStore;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
 
 use crate::answer_stream;
-use crate::environment::{Environment, Invocation, Pending};
+use crate::environment::{Environment, Invocation, NotPrepared, Pending, Preparation};
 use crate::error::{Error, capacity_exceeded, environment_gone, worker_restarted};
 use crate::interpreter::Interpreters;
 use crate::launch::Launcher;
@@ -210,6 +210,33 @@ impl Worker for WorkerHandle {
         Ok(Box::pin(answer_stream::frames(pieces, pending, span)))
     }
 
+    async fn prepare(&self, ctx: &CallContext, input: PrepareRequest) -> Result<PrepareResponse, Fault> {
+        let shared = &self.shared;
+        if !input.incarnation.is_empty() && input.incarnation != shared.incarnation {
+            return Err(worker_restarted());
+        }
+        if shared.stopping.is_cancelled() {
+            return Err(environment_gone());
+        }
+        let function = input.function.ok_or_else(environment_gone)?;
+        let (id, memory) = (&function.configuration_id, function.memory_size_mb);
+        let Some((entry, invocations)) = self.add(&input.environment_id, id, memory, true).await else {
+            return Err(capacity_exceeded());
+        };
+        let (reply, outcome) = oneshot::channel();
+        let limit = Duration::from_secs(input.init_limit_seconds.max(1).into());
+        let preparation = Preparation { limit, trace: ctx.trace, reply };
+        let (launcher, metrics) = (Arc::clone(&shared.launcher), shared.metrics.clone());
+        let environment = Environment::new(launcher, metrics, Arc::clone(&entry), function, invocations);
+        self.spawn(entry, environment.prepared_by(preparation));
+        match outcome.await {
+            Ok(Ok(())) => Ok(PrepareResponse::default()),
+            Ok(Err(NotPrepared::Function(failure))) => Ok(PrepareResponse { failure }),
+            Ok(Err(NotPrepared::Platform(fault))) => Err(fault),
+            Err(_) => Err(environment_gone()),
+        }
+    }
+
     async fn retire(&self, _: &CallContext, input: RetireRequest) -> Result<RetireResponse, Fault> {
         for id in &input.environment_ids {
             self.shared.registry.retire(id);
@@ -243,7 +270,7 @@ impl WorkerHandle {
             (None, None) => return Err(environment_gone()),
             (None, Some(function)) => {
                 let (id, memory) = (&function.configuration_id, function.memory_size_mb);
-                let Some((entry, invocations)) = self.add(&environment_id, id, memory).await else {
+                let Some((entry, invocations)) = self.add(&environment_id, id, memory, false).await else {
                     return Err(capacity_exceeded());
                 };
                 let (launcher, metrics) = (Arc::clone(&shared.launcher), shared.metrics.clone());
@@ -265,11 +292,13 @@ impl WorkerHandle {
         environment_id: &str,
         configuration_id: &str,
         memory_mb: u32,
+        provisioned: bool,
     ) -> Option<(Arc<Entry>, mpsc::Receiver<Invocation>)> {
         let Launcher { clock, options, .. } = &*self.shared.launcher;
         for _ in 0..ROOM_ATTEMPTS {
             let most = options.max_environments;
-            let added = self.shared.registry.add(environment_id, configuration_id, memory_mb, most);
+            let registry = &self.shared.registry;
+            let added = registry.add(environment_id, configuration_id, memory_mb, provisioned, most);
             if added.is_some() {
                 return added;
             }

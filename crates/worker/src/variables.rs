@@ -154,7 +154,7 @@ fn reserved(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut imp
     set("AWS_LAMBDA_FUNCTION_NAME", function.function_name.clone());
     set("AWS_LAMBDA_FUNCTION_VERSION", function.version.clone());
     set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory_size_mb.to_string());
-    set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned());
+    set("AWS_LAMBDA_INITIALIZATION_TYPE", initialization_type(function).to_owned());
     set("AWS_LAMBDA_LOG_GROUP_NAME", log_group(function));
     set("AWS_LAMBDA_LOG_STREAM_NAME", around.log_stream.to_owned());
     let json = function.log_format == "JSON";
@@ -176,6 +176,17 @@ fn reserved(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut imp
         set("_LAMBFOLD_LAYERS_DIR", around.view.layers_dir.display().to_string());
     }
     set("LAMBDA_RUNTIME_DIR", around.view.runtime_dir.display().to_string());
+}
+
+/// The initialisation type of functions whose hooks around a snapshot are run.
+pub(crate) const SNAP_START: &str = "snap-start";
+
+/// How its environments come to be.
+pub(crate) fn initialization_type(function: &FunctionVersion) -> &str {
+    match function.initialization_type.as_str() {
+        "" => "on-demand",
+        other => other,
+    }
 }
 
 /// The function's own, or the one that its `LoggingConfig` names.

@@ -69,6 +69,17 @@ class RuntimeClient:
         """Reports that the function could not be loaded; the process is expected to exit afterwards."""
         return self._post("init/error", body, _error_headers(error_type, ""))
 
+    def restore_next(self):
+        """Says that a snapshot may be taken; returns in an environment that goes on from there."""
+        request = "GET %srestore/next HTTP/1.1%s\r\n" % (_PREFIX, self._host_header)
+        status, _, body = self._exchange(request.encode("latin-1"))
+        if status != 200:
+            raise RuntimeApiError("restore/next", status, body)
+
+    def post_restore_error(self, body, error_type):
+        """Reports that what comes after a restoration failed; the process is expected to exit afterwards."""
+        return self._post("restore/error", body, _error_headers(error_type, ""))
+
     def _post(self, path, body, headers):
         head = "POST %s%s HTTP/1.1%s%sContent-Length: %d\r\n\r\n" % (_PREFIX, path, self._host_header, headers, len(body))
         request = head.encode("latin-1") + body

@@ -53,9 +53,19 @@ class Runtime:
 
             return handler.load(self.settings.handler)
         except Exception as error:
-            report = self._report(error, "")
-            self._client.post_init_error(self._encode(report.payload()), report.error_type)
+            self._client.post_init_error(*self._init_error(error))
             sys.exit(1)
+
+    def run_snapshot_hooks(self):
+        """Does what SnapStart asks for between init and the first invocation."""
+        from lambfold_runtime import snapshot
+
+        snapshot.run_hooks(self._client, self._init_error)
+
+    def _init_error(self, error):
+        """Logs `error`; returns the body and type of its report."""
+        report = self._report(error, "")
+        return self._encode(report.payload()), report.error_type
 
     def serve(self, handler):
         """Takes invocations one after another."""
@@ -160,6 +170,8 @@ def run(environ, runtime_directory, client=None):
     _write_through(sys.stdout, sys.stderr)
     handler = runtime.load_handler()
     try:
+        if runtime.settings.snap_start:
+            runtime.run_snapshot_hooks()
         runtime.serve(handler)
     except (OSError, RuntimeApiError) as error:
         # The platform has gone or is broken; a traceback in the function's log would help nobody.

@@ -14,6 +14,7 @@ class Settings:
         # Only there where sandboxes have no root of their own, in which layers are at /opt.
         self.layers_directory = environ.pop("_LAMBFOLD_LAYERS_DIR", "/opt")
         self.declared_python = _declared_python(environ.get("AWS_EXECUTION_ENV"))
+        self.snap_start = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
         self.json_logs = (environ.get("AWS_LAMBDA_LOG_FORMAT") or "").upper() == "JSON"
         self.log_level = _python_level(environ.get("AWS_LAMBDA_LOG_LEVEL"))
         # Taken away so that children of the function do not write frames to an fd they do not have.

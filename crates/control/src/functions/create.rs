@@ -1,15 +1,19 @@
 //! CreateFunction.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use lambfold_api::lambda::{CreateFunctionRequest, FunctionConfiguration};
 use lambfold_api::{CallContext, Fault, FunctionTarget};
+use lambfold_types::Qualifier;
 
 use super::settings::{self, Unsupported};
 use super::{environment, image, render, runtime, timestamp};
 use crate::packages::Stored;
-use crate::record::{Configuration, FORMAT, Function, FunctionRecord, Logging, State};
+use crate::record::{
+    Configuration, FORMAT, Function, FunctionConcurrency, FunctionRecord, Logging, State, Versions,
+};
 use crate::service::Shared;
 use crate::{faults, layers, packages, tags};
 
@@ -34,6 +38,7 @@ pub(crate) async fn create(
     let (configuration, package) = with_code(shared, &input, configuration).await?;
     let configuration = Configuration { layers, ..configuration };
     layers::fits(&configuration)?;
+    settings::check_snap_start(&configuration)?;
 
     // Before the upload: a name that is taken needs none.
     let (scope, name) = (target.scope.clone(), target.name.clone());
@@ -53,8 +58,13 @@ pub(crate) async fn create(
         configuration,
         serving: None,
         tags,
+        versions: Versions { publish_when_active: input.publish == Some(true), ..Versions::default() },
+        aliases: BTreeMap::new(),
+        concurrency: FunctionConcurrency::default(),
     };
-    let answer = render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &record)?;
+    // The version that will be there as soon as the function is.
+    let shown = if record.versions.publish_when_active { Qualifier::Version(1) } else { Qualifier::Latest };
+    let answer = render::configuration(&*shared.sealer, &target, &shown, &record)?;
     let function = Function { scope: target.scope.clone(), name: target.name.clone(), record };
     if !shared.change(move |store| store.create_function(&function)).await? {
         return Err(exists(&target));
@@ -126,15 +136,14 @@ fn configuration(shared: &Shared, input: &CreateFunctionRequest) -> Result<Confi
         vpc: input.vpc_config.clone(),
         dead_letter: input.dead_letter_config.clone(),
         file_systems: input.file_system_configs.clone(),
-        snap_start: input.snap_start.clone(),
         kms_key: input.kms_key_arn.clone(),
         tracing: input.tracing_config.clone(),
         capacity_provider: input.capacity_provider_config.clone(),
         durable: input.durable_config,
     }
     .refuse()?;
-    if input.publish == Some(true) || input.publish_to.is_some() {
-        return Err(faults::not_supported("publishing versions (Publish)"));
+    if input.publish_to.is_some() {
+        return Err(faults::not_supported("publishing to $LATEST.PUBLISHED (PublishTo)"));
     }
     if input.code_signing_config_arn.as_ref().is_some_and(|arn| !arn.is_empty()) {
         return Err(faults::not_supported("CodeSigningConfigArn"));
@@ -159,6 +168,7 @@ fn configuration(shared: &Shared, input: &CreateFunctionRequest) -> Result<Confi
         unzipped_bytes: 0,
         layers: Vec::new(),
         image: None,
+        snap_start: settings::snap_start(input.snap_start.as_ref()).unwrap_or(false),
         runtime,
         handler,
     })

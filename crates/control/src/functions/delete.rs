@@ -6,7 +6,7 @@ use lambfold_api::lambda::{DeleteFunctionRequest, DeleteFunctionResponse};
 use lambfold_api::{CallContext, Fault, FunctionTarget};
 use lambfold_types::Qualifier;
 
-use super::get::find;
+use super::get::function;
 use crate::faults;
 use crate::service::Shared;
 use crate::store::Decision;
@@ -25,16 +25,41 @@ pub(crate) async fn delete(
                 "$LATEST version cannot be deleted without deleting the function.",
             ));
         }
-        // A version that an existing function does not have: nothing to delete, and no error (facts §4).
-        Some(_) => {
-            find(shared, &FunctionTarget { qualifier: None, ..target }).await?;
-            return Ok(deleted());
-        }
+        Some(Qualifier::Version(number)) => return delete_version(shared, &target, *number).await,
+        Some(Qualifier::Alias(_)) => return Err(faults::aliases_have_their_own_deletion()),
     }
     let (scope, name) = (target.scope.clone(), target.name.clone());
     let found =
         shared.change(move |store| store.edit_function(&scope, &name, &mut |_| Decision::Remove)).await?;
     if found { Ok(deleted()) } else { Err(target.not_found()) }
+}
+
+/// A version that an existing function does not have is nothing to delete, and no error (facts §4).
+async fn delete_version(
+    shared: &Arc<Shared>,
+    target: &FunctionTarget,
+    number: u64,
+) -> Result<DeleteFunctionResponse, Fault> {
+    let unqualified = FunctionTarget { qualifier: None, ..target.clone() };
+    function(shared, target).await?.ok_or_else(|| unqualified.not_found())?;
+    let _targets = shared.alias_targets.lock().await;
+    let (scope, name) = (target.scope.clone(), target.name.clone());
+    let used = shared.change(move |store| {
+        let mut used = Vec::new();
+        store.edit_version(&scope, &name, number, &mut |function, _| {
+            let aliases = function.aliases.iter().filter(|(_, alias)| alias.uses(number));
+            used = aliases.map(|(name, _)| name.clone()).collect();
+            if !used.is_empty() {
+                return Decision::Leave;
+            }
+            function.versions.pending.remove(&number);
+            function.concurrency.provisioned.remove(&number.to_string());
+            Decision::Remove
+        })?;
+        Ok(used)
+    });
+    let used = used.await?;
+    if used.is_empty() { Ok(deleted()) } else { Err(faults::version_in_use(&used)) }
 }
 
 fn deleted() -> DeleteFunctionResponse {

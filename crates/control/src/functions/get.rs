@@ -3,21 +3,48 @@
 use std::sync::Arc;
 
 use lambfold_api::lambda::{
-    FunctionCodeLocation, FunctionConfiguration, GetFunctionConfigurationRequest, GetFunctionRequest,
-    GetFunctionResponse,
+    Concurrency, FunctionCodeLocation, FunctionConfiguration, GetFunctionConfigurationRequest,
+    GetFunctionRequest, GetFunctionResponse,
 };
 use lambfold_api::{CallContext, Fault, FunctionTarget};
+use lambfold_types::Qualifier;
 
 use super::render;
 use crate::packages;
 use crate::record::FunctionRecord;
 use crate::service::Shared;
 
-/// The record that a target names.
-pub(super) async fn find(shared: &Arc<Shared>, target: &FunctionTarget) -> Result<FunctionRecord, Fault> {
+/// What a target names: the function as it is now, or one of its versions in the place of it.
+pub(crate) struct Found {
+    pub(crate) record: FunctionRecord,
+    pub(crate) version: Qualifier,
+}
+
+/// Finds what a target names.
+pub(crate) async fn find(shared: &Arc<Shared>, target: &FunctionTarget) -> Result<Found, Fault> {
+    let not_found = || target.not_found();
+    let record = function(shared, target).await?.ok_or_else(not_found)?;
+    let version = match &target.qualifier {
+        None | Some(Qualifier::Latest) => Qualifier::Latest,
+        Some(Qualifier::Version(number)) => Qualifier::Version(*number),
+        Some(Qualifier::Alias(name)) => {
+            let alias = record.aliases.get(&**name).ok_or_else(not_found)?;
+            alias.version.parse().map_err(|()| Fault::internal())?
+        }
+    };
+    let Qualifier::Version(number) = version else { return Ok(Found { record, version }) };
     let (scope, name) = (target.scope.clone(), target.name.clone());
-    let found = shared.store(move |store| store.function(&scope, &name)).await?;
-    found.filter(|_| target.is_latest()).ok_or_else(|| target.not_found())
+    let published = shared.store(move |store| store.function_version(&scope, &name, number)).await?;
+    Ok(Found { record: published.ok_or_else(not_found)?.in_place_of(record), version })
+}
+
+/// The function of a target, whatever qualifier it has.
+pub(crate) async fn function(
+    shared: &Arc<Shared>,
+    target: &FunctionTarget,
+) -> Result<Option<FunctionRecord>, Fault> {
+    let (scope, name) = (target.scope.clone(), target.name.clone());
+    shared.store(move |store| store.function(&scope, &name)).await
 }
 
 pub(crate) async fn get(
@@ -27,7 +54,7 @@ pub(crate) async fn get(
 ) -> Result<GetFunctionResponse, Fault> {
     let target =
         FunctionTarget::read(ctx, &input.function_name.unwrap_or_default(), input.qualifier.as_deref())?;
-    let record = find(shared, &target).await?;
+    let Found { record, version } = find(shared, &target).await?;
     let code = match &record.configuration.image {
         Some(image) => FunctionCodeLocation {
             repository_type: Some("ECR".to_owned()),
@@ -41,8 +68,10 @@ pub(crate) async fn get(
             ..FunctionCodeLocation::default()
         },
     };
-    let configuration = render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &record)?;
+    let configuration = render::configuration(&*shared.sealer, &target, &version, &record)?;
+    let reserved = record.concurrency.reserved.and_then(|reserved| i32::try_from(reserved).ok());
     Ok(GetFunctionResponse {
+        concurrency: reserved.map(|reserved| Concurrency { reserved_concurrent_executions: Some(reserved) }),
         configuration: Some(configuration),
         code: Some(code),
         tags: Some(record.tags).filter(|tags| !tags.is_empty()).map(Into::into),
@@ -57,6 +86,6 @@ pub(crate) async fn get_configuration(
 ) -> Result<FunctionConfiguration, Fault> {
     let target =
         FunctionTarget::read(ctx, &input.function_name.unwrap_or_default(), input.qualifier.as_deref())?;
-    let record = find(shared, &target).await?;
-    render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &record)
+    let Found { record, version } = find(shared, &target).await?;
+    render::configuration(&*shared.sealer, &target, &version, &record)
 }

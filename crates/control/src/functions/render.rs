@@ -1,11 +1,11 @@
 //! A function as the API shows it.
 
-use lambfold_api::Fault;
 use lambfold_api::lambda::{
     EnvironmentResponse, EphemeralStorage, FunctionConfiguration, Layer, LoggingConfig, SnapStartResponse,
     TracingConfigResponse,
 };
-use lambfold_types::Sealer;
+use lambfold_api::{Fault, FunctionTarget};
+use lambfold_types::{Qualifier, Sealer};
 
 use super::{environment, image};
 use crate::record::{Configuration, FunctionRecord, LastUpdate, State};
@@ -16,13 +16,15 @@ const CREATING: &str = "The function is being created.";
 /// Why a function, or an update of one, failed.
 const MISSING: &str = "The package of the function is missing; update its code.";
 
-/// `FunctionConfiguration`, under the ARN that the request named.
+/// `FunctionConfiguration` of that version, under the ARN of `target`.
 pub(super) fn configuration(
     sealer: &dyn Sealer,
-    name: &str,
-    arn: String,
+    target: &FunctionTarget,
+    version: &Qualifier,
     record: &FunctionRecord,
 ) -> Result<FunctionConfiguration, Fault> {
+    let name = target.name.as_str();
+    let snap_starts = record.configuration.snap_start && *version != Qualifier::Latest;
     let configuration = &record.configuration;
     let variables =
         configuration.environment.as_deref().map(|sealed| environment::open(sealer, sealed)).transpose()?;
@@ -39,7 +41,7 @@ pub(super) fn configuration(
     };
     Ok(FunctionConfiguration {
         function_name: Some(name.to_owned()),
-        function_arn: Some(arn),
+        function_arn: Some(target.arn()),
         runtime: Some(configuration.runtime.clone()).filter(|_| configuration.image.is_none()),
         role: Some(configuration.role.clone()),
         handler: Some(configuration.handler.clone()).filter(|_| configuration.image.is_none()),
@@ -49,7 +51,7 @@ pub(super) fn configuration(
         memory_size: i32::try_from(configuration.memory_size).ok(),
         last_modified: Some(record.last_modified.clone()),
         code_sha256: Some(configuration.code_sha256.clone()),
-        version: Some("$LATEST".to_owned()),
+        version: Some(version.to_string()),
         environment: variables
             .map(|variables| EnvironmentResponse { variables: Some(variables.into()), error: None }),
         tracing_config: Some(TracingConfigResponse { mode: Some("PassThrough".to_owned()) }),
@@ -75,8 +77,8 @@ pub(super) fn configuration(
             size: i32::try_from(configuration.ephemeral_storage).ok(),
         }),
         snap_start: Some(SnapStartResponse {
-            apply_on: Some("None".to_owned()),
-            optimization_status: Some("Off".to_owned()),
+            apply_on: Some(if configuration.snap_start { "PublishedVersions" } else { "None" }.to_owned()),
+            optimization_status: Some(if snap_starts { "On" } else { "Off" }.to_owned()),
         }),
         logging_config: Some(LoggingConfig {
             log_format: Some(logging.format.clone()),
@@ -94,6 +96,24 @@ fn failure(configuration: &Configuration) -> (Option<String>, Option<String>) {
         Some(failure) => (Some(failure.reason), Some(failure.code)),
         None => (Some(MISSING.to_owned()), Some("InvalidZipFileException".to_owned())),
     }
+}
+
+/// The same as an item of a list, which omits where an update stands.
+pub(super) fn item(
+    sealer: &dyn Sealer,
+    target: &FunctionTarget,
+    version: &Qualifier,
+    record: &FunctionRecord,
+) -> Result<FunctionConfiguration, Fault> {
+    Ok(FunctionConfiguration {
+        state: None,
+        state_reason: None,
+        state_reason_code: None,
+        last_update_status: None,
+        last_update_status_reason: None,
+        last_update_status_reason_code: None,
+        ..configuration(sealer, target, version, record)?
+    })
 }
 
 fn layers(configuration: &Configuration) -> Vec<Layer> {

@@ -7,7 +7,7 @@ use lambfold_api::lambda::{
 };
 
 use crate::faults;
-use crate::record::Logging;
+use crate::record::{Configuration, Logging};
 
 /// The settings that Create and Update share and that Lambfold does not act on yet. Empty ones and AWS's defaults
 /// pass, so that tools which always send them work.
@@ -16,7 +16,6 @@ pub(super) struct Unsupported {
     pub(super) vpc: Option<VpcConfig>,
     pub(super) dead_letter: Option<DeadLetterConfig>,
     pub(super) file_systems: Option<FileSystemConfigList>,
-    pub(super) snap_start: Option<SnapStart>,
     pub(super) kms_key: Option<String>,
     pub(super) tracing: Option<TracingConfig>,
     pub(super) capacity_provider: Option<CapacityProviderConfig>,
@@ -36,12 +35,6 @@ impl Unsupported {
             "DeadLetterConfig"
         } else if self.file_systems.as_ref().is_some_and(|systems| !systems.is_empty()) {
             "FileSystemConfigs"
-        } else if self
-            .snap_start
-            .as_ref()
-            .is_some_and(|it| it.apply_on.as_deref().is_some_and(|on| on != "None"))
-        {
-            "SnapStart"
         } else if given(&self.kms_key) {
             "KMSKeyArn"
         } else if self
@@ -59,6 +52,35 @@ impl Unsupported {
         };
         Err(faults::not_supported(what))
     }
+}
+
+/// `SnapStart`, as far as it is asked for.
+pub(super) fn snap_start(given: Option<&SnapStart>) -> Option<bool> {
+    given?.apply_on.as_deref().map(|on| on == "PublishedVersions")
+}
+
+/// Whether what SnapStart asks for can be done: AWS has it for some runtimes, and of those the hooks of Python are run
+/// here.
+pub(super) fn check_snap_start(configuration: &Configuration) -> Result<(), Fault> {
+    if !configuration.snap_start {
+        return Ok(());
+    }
+    let runtime = configuration.runtime.as_str();
+    let minor = runtime.strip_prefix("python3.").and_then(|minor| minor.parse::<u32>().ok());
+    if minor.is_none_or(|minor| minor < 12) {
+        let on_aws = runtime.starts_with("java") || runtime.starts_with("dotnet");
+        return Err(if on_aws {
+            faults::not_supported(&format!("SnapStart for {runtime}"))
+        } else {
+            faults::invalid_parameter(format!("{runtime} is not supported for SnapStart enabled functions."))
+        });
+    }
+    if configuration.ephemeral_storage > 512 {
+        return Err(faults::invalid_parameter(
+            "Ephemeral storage of more than 512 MB is not supported for SnapStart enabled functions.",
+        ));
+    }
+    Ok(())
 }
 
 /// `Timeout`: 1 to 900 s, 3 unless given.

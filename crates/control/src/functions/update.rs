@@ -7,13 +7,15 @@ use lambfold_api::lambda::{
     FunctionConfiguration, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest,
 };
 use lambfold_api::{CallContext, Fault, FunctionTarget};
+use lambfold_types::Qualifier;
 
 use super::get::find;
+use super::publish::{Edition, Published};
 use super::settings::{self, Unsupported};
 use super::{environment, image, render, runtime, timestamp};
 use crate::record::{Configuration, FunctionRecord, LastUpdate, State};
 use crate::service::Shared;
-use crate::store::Decision;
+use crate::store::Publication;
 use crate::{faults, layers, packages};
 
 pub(crate) async fn update_code(
@@ -22,7 +24,7 @@ pub(crate) async fn update_code(
     input: UpdateFunctionCodeRequest,
 ) -> Result<FunctionConfiguration, Fault> {
     let target = FunctionTarget::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
-    let record = find(shared, &target).await?;
+    let record = find_latest(shared, &target).await?;
     if record.configuration.image.is_none() && input.image_uri.is_some() {
         return Err(faults::invalid_parameter(
             "Please don't provide ImageUri when updating a function with packageType Zip.",
@@ -34,21 +36,21 @@ pub(crate) async fn update_code(
     if input.source_kms_key_arn.as_ref().is_some_and(|key| !key.is_empty()) {
         return Err(faults::not_supported("SourceKMSKeyArn"));
     }
-    if input.publish == Some(true) || input.publish_to.is_some() {
-        return Err(faults::not_supported("publishing versions (Publish)"));
+    if input.publish_to.is_some() {
+        return Err(faults::not_supported("publishing to $LATEST.PUBLISHED (PublishTo)"));
     }
     let architecture = match &input.architectures {
         Some(_) => settings::architecture(input.architectures.as_ref(), shared.options.architecture)?,
         None => record.configuration.architecture.clone(),
     };
-    let dry_run = input.dry_run == Some(true);
+    let (dry_run, publish) = (input.dry_run == Some(true), input.publish == Some(true));
     if record.configuration.image.is_some() {
         let found = image::of_update(shared, &input, &architecture).await?;
         let change = move |configuration: &Configuration| {
             let configuration = Configuration { architecture: architecture.clone(), ..configuration.clone() };
             Ok(image::with(configuration, found.clone()))
         };
-        return update_or_show(shared, &target, record, input.revision_id, dry_run, change).await;
+        return update_or_show(shared, target, record, input.revision_id, (dry_run, publish), change).await;
     }
     let zip = input
         .zip_file
@@ -68,24 +70,24 @@ pub(crate) async fn update_code(
         layers::fits(&changed)?;
         Ok(changed)
     };
-    update_or_show(shared, &target, record, input.revision_id, dry_run, change).await
+    update_or_show(shared, target, record, input.revision_id, (dry_run, publish), change).await
 }
 
-/// Updates, or with `dry_run` tells what would be, without a change.
+/// Updates and perhaps publishes, or with `dry_run` tells what would be, without a change.
 async fn update_or_show(
     shared: &Arc<Shared>,
-    target: &FunctionTarget,
+    target: FunctionTarget,
     record: FunctionRecord,
     expected: Option<String>,
-    dry_run: bool,
+    (dry_run, publish): (bool, bool),
     change: impl Fn(&Configuration) -> Result<Configuration, Fault> + Send + 'static,
 ) -> Result<FunctionConfiguration, Fault> {
     if dry_run {
         check_revision(&record, expected.as_deref())?;
         let would_be = FunctionRecord { configuration: change(&record.configuration)?, ..record };
-        return render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &would_be);
+        return render::configuration(&*shared.sealer, &target, &Qualifier::Latest, &would_be);
     }
-    update(shared, target, expected, change).await
+    update(shared, target, expected, What::Code, publish, change).await
 }
 
 pub(crate) async fn update_configuration(
@@ -94,7 +96,7 @@ pub(crate) async fn update_configuration(
     input: UpdateFunctionConfigurationRequest,
 ) -> Result<FunctionConfiguration, Fault> {
     let target = FunctionTarget::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
-    let record = find(shared, &target).await?;
+    let record = find_latest(shared, &target).await?;
     if record.configuration.image.is_some() {
         image::refuse_package_settings(&input.runtime, &input.handler, input.layers.as_ref())?;
     } else {
@@ -107,7 +109,6 @@ pub(crate) async fn update_configuration(
         vpc: input.vpc_config,
         dead_letter: input.dead_letter_config,
         file_systems: input.file_system_configs,
-        snap_start: input.snap_start,
         kms_key: input.kms_key_arn,
         tracing: input.tracing_config,
         capacity_provider: input.capacity_provider_config,
@@ -119,9 +120,10 @@ pub(crate) async fn update_configuration(
     let memory_size = settings::memory_size(input.memory_size)?;
     let ephemeral_storage = settings::ephemeral_storage(input.ephemeral_storage.as_ref())?;
     let sealed = environment::seal(&*shared.sealer, input.environment.as_ref())?;
+    let snap_start = settings::snap_start(input.snap_start.as_ref());
     let (runtime, handler, role, description) = (input.runtime, input.handler, input.role, input.description);
     let (logging, image_config) = (input.logging_config, input.image_config);
-    update(shared, &target, input.revision_id, move |configuration: &Configuration| {
+    update(shared, target, input.revision_id, What::Settings, false, move |configuration: &Configuration| {
         let current = configuration.clone();
         let changed = Configuration {
             runtime: runtime.clone().unwrap_or(current.runtime),
@@ -135,50 +137,84 @@ pub(crate) async fn update_configuration(
             logging: settings::logging(logging.as_ref(), &configuration.logging)?,
             layers: layers.clone().unwrap_or(current.layers),
             image: image::overridden(current.image, image_config.as_ref()),
+            snap_start: snap_start.unwrap_or(current.snap_start),
             ..current
         };
         layers::fits(&changed)?;
+        settings::check_snap_start(&changed)?;
         Ok(changed)
     })
     .await
 }
 
-/// Puts what `change` makes of the configuration in its place, if the function can be updated now.
+/// What is updated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Code,
+    Settings,
+}
+
+/// Puts what `change` makes of the configuration in its place, if the function can be updated now, and publishes it if
+/// asked to.
 async fn update(
     shared: &Arc<Shared>,
-    target: &FunctionTarget,
+    target: FunctionTarget,
     expected: Option<String>,
+    what: What,
+    publish: bool,
     change: impl Fn(&Configuration) -> Result<Configuration, Fault> + Send + 'static,
 ) -> Result<FunctionConfiguration, Fault> {
     let (scope, name, arn) = (target.scope.clone(), target.name.clone(), target.arn());
-    let (revision_id, configuration_id) = (shared.uuid(), shared.uuid());
+    let (revision_id, configuration_id, edition) = (shared.uuid(), shared.uuid(), Edition::new(shared));
     let last_modified = timestamp(shared.clock.now());
     let outcome = shared.change(move |store| {
         let mut outcome = None;
-        let found = store.edit_function(&scope, &name, &mut |record| {
+        let found = store.publish_version(&scope, &name, &mut |record, last| {
             let changed =
                 may_update(record, expected.as_deref(), &arn).and_then(|()| change(&record.configuration));
-            let decision = if changed.is_ok() { Decision::Keep } else { Decision::Leave };
+            let mut publication = if changed.is_ok() { Publication::Keep } else { Publication::Leave };
             outcome = Some(changed.map(|configuration| {
+                // Code that is the same is no reason for another version; settings are, also if they are the same.
+                let code = |it: &Configuration| (it.code_sha256.clone(), it.architecture.clone());
+                record.versions.unchanged &=
+                    what == What::Code && code(&record.configuration) == code(&configuration);
                 record.configuration =
                     Configuration { configuration_id: configuration_id.clone(), ..configuration };
                 record.last_update = Some(LastUpdate::InProgress);
                 record.revision_id.clone_from(&revision_id);
                 record.last_modified.clone_from(&last_modified);
-                record.clone()
+                let published = publish.then(|| edition.publish(record, last, None));
+                if let Some(Published { new: true, version, .. }) = &published {
+                    publication = Publication::Publish(Box::new(version.clone()));
+                }
+                (record.clone(), published)
             }));
-            decision
+            publication
         })?;
         Ok(if found { outcome } else { None })
     });
-    let record = outcome.await?.ok_or_else(|| target.not_found())??;
+    let (record, published) = outcome.await?.ok_or_else(|| target.not_found())??;
     shared.activations.add(target.scope.clone(), target.name.clone());
-    // What a failed function shows once its update is on the way is what an active one shows.
-    let shown = FunctionRecord { state: State::Active, ..record };
-    render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &shown)
+    match published {
+        Some(published) => published.render(shared, target, record),
+        None => {
+            // What a failed function shows once its update is on the way is what an active one shows.
+            let shown = FunctionRecord { state: State::Active, ..record };
+            render::configuration(&*shared.sealer, &target, &Qualifier::Latest, &shown)
+        }
+    }
 }
 
-fn may_update(record: &FunctionRecord, expected: Option<&str>, arn: &str) -> Result<(), Fault> {
+/// The function to change: what was published does not change.
+async fn find_latest(shared: &Arc<Shared>, target: &FunctionTarget) -> Result<FunctionRecord, Fault> {
+    if !target.is_latest() {
+        return Err(faults::functions_only());
+    }
+    Ok(find(shared, target).await?.record)
+}
+
+/// Whether nothing is on its way, and the caller knows the function as it is.
+pub(super) fn may_update(record: &FunctionRecord, expected: Option<&str>, arn: &str) -> Result<(), Fault> {
     if record.state == State::Pending {
         return Err(faults::pending());
     }

@@ -10,7 +10,7 @@ use lambfold_types::{Arn, FunctionName, QueueName};
 use super::{render, settings};
 use crate::record::{Desired, FORMAT, FunctionRecord, Mapping, MappingRecord};
 use crate::service::Shared;
-use crate::{faults, tags};
+use crate::{faults, functions, tags};
 
 pub(crate) async fn create(
     shared: &Arc<Shared>,
@@ -88,17 +88,18 @@ fn refuse_settings(input: &CreateEventSourceMappingRequest) -> Result<(), Fault>
     settings::refuse_shared!(input)
 }
 
-/// The function that a mapping names; AWS words its absence in its own way here.
+/// The function that a mapping names, or the version, also through an alias; AWS words its absence in its own way here.
 pub(super) async fn function(
     shared: &Arc<Shared>,
     ctx: &CallContext,
     name: &str,
 ) -> Result<(FunctionTarget, FunctionRecord), Fault> {
-    let missing = || faults::invalid_parameter("Function does not exist");
     let target = FunctionTarget::read(ctx, name, None)?;
-    let (scope, name) = (target.scope.clone(), target.name.clone());
-    let record = shared.store(move |store| store.function(&scope, &name)).await?.ok_or_else(missing)?;
-    if target.is_latest() { Ok((target, record)) } else { Err(missing()) }
+    match functions::find(shared, &target).await {
+        Ok(found) => Ok((target, found.record)),
+        Err(fault) if fault.http_status() == 404 => Err(faults::invalid_parameter("Function does not exist")),
+        Err(fault) => Err(fault),
+    }
 }
 
 /// The queue must exist, and leave a function the time to finish.

@@ -2,16 +2,17 @@
 
 use lambfold_types::Scope;
 
-use super::{ControlStore, Decision, Event, LOG_LENGTH, LayerFilter, MappingFilter};
+use super::{ControlStore, Decision, Event, LOG_LENGTH, LayerFilter, MappingFilter, Publication};
 use crate::record::{
     Configuration, Desired, FORMAT, Function, FunctionLayer, FunctionRecord, LayerPackage, LayerPermission,
-    LayerVersionRecord, Logging, Mapping, MappingRecord, State,
+    LayerVersionRecord, Logging, Mapping, MappingRecord, State, VersionRecord,
 };
 
 /// Runs the suite on an empty store. Panics where the store is wrong.
 pub fn run(store: &dyn ControlStore) {
     functions_are_kept_apart_by_scope(store);
     edits_are_kept_left_or_removed(store);
+    versions_are_numbered_and_go_with_their_function(store);
     mappings_have_no_twins(store);
     lists_are_paged(store);
     layer_numbers_are_never_given_again(store);
@@ -61,9 +62,13 @@ pub fn function(scope: &Scope, name: &str, description: &str) -> Function {
                 image: None,
                 environment: None,
                 logging,
+                snap_start: false,
             },
             serving: None,
             tags: [("team".to_owned(), "blue".to_owned())].into(),
+            versions: crate::record::Versions::default(),
+            aliases: [].into(),
+            concurrency: crate::record::FunctionConcurrency::default(),
         },
     }
 }
@@ -107,6 +112,67 @@ fn layer(runtime: &str) -> LayerVersionRecord {
             organization_id: None,
         }],
     }
+}
+
+fn versions_are_numbered_and_go_with_their_function(store: &dyn ControlStore) {
+    let [scope, other, _] = scopes();
+    let made = function(&scope, "versioned", "d");
+    store.create_function(&made).expect("it works");
+    store.create_function(&function(&other, "versioned", "d")).expect("it works");
+    let publish = |publication: fn(VersionRecord) -> Publication| {
+        let found = store.publish_version(&scope, &made.name, &mut |function, last| {
+            assert_eq!(last.is_some(), function.versions.last > 0, "the last one, if there is one");
+            function.versions.last += 1;
+            publication(VersionRecord {
+                format: FORMAT,
+                incarnation: format!("v{}", function.versions.last),
+                state: State::Pending,
+                revision_id: "r".into(),
+                last_modified: "now".into(),
+                configuration: function.configuration.clone(),
+            })
+        });
+        assert!(found.expect("it works"));
+    };
+    publish(|version| Publication::Publish(Box::new(version)));
+    publish(|version| Publication::Publish(Box::new(version)));
+    publish(|_| Publication::Leave);
+    let numbers = |after, max| {
+        let page = store.function_versions(&scope, &made.name, after, max).expect("it works");
+        page.iter().map(|it| it.number).collect::<Vec<_>>()
+    };
+    assert_eq!((numbers(0, 9), numbers(0, 1), numbers(1, 9)), (vec![1, 2], vec![1], vec![2]));
+    let before = store.snapshot().expect("it works");
+    assert_eq!(before.versions.len(), 2);
+    let activated = store.edit_version(&scope, &made.name, 1, &mut |_, version| {
+        version.state = State::Active;
+        Decision::Keep
+    });
+    assert!(activated.expect("it works"));
+    let removed = store.edit_version(&scope, &made.name, 2, &mut |function, _| {
+        function.versions.pending.insert(7);
+        Decision::Remove
+    });
+    assert!(removed.expect("it works"));
+    assert!(!store.edit_version(&scope, &made.name, 2, &mut |_, _| Decision::Remove).expect("it works"));
+    let after = store.function(&scope, &made.name).expect("it works").expect("it is there");
+    assert!(after.versions.last == 2 && after.versions.pending.contains(&7), "left is left, removed is kept");
+    store.edit_function(&scope, &made.name, &mut |_| Decision::Remove).expect("it works");
+    assert_eq!(store.function_version(&scope, &made.name, 1).expect("it works"), None);
+    assert!(!store.publish_version(&scope, &made.name, &mut |_, _| Publication::Keep).expect("it works"));
+    let events = store.changes(&before.revisions).expect("it works").expect("it reaches back");
+    let told: Vec<String> = events
+        .into_iter()
+        .map(|change| match change.event {
+            Event::Version(version) => format!("{}:{}", version.name, version.number),
+            Event::Function(function) => function.name.to_string(),
+            Event::FunctionRemoved(incarnation) => format!("-{incarnation}"),
+            _ => String::new(),
+        })
+        .collect();
+    let whole = format!("-{}", made.record.incarnation);
+    assert_eq!(told, ["versioned:1", "versioned", "-v2", "-v1", &whole]);
+    store.edit_function(&other, &made.name, &mut |_| Decision::Remove).expect("it works");
 }
 
 fn layer_numbers_are_never_given_again(store: &dyn ControlStore) {

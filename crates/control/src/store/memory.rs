@@ -1,14 +1,19 @@
 //! The store in memory: for tests and simulations.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lambfold_types::{FunctionName, LayerName, Scope};
 
 use super::{
-    Change, ControlStore, Decision, Edit, Event, LOG_LENGTH, LayerFilter, MappingFilter, Snapshot, StoreError,
+    Change, ControlStore, Decision, Edit, EditVersion, Event, LOG_LENGTH, LayerFilter, MappingFilter,
+    Publication, Publish, Snapshot, StoreError,
 };
-use crate::record::{Function, FunctionRecord, LayerVersion, LayerVersionRecord, Mapping, MappingRecord};
+use crate::record::{
+    Function, FunctionRecord, LayerVersion, LayerVersionRecord, Mapping, MappingRecord, Version,
+    VersionRecord,
+};
 
 /// Keeps everything in maps.
 #[derive(Debug, Default)]
@@ -17,6 +22,7 @@ pub struct MemoryControlStore(Mutex<Tables>);
 #[derive(Debug, Default)]
 struct Tables {
     functions: BTreeMap<(Scope, FunctionName), FunctionRecord>,
+    versions: BTreeMap<(Scope, FunctionName, u64), VersionRecord>,
     mappings: BTreeMap<(Scope, String), MappingRecord>,
     layers: BTreeMap<(Scope, LayerName), Layer>,
     revisions: BTreeMap<Scope, u64>,
@@ -47,6 +53,31 @@ impl Tables {
         while log.len() as u64 > LOG_LENGTH {
             log.pop_front();
         }
+    }
+}
+
+impl Tables {
+    fn keep_function(&mut self, scope: &Scope, name: &FunctionName, record: FunctionRecord) {
+        self.functions.insert((scope.clone(), name.clone()), record.clone());
+        let function = Function { scope: scope.clone(), name: name.clone(), record };
+        self.note(scope, Event::Function(Box::new(function)));
+    }
+
+    fn keep_version(&mut self, scope: &Scope, name: &FunctionName, number: u64, record: VersionRecord) {
+        self.versions.insert((scope.clone(), name.clone(), number), record.clone());
+        let version = Version { scope: scope.clone(), name: name.clone(), number, record };
+        self.note(scope, Event::Version(Box::new(version)));
+    }
+
+    fn versions_of(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        after: u64,
+    ) -> impl Iterator<Item = (u64, &VersionRecord)> {
+        let key = |number| (scope.clone(), name.clone(), number);
+        let found = self.versions.range((Bound::Excluded(key(after)), Bound::Included(key(u64::MAX))));
+        found.map(|((_, _, number), record)| (*number, record))
     }
 }
 
@@ -105,14 +136,95 @@ impl ControlStore for MemoryControlStore {
         match edit(&mut record) {
             Decision::Leave => {}
             Decision::Remove => {
+                let versions: Vec<_> = tables
+                    .versions_of(scope, name, 0)
+                    .map(|(number, record)| (number, record.incarnation.clone()))
+                    .collect();
+                for (number, incarnation) in versions {
+                    tables.versions.remove(&(scope.clone(), name.clone(), number));
+                    tables.note(scope, Event::FunctionRemoved(incarnation));
+                }
                 tables.functions.remove(&key);
                 tables.note(scope, Event::FunctionRemoved(record.incarnation));
             }
-            Decision::Keep => {
-                tables.functions.insert(key, record.clone());
-                let function = Function { scope: scope.clone(), name: name.clone(), record };
-                tables.note(scope, Event::Function(Box::new(function)));
+            Decision::Keep => tables.keep_function(scope, name, record),
+        }
+        Ok(true)
+    }
+
+    fn publish_version(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        publish: Publish<'_>,
+    ) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        let key = (scope.clone(), name.clone());
+        let Some(mut record) = tables.functions.get(&key).cloned() else { return Ok(false) };
+        let last = tables.versions.get(&(key.0, key.1, record.versions.last));
+        let publication = publish(&mut record, last);
+        let number = record.versions.last;
+        if publication != Publication::Leave {
+            tables.keep_function(scope, name, record);
+        }
+        if let Publication::Publish(version) = publication {
+            tables.keep_version(scope, name, number, *version);
+        }
+        Ok(true)
+    }
+
+    fn function_version(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        number: u64,
+    ) -> Result<Option<VersionRecord>, StoreError> {
+        Ok(self.tables().versions.get(&(scope.clone(), name.clone(), number)).cloned())
+    }
+
+    fn function_versions(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        after: u64,
+        max: usize,
+    ) -> Result<Vec<Version>, StoreError> {
+        let tables = self.tables();
+        let found = tables.versions_of(scope, name, after).take(max).map(|(number, record)| Version {
+            scope: scope.clone(),
+            name: name.clone(),
+            number,
+            record: record.clone(),
+        });
+        Ok(found.collect())
+    }
+
+    fn edit_version(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        number: u64,
+        edit: EditVersion<'_>,
+    ) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        let key = (scope.clone(), name.clone(), number);
+        let Some(stored) = tables.versions.get(&key).cloned() else { return Ok(false) };
+        let mut version = stored.clone();
+        let function = tables.functions.get(&(scope.clone(), name.clone())).cloned();
+        let Some(before) = function else { return Ok(false) };
+        let mut function = before.clone();
+        let decision = edit(&mut function, &mut version);
+        if decision != Decision::Leave && function != before {
+            tables.keep_function(scope, name, function);
+        }
+        match decision {
+            Decision::Leave => {}
+            Decision::Remove => {
+                tables.versions.remove(&key);
+                tables.note(scope, Event::FunctionRemoved(version.incarnation));
             }
+            Decision::Keep if version == stored => {}
+            Decision::Keep => tables.keep_version(scope, name, number, version),
         }
         Ok(true)
     }
@@ -273,12 +385,19 @@ impl ControlStore for MemoryControlStore {
             name: name.clone(),
             record: record.clone(),
         });
+        let versions = tables.versions.iter().map(|((scope, name, number), record)| Version {
+            scope: scope.clone(),
+            name: name.clone(),
+            number: *number,
+            record: record.clone(),
+        });
         let mappings = tables.mappings.iter().map(|((scope, uuid), record)| Mapping {
             scope: scope.clone(),
             uuid: uuid.clone(),
             record: record.clone(),
         });
         Ok(Snapshot {
+            versions: versions.collect(),
             revisions: tables.revisions.iter().map(|(scope, revision)| (scope.clone(), *revision)).collect(),
             functions: functions.collect(),
             mappings: mappings.collect(),

@@ -32,4 +32,5 @@ mod refusals;
 mod restart;
 mod rig;
 mod tags;
+mod versions;
 mod watch;

@@ -223,6 +223,8 @@ operations! {
     list_event_source_mappings update_event_source_mapping delete_event_source_mapping list_tags tag_resource
     untag_resource publish_layer_version get_layer_version get_layer_version_by_arn list_layers list_layer_versions
     delete_layer_version add_layer_version_permission get_layer_version_policy remove_layer_version_permission
+    publish_version create_alias delete_alias put_function_concurrency delete_function_concurrency
+    put_provisioned_concurrency_config list_provisioned_concurrency_configs
 }
 
 impl Caller {
@@ -363,6 +365,9 @@ impl Watch {
 pub(crate) fn shown(event: &WatchEvent) -> String {
     let at = event.at.as_ref().map(|at| format!("{} ", at.revision)).unwrap_or_default();
     let what = match event.event.as_ref().unwrap() {
+        Event::Function(told) if told.version != "$LATEST" => {
+            format!("{}:{} {}", told.function_name, told.version, told.state)
+        }
         Event::Function(told) => format!("{} {}", told.function_name, told.state),
         Event::FunctionRemoved(_) => "function removed".to_owned(),
         Event::EventSourceMapping(told) => format!("mapping {} {}", told.generation, told.desired_state),

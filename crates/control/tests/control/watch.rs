@@ -3,7 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lambfold_api::control::watch_event::Event;
-use lambfold_api::control::{Control, EventSourceMapping, FunctionVersion, ScopeRevision, WatchRequest};
+use lambfold_api::control::{
+    Control, EventSourceMapping, FunctionSettings, FunctionVersion, ScopeRevision, WatchRequest,
+};
 use lambfold_control::store::LOG_LENGTH;
 use serde_json::json;
 
@@ -85,6 +87,7 @@ async fn first_all_there_is_then_every_change_in_order(rig: Rig) {
         architecture: "x86_64".into(),
         role: "arn:aws:iam::000000000000:role/r".into(),
         tracing_mode: "PassThrough".into(),
+        settings: Some(FunctionSettings::default()),
         ..FunctionVersion::default()
     };
     assert_eq!(told, expected);

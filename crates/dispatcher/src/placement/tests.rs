@@ -1,5 +1,4 @@
-use lambfold_types::Scope;
-
+use super::provisioned::Provisioned;
 use super::*;
 
 fn placement(memory_mb: u64, environments: u32) -> Placement {
@@ -25,6 +24,7 @@ pub(super) fn observation(
         configuration: configuration.into(),
         memory_mb,
         observed,
+        provisioned: false,
         current,
     }
 }
@@ -128,15 +128,46 @@ fn outdated_environments_end_when_they_are_done() {
 }
 
 #[test]
-fn the_account_counts_what_has_no_answer_yet() {
+fn what_is_provisioned_is_used_first_and_makes_no_room() {
+    let mut placement = placement(256, 10);
+    placement.set_targets([(ConfigurationId::from("f"), 1)].into());
+    let ready = placement.provision(&need("f")).0.unwrap();
+    assert_eq!(placement.provisioned("f"), Provisioned { allocated: 1, available: 0 });
+    placement.finish(&ready.environment, Fate::Idle);
+    assert_eq!(placement.provisioned("f"), Provisioned { allocated: 1, available: 1 });
+    let first = now(&mut placement, "f");
+    assert_eq!((&first.environment, first.cold), (&ready.environment, false));
+    let spilled = now(&mut placement, "f");
+    assert!(spilled.cold);
+    placement.finish(&spilled.environment, Fate::Idle);
+    placement.finish(&first.environment, Fate::Idle);
+    assert_eq!(now(&mut placement, "f").environment, ready.environment);
+    placement.finish(&ready.environment, Fate::Idle);
+    // g gets the room of what spilled over, not of what is kept ready.
+    match placement.place(need("g")) {
+        (Placed::Now(_), effects) => assert_eq!(effects, [Effect::Retire(0, spilled.environment)]),
+        other => panic!("{other:?}"),
+    }
+    wait(&mut placement, "h");
+    assert!(placement.take_provisioning_changed(), "the worker came");
+    placement.finish(&ready.environment, Fate::Gone);
+    assert!(placement.take_provisioning_changed() && placement.provisioned("f").allocated == 0);
+}
+
+#[test]
+fn what_is_provisioned_ends_when_nobody_wants_it() {
     let mut placement = placement(10_000, 10);
-    let (here, there) =
-        (Scope::default(), Scope { region: "eu-west-1".parse().unwrap(), ..Scope::default() });
-    assert!(placement.admit(&here, 2) && placement.admit(&here, 2) && !placement.admit(&here, 2));
-    assert!(placement.admit(&there, 2));
-    placement.leave(&here);
-    assert!(placement.admit(&here, 2));
-    assert!(!placement.admit(&Scope { account: "000000000001".parse().unwrap(), ..here }, 0));
+    // Known from before, and nobody has said yet what is wanted.
+    let known = Observation { provisioned: true, ..observation("old", "f", 128, Observed::Idle, true) };
+    assert!(placement.observed(0, known).is_empty());
+    assert!(placement.set_targets([(ConfigurationId::from("f"), 2)].into()).is_empty());
+    let second = placement.provision(&need("f")).0.unwrap();
+    placement.finish(&second.environment, Fate::Idle);
+    let busy = now(&mut placement, "f");
+    assert_eq!(placement.set_targets([(ConfigurationId::from("f"), 1)].into()).len(), 1, "the idle one");
+    assert!(placement.set_targets(HashMap::new()).is_empty(), "the other is at work");
+    assert_eq!(placement.finish(&busy.environment, Fate::Idle), [Effect::Retire(0, busy.environment)]);
+    assert_eq!(placement.provisioned("f"), Provisioned::default());
 }
 
 #[test]

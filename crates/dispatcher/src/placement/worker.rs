@@ -11,6 +11,8 @@ pub(crate) struct Observation {
     pub(crate) configuration: ConfigurationId,
     pub(crate) memory_mb: u32,
     pub(crate) observed: Observed,
+    /// It is one of those that are kept ready.
+    pub(crate) provisioned: bool,
     /// The configuration is still to be used.
     pub(crate) current: bool,
 }
@@ -72,7 +74,7 @@ impl Placement {
             .collect();
         for (id, state) in known {
             // What has an invocation of ours may still answer; all else is told of again.
-            if !same || state != State::Busy {
+            if !same || !matches!(state, State::Busy | State::Preparing) {
                 self.remove(&id);
             }
         }
@@ -87,6 +89,7 @@ impl Placement {
     /// The worker has told of everything that existed.
     pub(crate) fn synced(&mut self, worker: WorkerId) -> Vec<Effect> {
         self.workers[worker].ready = true;
+        self.provisioning_changed = true;
         let mut effects = Vec::new();
         let mut freed = Vec::new();
         for observation in std::mem::take(&mut self.workers[worker].listing) {
@@ -100,8 +103,9 @@ impl Placement {
     /// The worker is not heard any more: nothing new goes there until it is. What runs there may still answer.
     pub(crate) fn disconnected(&mut self, worker: WorkerId) {
         self.workers[worker].ready = false;
+        let here = self.environments.iter().filter(|(_, it)| it.worker == worker);
         let idle: Vec<EnvironmentId> =
-            self.idle.range((worker, 0)..(worker + 1, 0)).map(|(_, id)| Arc::clone(id)).collect();
+            here.filter(|(_, it)| matches!(it.state, State::Idle(_))).map(|(id, _)| Arc::clone(id)).collect();
         // They are told of again when it is back.
         for id in idle {
             self.remove(&id);
@@ -123,13 +127,16 @@ impl Placement {
     /// Of environments that have an invocation of ours we know better than their worker; of their end nothing comes
     /// before the invocation's own answer, which says whether it may be placed again.
     fn take_over(&mut self, worker: WorkerId, observation: &Observation, effects: &mut Vec<Effect>) {
-        let Observation { environment, configuration, memory_mb, observed, current } = observation;
+        let Observation { environment, configuration, memory_mb, observed, provisioned, current } =
+            observation;
         let outdated = !current || self.outdated.contains(configuration);
         if let (Some(known), Observed::Gone) = (self.environments.get_mut(environment), observed) {
             known.gone = true;
         }
         match (self.environments.get(environment).map(|it| it.state), observed) {
-            (Some(State::Busy), _) | (None, Observed::Gone) | (Some(State::Foreign), Observed::Working) => {}
+            (Some(State::Busy | State::Preparing), _)
+            | (None, Observed::Gone)
+            | (Some(State::Foreign), Observed::Working) => {}
             (Some(_), Observed::Gone) => self.remove(environment),
             (_, Observed::Idle) if outdated => {
                 effects.push(Effect::Retire(worker, Arc::clone(environment)));
@@ -139,10 +146,11 @@ impl Placement {
             (Some(State::Foreign), Observed::Idle) => self.set_idle(environment),
             (None, Observed::Idle) => {
                 self.uses += 1;
-                self.insert(environment, worker, configuration, *memory_mb, State::Idle(self.uses));
+                let idle = State::Idle(self.uses);
+                self.insert(environment, worker, configuration, *memory_mb, idle, *provisioned);
             }
             (None, Observed::Working) => {
-                self.insert(environment, worker, configuration, *memory_mb, State::Foreign);
+                self.insert(environment, worker, configuration, *memory_mb, State::Foreign, *provisioned);
                 if outdated {
                     self.outdated.insert(Arc::clone(configuration));
                 }

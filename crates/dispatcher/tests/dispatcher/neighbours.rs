@@ -7,15 +7,17 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{
-    Control, FunctionVersion, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse,
-    ReportWorkerRequest, ReportWorkerResponse, WatchEvent, WatchRequest,
+    Control, FunctionVersion, ProvisionedAllocation, ReportEventSourceMappingRequest,
+    ReportEventSourceMappingResponse, ReportProvisionedConcurrencyRequest,
+    ReportProvisionedConcurrencyResponse, ReportWorkerRequest, ReportWorkerResponse, WatchEvent,
+    WatchRequest,
 };
 use lambfold_api::lambda::{InvocationRequest, InvocationResponse, LambdaInvoke};
 use lambfold_api::worker::invoke_frame::Frame;
 use lambfold_api::worker::worker_report::Report;
 use lambfold_api::worker::{
     AnswerHead, Capacity, EnvironmentState, ExecutionEnvironment, InvokeFrame, InvokeRequest, InvokeResponse,
-    ReportRequest, RetireRequest, RetireResponse, Worker, WorkerReport,
+    PrepareRequest, PrepareResponse, ReportRequest, RetireRequest, RetireResponse, Worker, WorkerReport,
 };
 use lambfold_api::{BoxStream, CallContext, Fault};
 use lambfold_clock::{ManualClock, SystemEntropy};
@@ -58,6 +60,10 @@ struct Scripted {
     events: Mutex<Option<mpsc::UnboundedSender<Result<WatchEvent, Fault>>>>,
     control_away: Mutex<bool>,
     told: Mutex<Vec<ReportWorkerRequest>>,
+    prepared: Mutex<Vec<PrepareRequest>>,
+    /// How inits ahead of invocations end.
+    init_failure: Mutex<String>,
+    allocations: Mutex<Vec<ProvisionedAllocation>>,
 }
 
 struct ScriptedWorker(Arc<Scripted>);
@@ -125,6 +131,12 @@ impl Worker for ScriptedWorker {
         Ok(Box::pin(tokio_stream::iter(frames.collect::<Vec<_>>())))
     }
 
+    async fn prepare(&self, _: &CallContext, input: PrepareRequest) -> Result<PrepareResponse, Fault> {
+        let failure = self.0.init_failure.lock().unwrap().clone();
+        self.0.prepared.lock().unwrap().push(input);
+        Ok(PrepareResponse { failure })
+    }
+
     async fn retire(&self, _: &CallContext, input: RetireRequest) -> Result<RetireResponse, Fault> {
         self.0.retired.lock().unwrap().extend(input.environment_ids);
         Ok(RetireResponse {})
@@ -158,6 +170,15 @@ impl Control for ScriptedControl {
     ) -> Result<ReportWorkerResponse, Fault> {
         self.0.told.lock().unwrap().push(told);
         Ok(ReportWorkerResponse {})
+    }
+
+    async fn report_provisioned_concurrency(
+        &self,
+        _: &CallContext,
+        told: ReportProvisionedConcurrencyRequest,
+    ) -> Result<ReportProvisionedConcurrencyResponse, Fault> {
+        *self.0.allocations.lock().unwrap() = told.allocations;
+        Ok(ReportProvisionedConcurrencyResponse {})
     }
 
     async fn report_event_source_mapping(
@@ -219,6 +240,22 @@ impl Neighbours {
         self.scripted.retired.lock().unwrap().clone()
     }
 
+    /// The environments that were prepared, in that order.
+    pub(crate) fn prepared(&self) -> Vec<String> {
+        let prepared = self.scripted.prepared.lock().unwrap();
+        prepared.iter().map(|it| it.environment_id.clone()).collect()
+    }
+
+    pub(crate) fn fail_inits(&self, failure: &str) {
+        failure.clone_into(&mut self.scripted.init_failure.lock().unwrap());
+    }
+
+    /// What control was told of provisioned concurrency last: how many are allocated, and available; and what is wrong.
+    pub(crate) fn allocations(&self) -> Vec<(String, u32, u32, String)> {
+        let told = self.scripted.allocations.lock().unwrap();
+        told.iter().map(|it| (it.qualifier.clone(), it.allocated, it.available, it.trouble.clone())).collect()
+    }
+
     pub(crate) fn release(&self) {
         self.scripted.release.notify_waiters();
     }
@@ -234,6 +271,7 @@ impl Neighbours {
             configuration_id: configuration.into(),
             state: state.into(),
             memory_size_mb: 128,
+            provisioned: self.prepared().iter().any(|it| it == environment),
         });
         let report = WorkerReport { incarnation: "w1".into(), report: Some(report) };
         self.scripted.reports.lock().unwrap().as_ref().unwrap().send(Ok(report)).unwrap();

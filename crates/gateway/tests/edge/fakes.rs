@@ -133,6 +133,20 @@ impl FakeLambda {
 }
 
 fake! { Lambda for FakeLambda {
+    create_alias(CreateAliasRequest) -> AliasConfiguration;
+    delete_alias(DeleteAliasRequest) -> DeleteAliasResponse;
+    delete_function_concurrency(DeleteFunctionConcurrencyRequest) -> DeleteFunctionConcurrencyResponse;
+    delete_provisioned_concurrency_config(DeleteProvisionedConcurrencyConfigRequest) -> DeleteProvisionedConcurrencyConfigResponse;
+    get_alias(GetAliasRequest) -> AliasConfiguration;
+    get_function_concurrency(GetFunctionConcurrencyRequest) -> GetFunctionConcurrencyResponse;
+    get_provisioned_concurrency_config(GetProvisionedConcurrencyConfigRequest) -> GetProvisionedConcurrencyConfigResponse;
+    list_aliases(ListAliasesRequest) -> ListAliasesResponse;
+    list_provisioned_concurrency_configs(ListProvisionedConcurrencyConfigsRequest) -> ListProvisionedConcurrencyConfigsResponse;
+    list_versions_by_function(ListVersionsByFunctionRequest) -> ListVersionsByFunctionResponse;
+    publish_version(PublishVersionRequest) -> FunctionConfiguration;
+    put_function_concurrency(PutFunctionConcurrencyRequest) -> Concurrency;
+    put_provisioned_concurrency_config(PutProvisionedConcurrencyConfigRequest) -> PutProvisionedConcurrencyConfigResponse;
+    update_alias(UpdateAliasRequest) -> AliasConfiguration;
     add_layer_version_permission(AddLayerVersionPermissionRequest) -> AddLayerVersionPermissionResponse;
     delete_layer_version(DeleteLayerVersionRequest) -> DeleteLayerVersionResponse;
     get_layer_version(GetLayerVersionRequest) -> GetLayerVersionResponse;

@@ -25,7 +25,11 @@ pub(super) async fn start(around: &Surroundings, services: &mut Services) -> Res
     let sqs = around.peers.sqs(services.sqs.clone())?;
     let (clock, entropy) = (around.clock.clone(), around.entropy.clone());
     let sealer = Arc::new(PlainSealer);
-    let options = Options { images: images(around), ..Options::default() };
+    let options = Options {
+        images: images(around),
+        account_concurrency: around.config.dispatcher.account_concurrency,
+        ..Options::default()
+    };
     let service = ControlService::build(options, Arc::new(store), objects, sqs, clock, entropy, sealer);
     let handle = Arc::new(service.handle());
     services.lambda = Some(handle.clone());

@@ -7,7 +7,8 @@ use futures_util::stream;
 use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{
     Control, EventSourceMapping, FunctionVersion, ReportEventSourceMappingRequest,
-    ReportEventSourceMappingResponse, ReportWorkerRequest, ReportWorkerResponse, Reset, ScopeRevision,
+    ReportEventSourceMappingResponse, ReportProvisionedConcurrencyRequest,
+    ReportProvisionedConcurrencyResponse, ReportWorkerRequest, ReportWorkerResponse, Reset, ScopeRevision,
     Synced, WatchEvent, WatchRequest,
 };
 use lambfold_api::{BoxStream, CallContext, Fault};
@@ -146,6 +147,14 @@ impl Control for ControlPlane {
         _: ReportWorkerRequest,
     ) -> Result<ReportWorkerResponse, Fault> {
         Ok(ReportWorkerResponse {})
+    }
+
+    async fn report_provisioned_concurrency(
+        &self,
+        _: &CallContext,
+        _: ReportProvisionedConcurrencyRequest,
+    ) -> Result<ReportProvisionedConcurrencyResponse, Fault> {
+        Ok(ReportProvisionedConcurrencyResponse {})
     }
 
     async fn report_event_source_mapping(

@@ -5,7 +5,7 @@ use lambfold_control::store::{Decision, Edit, LayerFilter};
 use lambfold_types::{LayerName, Scope};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::rows::{column, document, inconsistent, unsigned};
+use super::rows::{column, document, inconsistent, signed, unsigned};
 use super::write::{execute, json};
 use super::{Result, driver};
 
@@ -135,8 +135,4 @@ pub(super) fn edit(
         )?,
     }
     Ok(true)
-}
-
-fn signed(version: u64) -> i64 {
-    i64::try_from(version).unwrap_or(i64::MAX)
 }

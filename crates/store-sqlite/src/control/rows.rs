@@ -1,12 +1,12 @@
 //! Rows to records.
 
-use lambfold_control::record::{Function, FunctionRecord, Mapping, MappingRecord};
+use lambfold_control::record::{Function, FunctionRecord, Mapping, MappingRecord, Version};
 use lambfold_control::store::{Change, Event, StoreError};
 use lambfold_types::{FunctionName, Scope};
 use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 use serde::de::DeserializeOwned;
 
-use super::{Result, driver};
+use super::{Result, driver, versions};
 
 /// Every row through `read`.
 pub(super) fn collect<T>(mut rows: Rows<'_>, read: impl Fn(&Row<'_>) -> Result<T>) -> Result<Vec<T>> {
@@ -84,6 +84,11 @@ pub(super) fn changes(connection: &Connection, scope: &Scope, seen: u64) -> Resu
                 record: document("changes", &key, &text)?,
                 name: function_name(&key)?,
             })),
+            "version" => {
+                let (name, number) = versions::key(&key)?;
+                let record = document("changes", &key, &text)?;
+                Event::Version(Box::new(Version { scope: scope.clone(), name, number, record }))
+            }
             "function_removed" => Event::FunctionRemoved(key),
             "mapping" => Event::Mapping(Box::new(Mapping {
                 scope: scope.clone(),
@@ -101,7 +106,7 @@ pub(super) fn column<T: rusqlite::types::FromSql>(row: &Row<'_>, index: usize) -
     row.get(index).map_err(driver)
 }
 
-fn scope(row: &Row<'_>, table: &'static str) -> Result<Scope> {
+pub(super) fn scope(row: &Row<'_>, table: &'static str) -> Result<Scope> {
     let (account, region): (String, String) = (column(row, 0)?, column(row, 1)?);
     match (account.parse(), region.parse()) {
         (Ok(account), Ok(region)) => Ok(Scope { account, region }),
@@ -109,7 +114,7 @@ fn scope(row: &Row<'_>, table: &'static str) -> Result<Scope> {
     }
 }
 
-fn function_name(text: &str) -> Result<FunctionName> {
+pub(super) fn function_name(text: &str) -> Result<FunctionName> {
     text.parse().map_err(|()| inconsistent("functions", text, "no function name".to_owned()))
 }
 
@@ -119,6 +124,10 @@ pub(super) fn document<T: DeserializeOwned>(table: &'static str, row: &str, text
 
 pub(super) fn inconsistent(table: &'static str, row: &str, detail: String) -> StoreError {
     StoreError::Inconsistent { table, row: row.to_owned(), detail }
+}
+
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 pub(super) fn unsigned(value: i64) -> u64 {

@@ -67,7 +67,7 @@ pub(super) fn mapping_removed(connection: &Connection, scope: &Scope, uuid: &str
 }
 
 /// Takes the next revision of the scope, logs the change under it and drops what the log no longer keeps.
-fn note(
+pub(super) fn note(
     connection: &Connection,
     scope: &Scope,
     event: &Event,

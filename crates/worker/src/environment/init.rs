@@ -1,8 +1,9 @@
 //! Init: up to 10 seconds before the first invocation; if it fails, once more inside that invocation and on its time
 //! ("suppressed init"), whose failure then is the answer.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use lambfold_api::TraceContext;
 use lambfold_api::worker::InvokeResponse;
 use lambfold_sandbox::Exit;
 use lambfold_telemetry::span;
@@ -30,7 +31,7 @@ struct Attempt {
 }
 
 /// How init failed.
-enum InitFailure {
+pub(super) enum InitFailure {
     /// By the platform's judgement.
     Platform(Failure),
     /// By the runtime's own words.
@@ -44,7 +45,7 @@ impl InitFailure {
         if matches!(self, Self::TimedOut) { "timeout" } else { "error" }
     }
 
-    fn error_type(&self) -> Option<&str> {
+    pub(super) fn error_type(&self) -> Option<&str> {
         match self {
             Self::Platform(failure) => Some(failure.report_type),
             Self::Reported(error) => Some(&error.error_type),
@@ -57,19 +58,7 @@ impl Environment {
     /// Starts the function for its first invocation. `None` if that has been answered with the failure to do so.
     pub(super) async fn start(&mut self, first: Invocation) -> Option<(Running, Turn)> {
         let began = Instant::now();
-        let span = span!(
-            first.trace, "worker.init",
-            "faas.name" = %self.function.function_name,
-            "faas.version" = %self.function.version,
-            "faas.coldstart" = true,
-        );
-        let now = self.launcher.clock.now();
-        let until = now + self.launcher.options.init_limit;
-        let environment_id = self.entry.id().to_owned();
-        let event = PlatformEvent::InitStart { environment_id: &environment_id, phase: "init" };
-        self.tell(&event, now);
-        let attempt = Attempt { phase: "init", began, until, before: vec![self.platform.event(&event, now)] };
-        let outcome = self.init(attempt).instrument(span).await;
+        let outcome = self.init_before_all(self.launcher.options.init_limit, first.trace).await;
         match outcome {
             Ok(Ok(running)) => {
                 self.metrics.init_seconds.observe(began.elapsed().as_secs_f64());
@@ -85,6 +74,28 @@ impl Environment {
                 None
             }
         }
+    }
+
+    /// Init before any invocation.
+    pub(super) async fn init_before_all(
+        &mut self,
+        limit: Duration,
+        trace: Option<TraceContext>,
+    ) -> Result<Result<Running, InitFailure>, LaunchError> {
+        let began = Instant::now();
+        let span = span!(
+            trace, "worker.init",
+            "faas.name" = %self.function.function_name,
+            "faas.version" = %self.function.version,
+            "faas.coldstart" = true,
+        );
+        let now = self.launcher.clock.now();
+        let environment_id = self.entry.id().to_owned();
+        let event = PlatformEvent::InitStart { environment_id: &environment_id, phase: "init" };
+        self.tell(&event, now);
+        let before = vec![self.platform.event(&event, now)];
+        let attempt = Attempt { phase: "init", began, until: now + limit, before };
+        self.init(attempt).instrument(span).await
     }
 
     /// The suppressed init.

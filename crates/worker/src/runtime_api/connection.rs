@@ -34,8 +34,9 @@ enum Call<'a> {
     Response(&'a str),
     Error(&'a str),
     InitError,
-    /// Calls of SnapStart, which no environment here is initialised for.
+    /// Calls of SnapStart, of functions for which it is on.
     Restore,
+    RestoreError,
     /// Of the Extensions API.
     Extension(ExtensionCall),
     /// Of the Telemetry API or the Logs API.
@@ -65,7 +66,11 @@ async fn request(connection: &mut Connection, link: &Link) -> io::Result<bool> {
         Call::Next => next(connection, link, &head).await,
         Call::Response(id) => response(connection, link, &head, id).await,
         Call::Error(id) => error(connection, link, &head, id).await,
-        Call::InitError => init_error(connection, link, &head).await,
+        Call::InitError => init_error(connection, link, &head, Link::init_error).await,
+        Call::RestoreError if link.restores() => {
+            init_error(connection, link, &head, Link::restore_error).await
+        }
+        Call::Restore if link.restores() => restore(connection, link, &head).await,
         Call::Extension(call) if link.serves_extensions() => {
             extension_calls::serve(call, connection, link, &head).await
         }
@@ -77,7 +82,7 @@ async fn request(connection: &mut Connection, link: &Link) -> io::Result<bool> {
             let close = head.close || matches!(body, Body::Truncated);
             match other {
                 Call::Ping => connection.write(ping(), Bytes::new()).await?,
-                Call::Restore => {
+                Call::Restore | Call::RestoreError => {
                     let message = "Not initialised from a snapshot";
                     refuse_with(connection, "403 Forbidden", "InvalidStateTransition", message, close)
                         .await?;
@@ -103,7 +108,8 @@ fn call<'a>(method: &str, path: &'a str) -> Call<'a> {
         ("POST", ["runtime", "invocation", id, "response"]) => Call::Response(id),
         ("POST", ["runtime", "invocation", id, "error"]) => Call::Error(id),
         ("POST", ["runtime", "init", "error"]) => Call::InitError,
-        ("GET", ["runtime", "restore", "next"]) | ("POST", ["runtime", "restore", "error"]) => Call::Restore,
+        ("GET", ["runtime", "restore", "next"]) => Call::Restore,
+        ("POST", ["runtime", "restore", "error"]) => Call::RestoreError,
         _ => Call::Unknown,
     }
 }
@@ -141,6 +147,16 @@ async fn next(connection: &mut Connection, link: &Link, head: &Head) -> io::Resu
             () = invoked => {}
         }
     }
+}
+
+/// What waits for its restoration from a snapshot goes on at once.
+async fn restore(connection: &mut Connection, link: &Link, head: &Head) -> io::Result<bool> {
+    connection.read_body(head, NOTHING).await?;
+    match link.restore() {
+        Ok(()) => connection.answer("200 OK", "", head.close).await?,
+        Err(refusal) => refuse(connection, &refusal, head.close).await?,
+    }
+    Ok(!head.close)
 }
 
 async fn response(connection: &mut Connection, link: &Link, head: &Head, id: &str) -> io::Result<bool> {
@@ -273,12 +289,18 @@ async fn truncated(connection: &mut Connection) -> io::Result<()> {
     refuse_with(connection, "400 Bad Request", "TruncatedHTTPRequest", "HTTP request truncated", true).await
 }
 
-async fn init_error(connection: &mut Connection, link: &Link, head: &Head) -> io::Result<bool> {
+/// An error of init, or of what stands in its place; `take` says whether it comes at its time.
+async fn init_error(
+    connection: &mut Connection,
+    link: &Link,
+    head: &Head,
+    take: fn(&Link, FunctionError) -> Result<(), Refusal>,
+) -> io::Result<bool> {
     // One at a time, for the same reason.
     let reading = link.init_errors.lock().await;
     let Body::Whole(body, _) = connection.read_body(head, MAX_ANSWER_BYTES).await? else { return Ok(false) };
     drop(reading);
-    match link.init_error(FunctionError { body, error_type: error_type(head.header(ERROR_TYPE)) }) {
+    match take(link, FunctionError { body, error_type: error_type(head.header(ERROR_TYPE)) }) {
         Ok(()) => connection.answer("202 Accepted", ACCEPTED, head.close).await?,
         Err(refusal) => refuse(connection, &refusal, head.close).await?,
     }

@@ -8,6 +8,8 @@ use std::fmt;
 pub(crate) enum Phase {
     /// Started; init is under way.
     Started,
+    /// It has run its hooks before a snapshot, and does now what comes after its restoration.
+    Restoring,
     /// It said that init failed.
     InitError,
     /// It waits in `next`, or may come (back) to it.
@@ -24,6 +26,7 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Started => "Started",
+            Self::Restoring => "Restoring",
             Self::InitError => "InitError",
             Self::Ready => "Ready",
             Self::Running => "Running",
@@ -80,7 +83,7 @@ impl RuntimeState {
     /// `GET /runtime/invocation/next`
     pub(crate) fn next(&mut self) -> Result<Next, Refusal> {
         let meaning = match self.phase {
-            Phase::Started => Next::InitDone,
+            Phase::Started | Phase::Restoring => Next::InitDone,
             Phase::ResponseSent => Next::InvocationDone,
             Phase::Ready => Next::Again,
             Phase::Running if !self.delivered => return Ok(Next::Redeliver),
@@ -88,6 +91,25 @@ impl RuntimeState {
         };
         self.phase = Phase::Ready;
         Ok(meaning)
+    }
+
+    /// `GET /runtime/restore/next`: there is no snapshot, so what it waits for is here at once.
+    pub(crate) fn restore(&mut self) -> Result<(), Refusal> {
+        match self.phase {
+            Phase::Started | Phase::Restoring => {
+                self.phase = Phase::Restoring;
+                Ok(())
+            }
+            from => Err(Refusal::InvalidTransition { from, to: Phase::Restoring }),
+        }
+    }
+
+    /// `POST /runtime/restore/error`
+    pub(crate) fn restore_error(&mut self) -> Result<(), Refusal> {
+        if self.phase == Phase::Started {
+            return Err(Refusal::InvalidTransition { from: self.phase, to: Phase::InitError });
+        }
+        self.init_error()
     }
 
     /// The platform gives it an invocation. False if it is not ready for one.
@@ -132,7 +154,7 @@ impl RuntimeState {
     /// `POST /runtime/init/error`
     pub(crate) fn init_error(&mut self) -> Result<(), Refusal> {
         match self.phase {
-            Phase::Started => {
+            Phase::Started | Phase::Restoring => {
                 self.phase = Phase::InitError;
                 Ok(())
             }
@@ -157,6 +179,19 @@ mod tests {
         state.end_answer();
         assert_eq!(state.next(), Ok(Next::InvocationDone));
         assert!(state.invoke("b"));
+    }
+
+    #[test]
+    fn a_restoration_comes_between_start_and_next() {
+        let mut state = RuntimeState::new();
+        assert!(state.restore_error().is_err());
+        assert_eq!(state.restore(), Ok(()));
+        assert_eq!(state.next(), Ok(Next::InitDone));
+        assert!(state.restore().is_err() && state.restore_error().is_err());
+        let mut state = RuntimeState::new();
+        state.restore().unwrap();
+        assert_eq!(state.restore_error(), Ok(()));
+        assert!(state.next().is_err());
     }
 
     #[test]

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{
     Control, FunctionVersion, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse,
-    ReportWorkerRequest, ReportWorkerResponse, Synced, WatchEvent, WatchRequest,
+    ReportProvisionedConcurrencyRequest, ReportProvisionedConcurrencyResponse, ReportWorkerRequest,
+    ReportWorkerResponse, Synced, WatchEvent, WatchRequest,
 };
 use lambfold_api::lambda::{InvocationRequest, LambdaInvoke};
 use lambfold_api::{BoxStream, CallContext, Fault};
@@ -48,6 +49,14 @@ impl Control for Told {
         _: ReportWorkerRequest,
     ) -> Result<ReportWorkerResponse, Fault> {
         Ok(ReportWorkerResponse {})
+    }
+
+    async fn report_provisioned_concurrency(
+        &self,
+        _: &CallContext,
+        _: ReportProvisionedConcurrencyRequest,
+    ) -> Result<ReportProvisionedConcurrencyResponse, Fault> {
+        Ok(ReportProvisionedConcurrencyResponse {})
     }
 
     async fn report_event_source_mapping(
