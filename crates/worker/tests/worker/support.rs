@@ -37,7 +37,7 @@ pub(crate) struct Rig {
     running: JoinHandle<()>,
     pub(crate) driver: Arc<dyn SandboxDriver>,
     pub(crate) directory: TempDir,
-    metrics: Registry,
+    pub(crate) metrics: Registry,
     logged: Arc<Logged>,
 }
 
@@ -126,17 +126,6 @@ impl Rig {
         let label = format!("{{runtime=\"{runtime}\"}} ");
         let mut lines = text.lines().filter(|line| line.starts_with(&start));
         lines.find_map(|line| line.split_once(&label)?.1.parse().ok()).unwrap_or(0)
-    }
-
-    /// How many environments wait, of the pools that are `counted`.
-    pub(crate) fn waiting(&self, counted: impl Fn(&str) -> bool) -> usize {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
-        let line = |line: &str| {
-            let (runtime, count) = line.strip_prefix("worker_pool_waiting{runtime=\"")?.split_once("\"} ")?;
-            counted(runtime).then(|| count.parse::<usize>().unwrap())
-        };
-        text.lines().filter_map(line).sum()
     }
 
     /// How often idle environments were made to stand still.

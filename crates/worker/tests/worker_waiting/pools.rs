@@ -47,6 +47,17 @@ fn control_groups(rig: &Rig) -> usize {
     children.filter(|entry| entry.path().is_dir()).count()
 }
 
+/// Sandboxes that wait: without a program, and all.
+fn how_many_wait(rig: &Rig) -> (usize, usize) {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &rig.metrics).unwrap();
+    let pools = text.lines().filter_map(|line| {
+        let (runtime, count) = line.strip_prefix("worker_pool_waiting{runtime=\"")?.split_once("\"} ")?;
+        Some((runtime.starts_with("bare "), count.parse::<usize>().unwrap()))
+    });
+    pools.fold((0, 0), |(bare, all), (is_bare, count)| (bare + if is_bare { count } else { 0 }, all + count))
+}
+
 fn kill(pid: i32) {
     // It may have ended.
     let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
@@ -148,16 +159,20 @@ async fn rounds_of_cold_starts_leave_nothing_behind() {
     let function = rig.python("import os\ndef handler(event, context):\n    os._exit(0)\n").await;
     // Two processes a sandbox, or one without a program, beside the spawner, and as many sandboxes as wait.
     let settled = || {
-        let (bare, all) = (rig.waiting(|runtime| runtime.starts_with("bare ")), rig.waiting(|_| true));
+        let (bare, all) = how_many_wait(&rig);
         let sound = all > bare && bare > 0 && processes(&rig).len() == 1 + 2 * all - bare;
         (sound && control_groups(&rig).is_multiple_of(all)).then(|| control_groups(&rig) / all)
     };
-    eventually("what the rig asked for is gone", || settled().is_some()).await;
-    let groups_each = settled().unwrap();
+    let mut groups_each = None;
+    eventually("what the rig asked for is gone", || {
+        groups_each = settled();
+        groups_each.is_some()
+    })
+    .await;
     for _ in 0..40 {
         assert_eq!(rig.cold(&function, "{}").await.1.function_error, "Unhandled");
     }
-    eventually("what has ended is gone", || settled() == Some(groups_each)).await;
+    eventually("what has ended is gone", || settled() == groups_each).await;
     rig.stop().await;
 }
 
