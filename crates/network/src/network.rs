@@ -208,7 +208,7 @@ impl Server {
         let Shared { device, names, audit, egress } = &*self.shared;
         let now = egress.clock.now();
         if let Some(association) = self.udp.get(&ends) {
-            association.send(payload, now);
+            association.send(payload, device, now);
             return;
         }
         let destination = ends.destination.to_string();
@@ -232,7 +232,7 @@ impl Server {
             Ok(association) => Arc::new(association),
             Err(error) => return refuse(Verdict::Failed, &error.to_string(), Unreachable::Network),
         };
-        association.send(payload, now);
+        association.send(payload, device, now);
         self.udp.insert(ends, Arc::clone(&association));
         let shared = Arc::clone(&self.shared);
         self.tasks.spawn(async move {

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use lambfold_types::{Clock, Timestamp};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -45,9 +47,19 @@ impl Association {
     }
 
     /// Sends what the function sent. What cannot go now is lost, as datagrams are.
-    pub(crate) fn send(&self, payload: &[u8], now: Timestamp) {
+    pub(crate) fn send(&self, payload: &[u8], device: &Device, now: Timestamp) {
         self.last_sign.store(now.millis(), Ordering::Relaxed);
-        if self.socket.try_send(payload).is_ok() {
+        // Not through the runtime, which does not know yet that a new socket is ready, and would lose the first datagram.
+        let send = || rustix::net::send(&self.socket, payload, SendFlags::DONTWAIT);
+        let sent = match send() {
+            // What became of an earlier one, in place of this one.
+            Err(Errno::CONNREFUSED) => {
+                self.report_refusal(device);
+                send()
+            }
+            sent => sent,
+        };
+        if sent.is_ok() {
             self.traffic.sent(payload.len());
         }
     }
