@@ -1,4 +1,5 @@
-"""Attacks over the network: a function reaches its Runtime API and the AWS endpoint, and nothing else."""
+"""Attacks over the network, under the default policy: a function reaches its Runtime API, the AWS endpoint and the network of
+the host, and nothing that is internal to the host or the platform."""
 
 import json
 import socket
@@ -30,8 +31,8 @@ def test_ports_and_sockets(ground, network):
     own = socket.gethostbyname(socket.gethostname())
     server = ground.server
     targets = [f"127.0.0.1:{server.port}", f"127.0.0.1:{server.grpc_port}", f"[::1]:{server.port}",
-               f"127.0.0.1:{host.getsockname()[1]}", f"{own}:{host.getsockname()[1]}", "169.254.169.254:80",
-               "169.254.170.2:80", "[fd00:ec2::254]:80", "8.8.8.8:53", "10.0.0.1:80", "172.17.0.1:80", "127.0.0.53:53"]
+               f"127.0.0.1:{host.getsockname()[1]}", f"{own}:{server.grpc_port}", "169.254.169.254:80",
+               "169.254.170.2:80", "[fd00:ec2::254]:80", "100.100.100.200:80", f"{own}:25", "127.0.0.53:53"]
     sockets = [str(ground.peer), "@" + abstract.getsockname()[1:].decode(), "@victim", "/run/docker.sock",
                "/var/run/docker.sock", "/run/systemd/private", "/run/dbus/system_bus_socket"]
     for kind, answers in network("connect", targets=targets, sockets=sockets).items():

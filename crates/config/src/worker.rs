@@ -18,6 +18,12 @@ pub struct Worker {
     pub pool_minimum: u32,
     /// Where functions reach Lambfold; empty for this process's own listen address.
     pub endpoint: String,
+    /// What functions reach: open, allow-list, endpoint-only or none.
+    pub network: String,
+    /// Where they may connect to under allow-list.
+    pub allow: Vec<String>,
+    /// Name servers to ask instead of the host's.
+    pub name_servers: Vec<String>,
     /// Whether a function gets only the CPU share of its memory.
     pub limit_cpu: bool,
     /// How long an environment may sit idle.

@@ -26,6 +26,7 @@ pub(crate) fn render(summary: &Summary) -> String {
         for note in &isolation.notes {
             line("", note);
         }
+        line("Network", &isolation.network);
     }
     if let Some(http) = summary.http {
         line(

@@ -70,6 +70,8 @@ pub struct Isolation {
     pub level: String,
     /// Why it is not higher, with a remedy.
     pub notes: Vec<String>,
+    /// What functions reach: the network policy in force.
+    pub network: String,
 }
 
 /// Some roles at work in this process.
@@ -96,6 +98,7 @@ pub(crate) struct Surroundings {
     pub(crate) traces_every_request: bool,
     /// Where this node's own gateway listens, if it has one.
     pub(crate) http: Option<SocketAddr>,
+    pub(crate) grpc: Option<SocketAddr>,
 }
 
 impl Node {
@@ -132,6 +135,7 @@ impl Node {
             registry: Registry::with_prefix("lambfold"),
             traces_every_request,
             http: http_address,
+            grpc: grpc_address,
             config,
         };
 

@@ -4,6 +4,7 @@ mod control;
 mod dispatcher;
 mod gateway;
 mod logs;
+mod network;
 mod packages;
 mod peer;
 mod poller;

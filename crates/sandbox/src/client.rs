@@ -20,9 +20,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::protocol::{Call, FreezeFile, Message, Reply, Request, Settings};
 use crate::{
-    Assignment, Capabilities, Exit, ExitStatus, LevelReport, PreparedSandbox, ProgramEnd, ProgramSignal,
-    RunningSandbox, SandboxDriver, SandboxError, SandboxListener, SandboxNetwork, SandboxProgram,
-    SandboxTemplate, SandboxView, SpawnerOptions, packet,
+    Assignment, Capabilities, Exit, ExitStatus, LevelReport, NetworkDevice, PreparedSandbox, ProgramEnd,
+    ProgramSignal, RunningSandbox, SandboxDriver, SandboxError, SandboxListener, SandboxNetwork,
+    SandboxProgram, SandboxTemplate, SandboxView, SpawnerOptions, packet,
 };
 
 /// The driver of Linux sandboxes. Ends its process when dropped.
@@ -84,6 +84,7 @@ impl Spawner {
             at_least: options.at_least,
             extra_readonly: options.extra_readonly,
             uid_base: options.uid_base,
+            network_device: options.network_device,
             slots: options.slots,
             total_memory_mb: options.total_memory_mb,
         };
@@ -111,7 +112,7 @@ impl SandboxDriver for Spawner {
     }
 
     async fn prepare(&self, template: SandboxTemplate) -> Result<Box<dyn PreparedSandbox>, SandboxError> {
-        if template.listen.len() > packet::MAX_DESCRIPTORS - 1 {
+        if template.listen.len() > packet::MAX_DESCRIPTORS - 2 {
             return Err(SandboxError::Invalid(format!("{} listeners are too many", template.listen.len())));
         }
         if let Some(address) = template.listen.iter().find(|address| !address.ip().is_loopback()) {
@@ -121,7 +122,7 @@ impl SandboxDriver for Spawner {
         let runtime_dir = template.runtime_dir.clone();
         let received = self.link.call(Request::Prepare(template)).await?;
         let Some(handle) = received.handle else { return Err(unexpected()) };
-        let Reply::Prepared { addresses, host_tmp_dir, freeze, .. } = received.reply else {
+        let Reply::Prepared { addresses, network, host_tmp_dir, freeze, .. } = received.reply else {
             return Err(unexpected());
         };
         let mut descriptors = received.descriptors.into_iter();
@@ -131,11 +132,18 @@ impl SandboxDriver for Spawner {
             listener.set_nonblocking(true).map_err(setup)?;
             listeners.push(SandboxListener { requested, address, listener });
         }
+        let network = match network {
+            Some(link) => {
+                let descriptor = register(descriptors.next().ok_or_else(unexpected)?).map_err(setup)?;
+                Some(NetworkDevice { descriptor, link })
+            }
+            None => None,
+        };
         let freezer = match freeze {
             Some(kind) => Some((kind, File::from(descriptors.next().ok_or_else(unexpected)?))),
             None => None,
         };
-        Ok(Box::new(Prepared { handle, listeners, runtime_dir, host_tmp_dir, freezer }))
+        Ok(Box::new(Prepared { handle, listeners, network, runtime_dir, host_tmp_dir, freezer }))
     }
 
     async fn shutdown(&self) {
@@ -152,6 +160,7 @@ impl SandboxDriver for Spawner {
 struct Prepared {
     handle: Handle,
     listeners: Vec<SandboxListener>,
+    network: Option<NetworkDevice>,
     runtime_dir: PathBuf,
     host_tmp_dir: Option<PathBuf>,
     freezer: Option<(FreezeFile, File)>,
@@ -165,6 +174,10 @@ impl PreparedSandbox for Prepared {
 
     fn take_listeners(&mut self) -> Vec<SandboxListener> {
         std::mem::take(&mut self.listeners)
+    }
+
+    fn take_network(&mut self) -> Option<NetworkDevice> {
+        self.network.take()
     }
 
     fn view(&self, code_dir: &Path) -> SandboxView {
@@ -473,9 +486,9 @@ impl Link {
 }
 
 #[expect(unsafe_code, reason = "the safe constructor of tokio is deprecated")]
-fn register(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+fn register(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd names the same open descriptor for as long as it lives, and nothing takes it out again.
-    Ok(unsafe { AsyncFd::register(socket) }?)
+    Ok(unsafe { AsyncFd::register(descriptor) }?)
 }
 
 /// Ends, and closes the spawner's socket for writing, when the last [`Link`] is dropped.

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
-use crate::{LevelReport, SandboxError};
+use crate::{LevelReport, NetworkDevice, SandboxError};
 
 /// Makes sandboxes of one isolation level.
 #[async_trait]
@@ -48,6 +48,10 @@ pub trait PreparedSandbox: Send {
 
     /// The listeners that the template asked for, in its order, non-blocking. Empty after the first call.
     fn take_listeners(&mut self) -> Vec<SandboxListener>;
+
+    /// The worker's end of the sandbox's network, where [`Capabilities::network_device`] is true. The sandbox's end goes
+    /// when it is dropped. `None` after the first call.
+    fn take_network(&mut self) -> Option<NetworkDevice>;
 
     /// The paths that the function will see, given the directory of its code on the host. At levels with an own root
     /// these are AWS's (`/var/task`, …); without one they are host paths, so build command and environment from here.
@@ -152,6 +156,8 @@ pub struct Capabilities {
     /// Listeners are inside a network namespace of the sandbox, at the address asked for. Without it they are on the
     /// host's loopback at a free port.
     pub own_network: bool,
+    /// Sandboxes have the network device that [`SpawnerOptions`](crate::SpawnerOptions) asked for.
+    pub network_device: bool,
     /// The function sees AWS's paths (`/var/task`) in a root of its own.
     pub own_root: bool,
     /// Memory is bounded by the kernel, with room for `/tmp` where that is in memory; the assigned size itself is held

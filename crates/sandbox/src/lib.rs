@@ -59,7 +59,7 @@
 //! | needs | root (mounts, namespaces, ids) | user namespaces of ordinary users | nothing |
 //! | ids | a uid per sandbox, shown as 993/990 | the caller's, shown as 993/990 | the caller's; as root a uid per sandbox |
 //! | root, `/proc`, pids, IPC, host name | own | own | the host's |
-//! | network | own, `lo` only | own, `lo` only | the host's |
+//! | network | own: `lo`, and if asked for a device to the worker | the same | the host's |
 //! | memory, processes, CPU | control groups | delegated control groups, else rlimits and a watchdog | the same |
 //! | `/tmp` | own, bounded | own, bounded | a directory of its own by `TMPDIR`; not bounded |
 //! | several layers | merged | merged | refused; one is linked |
@@ -80,6 +80,7 @@ mod client;
 mod driver;
 mod error;
 mod level;
+mod network;
 mod options;
 #[cfg(target_os = "linux")]
 mod packet;
@@ -97,6 +98,7 @@ pub use driver::{
 };
 pub use error::SandboxError;
 pub use level::{IsolationLevel, LevelReport, ParseIsolationLevelError, Refusal};
+pub use network::{NETWORK_MTU, NetworkDevice, NetworkLink, RESOLVER_IPV4, SANDBOX_IPV4, SANDBOX_IPV6};
 pub use options::{SpawnerCommand, SpawnerOptions};
 #[cfg(target_os = "linux")]
 pub use spawner::spawner_main;

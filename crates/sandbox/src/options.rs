@@ -51,6 +51,9 @@ pub struct SpawnerOptions {
     /// First uid (and gid) of the range that sandboxes run under at level `full`. Default: 900000. Spawners that run
     /// at the same time take consecutive blocks of [`slots`](Self::slots) ids.
     pub uid_base: u32,
+    /// Whether each sandbox with a network of its own gets a device in it, that leads to the worker
+    /// ([`PreparedSandbox::take_network`](crate::PreparedSandbox::take_network)). Default: no.
+    pub network_device: bool,
     /// How many sandboxes may exist at once. Default: 1000.
     pub slots: u32,
     /// An upper bound in MiB for the memory of all sandboxes together, where cgroups can enforce it.
@@ -67,6 +70,7 @@ impl SpawnerOptions {
             at_least: IsolationLevel::Process,
             extra_readonly: Vec::new(),
             uid_base: 900_000,
+            network_device: false,
             slots: 1000,
             total_memory_mb: None,
         }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Assignment, Capabilities, Exit, IsolationLevel, LevelReport, ProgramEnd, ProgramSignal, SandboxError,
-    SandboxProgram, SandboxTemplate,
+    Assignment, Capabilities, Exit, IsolationLevel, LevelReport, NetworkLink, ProgramEnd, ProgramSignal,
+    SandboxError, SandboxProgram, SandboxTemplate,
 };
 
 /// Worker to spawner.
@@ -68,6 +68,7 @@ pub(crate) struct Settings {
     pub(crate) at_least: IsolationLevel,
     pub(crate) extra_readonly: Vec<PathBuf>,
     pub(crate) uid_base: u32,
+    pub(crate) network_device: bool,
     pub(crate) slots: u32,
     pub(crate) total_memory_mb: Option<u64>,
 }
@@ -96,10 +97,11 @@ pub(crate) enum Reply {
         report: LevelReport,
         capabilities: Capabilities,
     },
-    /// With the listeners, then the freeze file if there is one, as descriptors.
+    /// With the listeners, then the device if `network`, then the freeze file if there is one, as descriptors.
     Prepared {
         sandbox: u64,
         addresses: Vec<SocketAddr>,
+        network: Option<NetworkLink>,
         /// The private directory for temporary files on the host, at levels without an own root.
         host_tmp_dir: Option<PathBuf>,
         freeze: Option<FreezeFile>,

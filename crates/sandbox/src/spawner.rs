@@ -9,6 +9,8 @@ mod ground;
 mod image_root;
 mod init;
 mod launch;
+mod netlink;
+mod network;
 mod probe;
 mod process_tree;
 mod program;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use lambfold_api::control::FunctionVersion;
+use lambfold_network::{Client, Egress, Network};
 use lambfold_sandbox::{Assignment, Companions, SandboxDriver, SandboxError, SandboxView};
 use lambfold_types::{Clock, Entropy, uuid_v4};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,8 @@ pub(crate) struct Launcher {
     pub(crate) packages: PackageCache,
     /// Where logs go.
     pub(crate) logs: Option<Outbox>,
+    /// What functions reach beyond their endpoint.
+    pub(crate) egress: Option<Arc<Egress>>,
     pub(crate) pools: Pools,
     /// For telemetry that waits to be delivered.
     pub(crate) telemetry_room: Room,
@@ -123,7 +126,14 @@ impl Launcher {
                 environment: of_extensions(&assignment.environment),
             };
         }
-        let Vacant { prepared, api, relay, .. } = vacant;
+        let Vacant { mut prepared, api, relay, .. } = vacant;
+        let network = match (&self.egress, prepared.take_network()) {
+            (Some(egress), Some(network)) => {
+                let client = Client { function: qualified_arn(function), environment: log_stream.to_owned() };
+                Some(Network::start(network, Arc::clone(egress), client))
+            }
+            _ => None,
+        };
         if extensions.enabled {
             api.serve_extensions(Arc::clone(function), &external);
         }
@@ -136,7 +146,7 @@ impl Launcher {
             Some(failure) => LaunchError::Function(failure),
             None => exec_failure(error, function),
         })?;
-        Ok(Running::new(sandbox, api, &external, relay, (package, layers)))
+        Ok(Running::new(sandbox, api, &external, (relay, network), (package, layers)))
     }
 
     /// Starts the runtime of a function whose external extensions have registered.
@@ -205,6 +215,11 @@ fn extensions(opt: Option<&std::path::Path>) -> Result<Extensions, LaunchError> 
         return Err(LaunchError::Function(Failure::too_many_extensions(MAX_EXTENSIONS)));
     }
     Ok(extensions)
+}
+
+fn qualified_arn(function: &FunctionVersion) -> String {
+    let FunctionVersion { region, account, function_name, version, .. } = function;
+    format!("arn:aws:lambda:{region}:{account}:function:{function_name}:{version}")
 }
 
 /// In MiB.

@@ -1,5 +1,6 @@
 //! A started sandbox with all that belongs to it: its Runtime API, its output, its way to Lambfold.
 
+use lambfold_network::Network;
 use lambfold_sandbox::{Exit, ExitStatus, ProgramEnd, RunningSandbox, SandboxError, SandboxProgram};
 use lambfold_types::{Clock, SleepFuture};
 use std::time::Duration;
@@ -59,8 +60,8 @@ pub(crate) struct Running {
     frozen: bool,
     /// Which of the external extensions run.
     external: Vec<bool>,
-    /// Held, not used.
-    _relay: Option<Relay>,
+    /// The ways out. Held, not used.
+    _ways: (Option<Relay>, Option<Network>),
     /// Code and layers.
     _packages: (Package, Option<Package>),
 }
@@ -71,7 +72,7 @@ impl Running {
         mut sandbox: Box<dyn RunningSandbox>,
         api: RuntimeApi,
         external: &[String],
-        relay: Option<Relay>,
+        ways: (Option<Relay>, Option<Network>),
         packages: (Package, Option<Package>),
     ) -> Self {
         let alone = external.is_empty();
@@ -86,7 +87,7 @@ impl Running {
             exit: None,
             frozen: false,
             external: vec![true; external.len()],
-            _relay: relay,
+            _ways: ways,
             _packages: packages,
         }
     }

@@ -11,6 +11,7 @@ use lambfold_api::worker::{
     RetireRequest, RetireResponse, Synced, Worker, WorkerReport,
 };
 use lambfold_api::{BoxStream, CallContext, Fault};
+use lambfold_network::Egress;
 use lambfold_sandbox::SandboxDriver;
 use lambfold_telemetry::{span, trace_of};
 use lambfold_types::{CONTAINER_IMAGES, Clock, Entropy, RunFuture, uuid_v4};
@@ -57,6 +58,9 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// What functions reach beyond their endpoint: nothing if there is none. The driver must give sandboxes network devices
+    /// then.
+    pub egress: Option<Arc<Egress>>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -85,7 +89,7 @@ struct Shared {
 impl WorkerService {
     /// Makes a worker that is ready at once; [`run`](Self::run) is for its end.
     pub fn build(options: Options, parts: Parts) -> Result<Self, Error> {
-        let Parts { driver, interpreters, store, logs, clock, entropy, metrics } = parts;
+        let Parts { driver, interpreters, store, logs, clock, entropy, egress, metrics } = parts;
         let failed = |source| Error::StateDirectory { path: options.state_dir.clone(), source };
         let runtime_files = RuntimeFiles::install(&options.state_dir.join("runtimes")).map_err(failed)?;
         let cache = options.state_dir.join("packages");
@@ -103,6 +107,7 @@ impl WorkerService {
             packages,
             logs,
             telemetry_room: Room::default(),
+            egress,
             clock,
             entropy,
             tasks: TaskTracker::new(),

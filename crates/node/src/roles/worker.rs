@@ -6,7 +6,7 @@ use std::time::Duration;
 use lambfold_sandbox::{IsolationLevel, LevelReport, Spawner, SpawnerOptions};
 use lambfold_worker::{Interpreters, Metrics, Options, Parts, WorkerService};
 
-use super::{Services, packages};
+use super::{Services, network, packages};
 use crate::node::{Isolation, Surroundings};
 use crate::part::Part;
 use crate::{Role, StartError};
@@ -16,6 +16,7 @@ pub(super) async fn start(around: &mut Surroundings, services: &mut Services) ->
     let at_least: IsolationLevel = config.minimum_isolation.parse().map_err(|_| {
         StartError::Setting("worker.minimum_isolation", "use full, userns, process or unisolated".into())
     })?;
+    let policy = network::policy(&config)?;
     let search_path = std::env::var_os("PATH").unwrap_or_default();
     let interpreters = Interpreters::discover(&search_path, &*around.clock).await;
     let memory_mb = if config.memory_mib == 0 { three_quarters_of_the_machine() } else { config.memory_mib };
@@ -24,7 +25,7 @@ pub(super) async fn start(around: &mut Surroundings, services: &mut Services) ->
         ("", None) => around.config.listen.clone(),
         (given, _) => given.to_owned(),
     };
-    let options = Options {
+    let mut options = Options {
         memory_mb,
         max_environments: config.max_environments,
         idle: Duration::from_secs(config.idle_seconds),
@@ -34,19 +35,28 @@ pub(super) async fn start(around: &mut Surroundings, services: &mut Services) ->
         limit_cpu: config.limit_cpu,
         pool_memory_mib: config.pool_memory_mib,
         pool_minimum: config.pool_minimum,
-        endpoint: Some(endpoint),
         stop_within: Duration::from_secs(around.config.stop_within_seconds.saturating_sub(2)),
         ..Options::new(around.data_dir.join("worker"))
     };
     let spawner = SpawnerOptions {
         at_least,
         extra_readonly: interpreters.directories(),
+        network_device: policy.has_network(),
         slots: config.max_environments.saturating_add(options.waiting_at_most()),
         total_memory_mb: Some(memory_mb.saturating_add(config.pool_memory_mib)),
         ..SpawnerOptions::new(around.spawner.clone(), around.data_dir.join("sandboxes"))
     };
     let driver = Spawner::start(spawner).await.map_err(StartError::part("spawner"))?;
-    services.isolation = Some(isolation(driver.report()));
+    let in_force = network::enforce(policy, driver.capabilities(), driver.report(), around).await;
+    let in_force = match in_force {
+        Ok(in_force) => in_force,
+        Err(error) => {
+            driver.shutdown().await;
+            return Err(error);
+        }
+    };
+    options.endpoint = in_force.endpoint.then_some(endpoint);
+    services.isolation = Some(isolation(driver.report(), in_force.summary));
     let parts = Parts {
         driver,
         interpreters,
@@ -54,6 +64,7 @@ pub(super) async fn start(around: &mut Surroundings, services: &mut Services) ->
         logs: Some(around.peers.log_intake(services.log_intake.clone())?),
         clock: around.clock.clone(),
         entropy: around.entropy.clone(),
+        egress: in_force.egress,
         metrics: Metrics::register(&mut around.registry),
     };
     let service = WorkerService::build(options, parts).map_err(StartError::part("worker"))?;
@@ -72,11 +83,12 @@ fn freeze_after(milliseconds: i64) -> Result<Option<Duration>, StartError> {
     }
 }
 
-fn isolation(report: &LevelReport) -> Isolation {
+fn isolation(report: &LevelReport, network: String) -> Isolation {
     let refusals = report.refused.iter().map(ToString::to_string);
     Isolation {
         level: report.reached.to_string(),
         notes: refusals.chain(report.notes.iter().cloned()).collect(),
+        network,
     }
 }
 

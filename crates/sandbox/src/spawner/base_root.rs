@@ -11,6 +11,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeF
 
 use super::step::Step;
 use super::sys;
+use crate::RESOLVER_IPV4;
 use crate::protocol::Failure;
 
 /// System directories; where `/usr` is merged all but the first are symbolic links into it.
@@ -48,7 +49,7 @@ const GROUP: &str = "root:x:0:\nsbx_user1051:x:990:\nnogroup:x:65534:\n";
 /// The second is where telemetry is sent.
 const HOSTS: &str = "127.0.0.1 localhost\n127.0.0.1 sandbox.localdomain sandbox\n::1 localhost\n";
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
-const RESOLV: &str = "# There is no name server in this environment.\n";
+const NO_RESOLVER: &str = "# There is no name server in this environment.\n";
 
 /// A copy of a directory of this mount namespace, with all that is mounted below it, attached nowhere yet: read only,
 /// no set-uid, no devices.
@@ -75,8 +76,9 @@ pub(super) fn attach(tree: impl AsFd, target: &Path) -> Result<(), Failure> {
         .step(format_args!("mount {}", target.display()))
 }
 
-/// Builds the root at `at` in this process's mount namespace, which must be a private one.
-pub(super) fn build(at: &Path, extra_readonly: &[PathBuf]) -> Result<(), Failure> {
+/// Builds the root at `at` in this process's mount namespace, which must be a private one. With a `resolver`, programs are
+/// told of the one at [`RESOLVER_IPV4`].
+pub(super) fn build(at: &Path, extra_readonly: &[PathBuf], resolver: bool) -> Result<(), Failure> {
     // What is mounted here must not appear on the host, and (as a slave would) what the host mounts not here.
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .step("make mounts private")?;
@@ -90,7 +92,7 @@ pub(super) fn build(at: &Path, extra_readonly: &[PathBuf]) -> Result<(), Failure
     for source in SYSTEM {
         show(at, Path::new(source))?;
     }
-    fill_etc(at)?;
+    fill_etc(at, resolver)?;
     for source in extra_readonly {
         show_extra(at, source)?;
     }
@@ -142,14 +144,15 @@ fn show_extra(at: &Path, source: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn fill_etc(at: &Path) -> Result<(), Failure> {
+fn fill_etc(at: &Path, resolver: bool) -> Result<(), Failure> {
     let etc = at.join("etc");
+    let resolv_conf = if resolver { format!("nameserver {RESOLVER_IPV4}\n") } else { NO_RESOLVER.to_owned() };
     for (name, text) in [
         ("passwd", PASSWD),
         ("group", GROUP),
         ("hosts", HOSTS),
         ("nsswitch.conf", NSSWITCH),
-        ("resolv.conf", RESOLV),
+        ("resolv.conf", &resolv_conf),
     ] {
         fs::write(etc.join(name), text).step(format_args!("write /etc/{name}"))?;
     }

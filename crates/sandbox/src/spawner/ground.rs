@@ -33,6 +33,8 @@ pub(super) struct Ground {
     pub(super) extra_readonly: Vec<PathBuf>,
     pub(super) filter: Vec<sys::Instruction>,
     pub(super) landlock: bool,
+    /// Whether sandboxes get a network device; then it has been seen to work.
+    pub(super) network_device: bool,
     /// Whether each function gets a user namespace of its own.
     map_ids: bool,
     first_uid: u32,
@@ -42,6 +44,7 @@ pub(super) struct Ground {
 impl Ground {
     /// Prepares this process for sandboxes of a level. It cannot be undone: try it in a child first.
     pub(super) fn lay(level: IsolationLevel, settings: &Settings, first_uid: u32) -> Result<Self, Failure> {
+        let network_device = settings.network_device && level >= IsolationLevel::Userns;
         let root = settings.state_dir.join("root");
         let privileged = rustix::process::geteuid().is_root();
         match level {
@@ -50,11 +53,11 @@ impl Ground {
                     return Err(Failure::Setup("not root".to_owned()));
                 }
                 sys::unshare(libc::CLONE_NEWNS).step("make a mount namespace")?;
-                base_root::build(&root, &settings.extra_readonly)?;
+                base_root::build(&root, &settings.extra_readonly, network_device)?;
             }
             IsolationLevel::Userns => {
                 enter_user_namespace()?;
-                base_root::build(&root, &settings.extra_readonly)?;
+                base_root::build(&root, &settings.extra_readonly, network_device)?;
             }
             IsolationLevel::Process | IsolationLevel::Unisolated => {}
         }
@@ -65,6 +68,7 @@ impl Ground {
             extra_readonly: settings.extra_readonly.clone(),
             filter: seccomp::filter(),
             landlock: level > IsolationLevel::Unisolated && fence::available(),
+            network_device,
             map_ids: level == IsolationLevel::Userns
                 || (level == IsolationLevel::Full && user_namespaces_work()),
             first_uid,
@@ -93,6 +97,7 @@ impl Ground {
     pub(super) fn capabilities(&self, cgroups: &Cgroups) -> Capabilities {
         Capabilities {
             own_network: self.separate(),
+            network_device: self.network_device,
             own_root: self.separate(),
             memory_limit: cgroups.limits_memory(),
             pids_limit: cgroups.limits_pids() || self.separate(),

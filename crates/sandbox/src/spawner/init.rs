@@ -18,9 +18,9 @@ use super::program::Start;
 use super::programs::Programs;
 use super::step::Step;
 use super::waiting::Waiting;
-use super::{base_root, contents, image_root, process_tree, sys};
+use super::{base_root, contents, image_root, network, process_tree, sys};
 use crate::protocol::Failure;
-use crate::{Assignment, ExitStatus, ProgramSignal, SandboxProgram, WaitingProgram, packet};
+use crate::{Assignment, ExitStatus, NetworkLink, ProgramSignal, SandboxProgram, WaitingProgram, packet};
 
 /// Spawner to init.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,9 +43,10 @@ pub(super) enum Order {
 /// Init to spawner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
-    /// With the listening sockets. If a program is to wait, it does.
+    /// With the listening sockets, and the network device if there is one. If a program is to wait, it does.
     Built {
         addresses: Vec<SocketAddr>,
+        network: Option<NetworkLink>,
     },
     /// The command; or its companions, for which it waits.
     Started,
@@ -129,17 +130,18 @@ fn live(mut plan: Plan<'_>, socket: &OwnedFd) -> Result<(), Failure> {
     let children_end = sys::child_signal().step("watch children")?;
 
     plan.group.enter()?;
-    let listeners = build(&plan)?;
+    let (network, listeners) = build(&plan)?;
     let waiting = match plan.waiting.take() {
         Some((program, output)) => Some(Waiting::start(&plan, program, &output)?),
         None => None,
     };
     let addresses: Vec<SocketAddr> =
         listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>().step("name the listeners")?;
-    let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
-    packet::send(socket, &Report::Built { addresses }, &descriptors, SendFlags::empty())
-        .step("hand over the listeners")?;
-    drop(listeners);
+    let device = network.as_ref().map(|(device, _)| device.as_fd());
+    let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).chain(device).collect();
+    let built = Report::Built { addresses, network: network.as_ref().map(|(_, link)| *link) };
+    packet::send(socket, &built, &descriptors, SendFlags::empty()).step("hand over the listeners")?;
+    drop((listeners, network));
 
     let mut programs = match waiting {
         None => {
@@ -210,12 +212,16 @@ fn next(socket: &OwnedFd) -> Result<Option<(Order, Vec<OwnedFd>)>, Failure> {
     packet::receive(socket).step("hear the spawner")
 }
 
-fn build(plan: &Plan<'_>) -> Result<Vec<TcpListener>, Failure> {
+fn build(plan: &Plan<'_>) -> Result<(Option<(OwnedFd, NetworkLink)>, Vec<TcpListener>), Failure> {
+    let mut network = None;
     if plan.ground.separate() {
         // Entered now, the namespace's root is the sandbox's own group. Without cgroups there is nothing to hide.
         let _ = sys::unshare(libc::CLONE_NEWCGROUP);
         sys::new_session_keyring();
         sys::bring_up_loopback().step("bring up the loopback interface")?;
+        if plan.ground.network_device {
+            network = Some(network::make()?);
+        }
         build_root(plan)?;
     } else {
         let directory = plan.ground.slot_dir(plan.sandbox);
@@ -226,7 +232,8 @@ fn build(plan: &Plan<'_>) -> Result<Vec<TcpListener>, Failure> {
                 .step(format_args!("own {}", tmp.display()))?;
         }
     }
-    plan.listen
+    let listeners = plan
+        .listen
         .iter()
         .map(|requested| {
             let mut address = *requested;
@@ -235,7 +242,8 @@ fn build(plan: &Plan<'_>) -> Result<Vec<TcpListener>, Failure> {
             }
             TcpListener::bind(address).step(format_args!("listen on {address}"))
         })
-        .collect()
+        .collect::<Result<_, _>>()?;
+    Ok((network, listeners))
 }
 
 fn build_root(plan: &Plan<'_>) -> Result<(), Failure> {

@@ -28,11 +28,24 @@ pub(super) fn find_level(
         if level > settings.at_most || level < settings.at_least {
             continue;
         }
-        let attempt = try_in_child(level, settings, cgroups, first_uid)
-            .and_then(|()| Ground::lay(level, settings, first_uid).map_err(|failure| describe(&failure)));
+        let mut settings = settings.clone();
+        let mut no_device = None;
+        let mut attempt = try_in_child(level, &settings, cgroups, first_uid);
+        if let Err(reason) = &attempt
+            && settings.network_device
+            && level >= IsolationLevel::Userns
+        {
+            // A sandbox without a network is a sandbox. Whether that will do is for the worker to say.
+            no_device = Some(reason.clone());
+            settings.network_device = false;
+            attempt = try_in_child(level, &settings, cgroups, first_uid);
+        }
+        let attempt = attempt
+            .and_then(|()| Ground::lay(level, &settings, first_uid).map_err(|failure| describe(&failure)));
         match attempt {
             Ok(ground) => {
-                let notes = ground.notes(cgroups);
+                let mut notes = ground.notes(cgroups);
+                notes.extend(no_device.map(|reason| format!("no network device: {reason}")));
                 return Ok((ground, LevelReport { reached: level, refused, notes }));
             }
             Err(reason) => refused.push(Refusal { level, remedy: remedy(level).to_owned(), reason }),

@@ -313,7 +313,7 @@ impl Server {
             }
         };
         match report {
-            Report::Built { addresses } => {
+            Report::Built { addresses, network } => {
                 let Phase::Preparing(number) = known.phase else { return true };
                 known.phase = Phase::Prepared;
                 let (freeze, file) = self.cgroups.freeze_file(&sandbox.to_string()).unzip();
@@ -322,6 +322,7 @@ impl Server {
                 let reply = Reply::Prepared {
                     sandbox,
                     addresses,
+                    network,
                     host_tmp_dir: (!self.ground.separate())
                         .then(|| self.ground.slot_dir(sandbox).join("tmp")),
                     freeze,

@@ -286,19 +286,71 @@ pub(super) fn unshare(namespaces: c_int) -> io::Result<()> {
 /// Switches on the loopback interface of this network namespace.
 pub(super) fn bring_up_loopback() -> io::Result<()> {
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
-    // SAFETY: ifreq is plain data, for which all zeros is a value; the name is shorter than its array, which stays
-    // NUL-terminated; the ioctl reads the flags member, which was set.
+    let mut request = named("lo");
+    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or_default();
+    // SAFETY: the ioctl reads the name, which is NUL-terminated, and the flags member, which was set.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Makes a tun device of IP packets in this network namespace. It goes when the descriptor of `/dev/net/tun` is closed.
+pub(super) fn attach_tun(tun: &OwnedFd, name: &str) -> io::Result<()> {
+    // SAFETY: ifreq is plain data, for which all zeros is a value; `named` leaves its name NUL-terminated; the ioctl reads
+    // and writes within the structure, which lives through the call.
     unsafe {
-        let mut request: libc::ifreq = std::mem::zeroed();
-        for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
-            *to = c_char::try_from(*from).unwrap_or_default();
-        }
-        request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or_default();
-        if libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) != 0 {
+        let mut request = named(name);
+        request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_TUN | libc::IFF_NO_PI).unwrap_or_default();
+        if libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &raw mut request) != 0 {
             return Err(io::Error::last_os_error());
         }
     }
     Ok(())
+}
+
+/// A request of netdevice(7) for an interface, with all else zero.
+fn named(interface: &str) -> libc::ifreq {
+    // SAFETY: ifreq is plain data, for which all zeros is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays a NUL.
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name[..room].iter_mut().zip(interface.bytes()) {
+        *to = c_char::try_from(from).unwrap_or_default();
+    }
+    request
+}
+
+/// A socket for every Ethernet frame that comes in on an interface of this network namespace, and for sending there.
+pub(super) fn packet_socket(interface: u32) -> io::Result<OwnedFd> {
+    let every = u16::try_from(libc::ETH_P_ALL).unwrap_or_default().to_be();
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: sockaddr_ll is plain data, for which all zeros is a value. Structures and integers live through the calls that
+    // are given their sizes. The descriptor is fresh and ours. Bound only after it ignores what this end sends itself.
+    unsafe {
+        let socket = match libc::socket(libc::AF_PACKET, kind, 0) {
+            -1 => return Err(io::Error::last_os_error()),
+            socket => OwnedFd::from_raw_fd(socket),
+        };
+        let mut address: libc::sockaddr_ll = std::mem::zeroed();
+        address.sll_family = libc::sa_family_t::try_from(libc::AF_PACKET).unwrap_or_default();
+        address.sll_protocol = every;
+        address.sll_ifindex = c_int::try_from(interface).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let set = |level, name, value: c_int| {
+            let size = libc::socklen_t::try_from(size_of::<c_int>()).unwrap_or_default();
+            libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), size)
+        };
+        // As much as an ordinary user gets.
+        set(libc::SOL_SOCKET, libc::SO_RCVBUF, 4 << 20);
+        set(libc::SOL_SOCKET, libc::SO_SNDBUF, 4 << 20);
+        let size = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).unwrap_or_default();
+        if set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1) != 0
+            || libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size) != 0
+        {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(socket)
+    }
 }
 
 /// Gives this process an empty session keyring of its own.

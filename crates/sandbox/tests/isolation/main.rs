@@ -10,6 +10,7 @@ mod image;
 mod lifecycle;
 mod limits;
 mod network;
+mod network_device;
 mod stage;
 mod view;
 mod waiting;

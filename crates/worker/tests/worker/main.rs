@@ -11,6 +11,7 @@ mod happy_path;
 mod languages;
 mod layers;
 mod limits;
+mod network;
 mod provided;
 mod streaming;
 mod support;

@@ -14,6 +14,7 @@ use lambfold_api::logstore::{DeliverRequest, DeliverResponse, LogIntake};
 use lambfold_api::worker::{InvokeRequest, InvokeResponse, RetireRequest, Worker};
 use lambfold_api::{CallContext, Fault};
 use lambfold_clock::{SystemClock, SystemEntropy};
+use lambfold_network::Egress;
 use lambfold_sandbox::{SandboxDriver, Spawner, SpawnerCommand, SpawnerOptions};
 use lambfold_types::{Clock, Scope, uuid_v4};
 use lambfold_worker::{Interpreters, Metrics, Options, Parts, WorkerHandle, WorkerService};
@@ -60,6 +61,15 @@ impl Rig {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
+        Self::build(change, None).await
+    }
+
+    /// With what functions reach beyond their endpoint.
+    pub(crate) async fn with_network(egress: Arc<Egress>) -> Self {
+        Self::build(|_| {}, Some(egress)).await
+    }
+
+    async fn build(change: impl FnOnce(&mut Options), egress: Option<Arc<Egress>>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::new());
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -67,6 +77,7 @@ impl Rig {
         let mut options =
             SpawnerOptions::new(SpawnerCommand::program(spawner()), directory.path().join("sandbox"));
         options.extra_readonly = interpreters.directories();
+        options.network_device = egress.is_some();
         let driver = Spawner::start(options).await.unwrap();
         let store = Arc::new(InMemory::new());
         let mut options = Options::new(directory.path().join("worker"));
@@ -83,6 +94,7 @@ impl Rig {
             logs: Some(logged.clone()),
             clock,
             entropy: Arc::new(SystemEntropy),
+            egress,
             metrics: Metrics::register(&mut metrics),
         };
         let service = WorkerService::build(options, parts).unwrap();

@@ -12,6 +12,8 @@ mod failures;
 mod happy_path;
 #[path = "../worker/limits.rs"]
 mod limits;
+#[path = "../worker/network.rs"]
+mod network;
 mod pools;
 mod same_view;
 #[path = "../worker/support.rs"]
