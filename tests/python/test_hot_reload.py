@@ -130,7 +130,7 @@ def test_idle_environments_end_by_themselves(lam, code, ground):
 
     def environments():
         text = urllib.request.urlopen(ground[0].url + "/metrics").read().decode()
-        return int(re.search(r"^worker_environments (\d+)", text, re.M)[1])
+        return int(re.search(r"^\w*worker_environments (\d+)", text, re.M)[1])
 
     before = environments()
     (code / "index.py").write_text(HANDLER.format("two"))
