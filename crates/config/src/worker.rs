@@ -34,4 +34,6 @@ pub struct Worker {
     pub package_cache_mib: u64,
     /// Whether the nearest installed version of a language will do.
     pub nearest_version: bool,
+    /// Directories below which hot reload is allowed; `~` for the home directory.
+    pub hot_reload: Vec<String>,
 }

@@ -111,6 +111,7 @@ async fn activate_function(shared: &Arc<Shared>, scope: &Scope, name: &FunctionN
         return Ok(());
     };
     let (found, failure) = match &record.configuration.image {
+        None if record.configuration.hot_reload.is_some() => (true, None),
         None => (packages::exists(&shared.objects, &record.configuration.code_sha256).await?, None),
         // It takes its time, and others go on: the function is added again when it is there.
         Some(_) => match shared.pulls.outcome(shared, &scope, &name, &record.configuration) {

@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod environment;
 mod get;
+mod hot_reload;
 mod image;
 mod list;
 mod publish;

@@ -111,6 +111,9 @@ pub struct Configuration {
     /// The bytes of its files; 0 where a release before layers stored it.
     #[serde(default)]
     pub unzipped_bytes: u64,
+    /// The directory that stands in for a package, as the caller named it.
+    #[serde(default)]
+    pub hot_reload: Option<String>,
     /// `Layers`, in the order in which they are laid over each other.
     #[serde(default)]
     pub layers: Vec<FunctionLayer>,

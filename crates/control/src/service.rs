@@ -34,6 +34,7 @@ use lambfold_api::lambda::{
 use lambfold_api::sqs::Sqs;
 use lambfold_api::{BoxStream, CallContext, Fault};
 use lambfold_image::{Images, Options as ImageOptions};
+use lambfold_package::HotReload;
 use lambfold_types::{Clock, Entropy, RunFuture, Sealer, uuid_v4};
 use object_store::ObjectStore;
 use tokio::sync::watch;
@@ -56,15 +57,22 @@ pub struct Options {
     pub architecture: &'static str,
     /// From where container images may come.
     pub images: ImageOptions,
+    /// Which directories may stand in for packages.
+    pub hot_reload: HotReload,
     /// Invocations at once in one account and region, of which functions may have a part of their own.
     pub account_concurrency: u32,
 }
 
 impl Default for Options {
-    /// The architecture that this was built for, and AWS's concurrency.
+    /// The architecture that this was built for, and AWS's concurrency; no hot reload.
     fn default() -> Self {
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
-        Self { architecture, images: ImageOptions::default(), account_concurrency: 1000 }
+        Self {
+            architecture,
+            images: ImageOptions::default(),
+            hot_reload: HotReload::default(),
+            account_concurrency: 1000,
+        }
     }
 }
 

@@ -220,6 +220,7 @@ impl Watcher {
             role: configuration.role.clone(),
             tracing_mode: "PassThrough".to_owned(),
             image: configuration.image.as_ref().map(images::wire),
+            hot_reload: configuration.hot_reload.clone().unwrap_or_default(),
             layers: configuration.layers.iter().map(|it| it.package.code_sha256.clone()).collect(),
             ..FunctionVersion::default()
         })

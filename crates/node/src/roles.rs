@@ -3,6 +3,7 @@
 mod control;
 mod dispatcher;
 mod gateway;
+mod hot_reload;
 mod logs;
 mod network;
 mod packages;

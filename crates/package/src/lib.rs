@@ -11,10 +11,13 @@
 //! directory; checksums and sizes that are wrong. Sizes are counted while decompressing: what the archive declares
 //! is never believed.
 //!
+//! [`HotReload`] says which directories may stand in for a package, unpacked as they are.
+//!
 //! Not here: where packages are stored, and how they are mounted.
 
 mod central;
 mod error;
+mod hot_reload;
 mod image_layer;
 mod limits;
 mod name;
@@ -27,6 +30,7 @@ mod walk;
 mod tests;
 
 pub use error::{EntryProblem, PackageError};
+pub use hot_reload::{HOT_RELOAD_BUCKET, HOT_RELOAD_SHA256, HotReload, HotReloadError};
 pub use image_layer::{
     LayerSummary, OPAQUE, WHITEOUT, inspect as inspect_image_layer, unpack_file as unpack_image_layer,
 };

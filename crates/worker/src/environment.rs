@@ -129,16 +129,13 @@ impl Environment {
     ) -> Self {
         let function = Arc::new(function);
         // One for the life of the environment, whatever is started in it.
-        let today = launcher.clock.now().utc("%Y/%m/%d");
-        let log_stream = log_stream(&function, &today, &uuid_v4(&*launcher.entropy));
-        let outbox = launcher.logs.as_ref();
-        let stream = outbox.map(|outbox| outbox.stream(&function, log_group(&function), log_stream.clone()));
+        let (log_stream, log) = new_log(&launcher, &function);
         Self {
             launcher,
             metrics,
             entry,
             log_stream,
-            log: FunctionLog::new(Arc::clone(&function), stream),
+            log,
             platform: PlatformLog::new(&function),
             function,
             invocations,
@@ -173,7 +170,17 @@ impl Environment {
                 Err(reason) => break reason,
             };
             self.entry.busy();
-            let turn = self.begin(next, 0);
+            let outdated = match running.hot_code() {
+                Some(code) => code.has_changed().await,
+                None => false,
+            };
+            let turn = if outdated {
+                let Some((other, turn)) = Box::pin(self.replace(running, next)).await else { return };
+                running = other;
+                turn
+            } else {
+                self.begin(next, 0)
+            };
             served = self.serve(&mut running, turn).await;
         };
         tracing::debug!(
@@ -185,6 +192,15 @@ impl Environment {
         let log = std::mem::replace(&mut self.log, silent);
         self.shut_down(running, reason, log);
         // What is still in the channel has not started; its sender learns that from the channel's end.
+    }
+
+    /// Becomes a new environment under the old one's name, for code that has changed. `None` as for [`start`](Self::start).
+    async fn replace(&mut self, old: Running, first: Invocation) -> Option<(Running, Turn)> {
+        let (log_stream, log) = new_log(&self.launcher, &self.function);
+        self.log_stream = log_stream;
+        let log = std::mem::replace(&mut self.log, log);
+        self.shut_down(old, Reason::Spindown, log);
+        self.start(first).await
     }
 
     /// Waits for an invocation, or until it is time to end. What stood still meanwhile goes on before anything is delivered.
@@ -207,11 +223,20 @@ impl Environment {
         let mut freeze = options.freeze_after.map(|after| now + after).filter(|freeze| *freeze < end);
         let mut idle = clock.sleep_until(freeze.unwrap_or(end));
         let telemetry = Arc::clone(running.api.telemetry());
+        let hot_code = running.hot_code().map(|code| (Arc::clone(code), Arc::clone(clock)));
+        let changed = async move {
+            match hot_code {
+                Some((code, clock)) => code.changed(clock).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut changed = std::pin::pin!(changed);
         loop {
             tokio::select! {
                 biased;
                 invocation = self.invocations.recv() => return invocation.ok_or(Reason::Spindown),
                 () = self.entry.retire.cancelled() => return Err(Reason::Spindown),
+                () = &mut changed => return Err(Reason::Spindown),
                 happening = running.happening(&mut self.log, &mut idle, &**clock) => match happening {
                     Happening::Exited(exit) => {
                         tracing::debug!(environment = self.entry.id(), ?exit, "an idle environment's process ended");
@@ -288,6 +313,15 @@ impl Environment {
     fn timeout(&self) -> Duration {
         Duration::from_secs(self.function.timeout_seconds.max(1).into())
     }
+}
+
+/// The log of a new environment, and the name of its stream.
+fn new_log(launcher: &Launcher, function: &Arc<FunctionVersion>) -> (String, FunctionLog) {
+    let today = launcher.clock.now().utc("%Y/%m/%d");
+    let log_stream = log_stream(function, &today, &uuid_v4(&*launcher.entropy));
+    let outbox = launcher.logs.as_ref();
+    let stream = outbox.map(|outbox| outbox.stream(function, log_group(function), log_stream.clone()));
+    (log_stream, FunctionLog::new(Arc::clone(function), stream))
 }
 
 fn start_of(invocation: &Invocation) -> PlatformEvent<'_> {

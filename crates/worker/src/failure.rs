@@ -46,6 +46,11 @@ impl Failure {
         Self::of("Runtime.InvalidWorkingDir", text)
     }
 
+    /// The directory that the code is to be is of no use.
+    pub(crate) fn hot_reload(text: impl Into<String>) -> Self {
+        Self::of("Lambfold.HotReload", text)
+    }
+
     /// An external extension cannot be executed.
     pub(crate) fn extension_launch(text: impl Into<String>) -> Self {
         Self::of("Extension.LaunchError", text)

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::error::LaunchError;
 use crate::extensions::Extensions;
 use crate::failure::Failure;
+use crate::hot_reload::HotReloads;
 use crate::interpreter::{Interpreter, Interpreters};
 use crate::log_delivery::Outbox;
 use crate::options::Options;
@@ -35,6 +36,7 @@ pub(crate) struct Launcher {
     pub(crate) interpreters: Interpreters,
     pub(crate) runtime_files: RuntimeFiles,
     pub(crate) packages: PackageCache,
+    pub(crate) hot_reloads: Arc<HotReloads>,
     /// Where logs go.
     pub(crate) logs: Option<Outbox>,
     /// What functions reach beyond their endpoint.
@@ -61,7 +63,10 @@ impl Launcher {
             return self.launch_image(function, image, log_stream).await;
         }
         let interpreter = self.interpreters.resolve(&function.runtime, self.options.nearest_version)?;
-        let package = self.packages.get(&function.code_sha256).await?;
+        let package = match function.hot_reload.as_str() {
+            "" => self.packages.get(&function.code_sha256).await?,
+            directory => self.hot_reloads.open(directory).await?,
+        };
         let layers = self.packages.layers(&function.layers).await?;
         let extensions = extensions(layers.as_ref().map(Package::path))?;
         let contents = (package, layers, extensions);

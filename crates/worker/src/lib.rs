@@ -15,6 +15,7 @@ mod environment;
 mod error;
 mod extensions;
 mod failure;
+mod hot_reload;
 mod interpreter;
 mod launch;
 mod log;

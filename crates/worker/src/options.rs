@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lambfold_package::HotReload;
+
 /// Settings of a worker. Limits that AWS sets per function come with the function.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -32,6 +34,8 @@ pub struct Options {
     pub pool_memory_mib: u64,
     /// How many wait at least, for each runtime that was asked for lately and the newest of each language.
     pub pool_minimum: u32,
+    /// Which directories of this machine may stand in for packages.
+    pub hot_reload: HotReload,
     /// `host:port` of the gateway: what functions reach at 127.0.0.1:4566. `None`: they reach nothing there.
     pub endpoint: Option<String>,
     /// How long invocations that run may take to finish when the worker is stopped.
@@ -54,6 +58,7 @@ impl Options {
             limit_cpu: false,
             pool_memory_mib: 256,
             pool_minimum: 1,
+            hot_reload: HotReload::default(),
             endpoint: None,
             stop_within: Duration::from_secs(8),
         }

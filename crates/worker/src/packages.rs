@@ -20,6 +20,8 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::OnceCell;
 
+use crate::hot_reload::HotCode;
+
 /// Why a function's code is not at hand.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
@@ -69,12 +71,26 @@ struct Unpacked {
 }
 
 /// An unpacked package that stays as long as this is held.
-#[derive(Clone, Debug)]
-pub(crate) struct Package(Arc<PathBuf>);
+#[derive(Clone)]
+pub(crate) struct Package {
+    path: Arc<PathBuf>,
+    /// Where it is no package but a directory that may change.
+    live: Option<Arc<HotCode>>,
+}
 
 impl Package {
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// A directory that stands in for a package.
+    pub(crate) fn live(path: Arc<PathBuf>, code: Arc<HotCode>) -> Self {
+        Self { path, live: Some(code) }
+    }
+
+    /// What it may have changed from, where it may.
+    pub(crate) fn hot_code(&self) -> Option<&Arc<HotCode>> {
+        self.live.as_ref()
     }
 }
 
@@ -144,7 +160,8 @@ impl PackageCache {
             Arc::clone(&entry.ready)
         };
         // The clone is the use: made before eviction can look, since it only takes what is `ready` and unused.
-        let package = ready.get_or_try_init(make).await.map(|it| Package(Arc::clone(&it.path)));
+        let package =
+            ready.get_or_try_init(make).await.map(|it| Package { path: Arc::clone(&it.path), live: None });
         if package.is_ok() {
             self.evict();
         }

@@ -3,11 +3,13 @@
 use lambfold_network::Network;
 use lambfold_sandbox::{Exit, ExitStatus, ProgramEnd, RunningSandbox, SandboxError, SandboxProgram};
 use lambfold_types::{Clock, SleepFuture};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
+use crate::hot_reload::HotCode;
 use crate::log::{FunctionLog, Source};
 use crate::packages::Package;
 use crate::relay::Relay;
@@ -62,8 +64,8 @@ pub(crate) struct Running {
     external: Vec<bool>,
     /// The ways out. Held, not used.
     _ways: (Option<Relay>, Option<Network>),
-    /// Code and layers.
-    _packages: (Package, Option<Package>),
+    /// Code and layers, held.
+    packages: (Package, Option<Package>),
 }
 
 impl Running {
@@ -88,7 +90,7 @@ impl Running {
             frozen: false,
             external: vec![true; external.len()],
             _ways: ways,
-            _packages: packages,
+            packages,
         }
     }
 
@@ -120,6 +122,11 @@ impl Running {
             tracing::warn!(%error, sandbox = self.sandbox.id(), "cannot thaw");
         }
         self.api.telemetry().set_frozen(false);
+    }
+
+    /// The code, where it may change under it.
+    pub(crate) fn hot_code(&self) -> Option<&Arc<HotCode>> {
+        self.packages.0.hot_code()
     }
 
     pub(crate) fn has_external(&self) -> bool {

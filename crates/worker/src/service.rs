@@ -25,6 +25,7 @@ use tracing::{Instrument, Span};
 use crate::answer_stream;
 use crate::environment::{Environment, Invocation, NotPrepared, Pending, Preparation};
 use crate::error::{Error, capacity_exceeded, environment_gone, worker_restarted};
+use crate::hot_reload::HotReloads;
 use crate::interpreter::Interpreters;
 use crate::launch::Launcher;
 use crate::log_delivery::{self, Delivery};
@@ -99,6 +100,7 @@ impl WorkerService {
             logs.map(|logs| log_delivery::channel(logs, &clock, &entropy, &metrics)).unzip();
         let own_root = driver.capabilities().own_root;
         let launcher = Launcher {
+            hot_reloads: Arc::new(HotReloads::new(options.hot_reload.clone(), driver.report().reached)),
             pools: Pools::new(&options, own_root, &interpreters, metrics.clone()),
             options,
             driver,

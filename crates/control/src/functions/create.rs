@@ -9,7 +9,7 @@ use lambfold_api::{CallContext, Fault, FunctionTarget};
 use lambfold_types::Qualifier;
 
 use super::settings::{self, Unsupported};
-use super::{environment, image, render, runtime, timestamp};
+use super::{environment, hot_reload, image, render, runtime, timestamp};
 use crate::packages::Stored;
 use crate::record::{
     Configuration, FORMAT, Function, FunctionConcurrency, FunctionRecord, Logging, State, Versions,
@@ -86,6 +86,11 @@ async fn with_code(
     if is_image(input) {
         let found = image::of_new(shared, input, &configuration.architecture).await?;
         return Ok((image::with(configuration, found), None));
+    }
+    let source = input.code.clone().unwrap_or_default();
+    let (bucket, key) = (source.s3_bucket.as_deref(), source.s3_key.as_deref());
+    if let Some(found) = hot_reload::requested(shared, bucket, key, source.zip_file.is_some()).await? {
+        return Ok((hot_reload::with(configuration, found), None));
     }
     let zip = code(input)?;
     let stored = packages::check(zip.clone()).await?;
@@ -166,6 +171,7 @@ fn configuration(shared: &Shared, input: &CreateFunctionRequest) -> Result<Confi
         code_sha256: String::new(),
         code_size: 0,
         unzipped_bytes: 0,
+        hot_reload: None,
         layers: Vec::new(),
         image: None,
         snap_start: settings::snap_start(input.snap_start.as_ref()).unwrap_or(false),

@@ -64,7 +64,10 @@ pub(crate) async fn get(
         },
         None => FunctionCodeLocation {
             repository_type: Some("S3".to_owned()),
-            location: Some(packages::link(ctx, &record.configuration.code_sha256)),
+            location: Some(match &record.configuration.hot_reload {
+                Some(directory) => format!("file://{directory}"),
+                None => packages::link(ctx, &record.configuration.code_sha256),
+            }),
             ..FunctionCodeLocation::default()
         },
     };

@@ -12,7 +12,7 @@ use lambfold_types::Qualifier;
 use super::get::find;
 use super::publish::{Edition, Published};
 use super::settings::{self, Unsupported};
-use super::{environment, image, render, runtime, timestamp};
+use super::{environment, hot_reload, image, render, runtime, timestamp};
 use crate::record::{Configuration, FunctionRecord, LastUpdate, State};
 use crate::service::Shared;
 use crate::store::Publication;
@@ -30,7 +30,9 @@ pub(crate) async fn update_code(
             "Please don't provide ImageUri when updating a function with packageType Zip.",
         ));
     }
-    if input.s3_bucket.is_some() || input.s3_key.is_some() {
+    let (bucket, key) = (input.s3_bucket.as_deref(), input.s3_key.as_deref());
+    let hot_reload = hot_reload::requested(shared, bucket, key, input.zip_file.is_some()).await?;
+    if hot_reload.is_none() && (bucket.is_some() || key.is_some()) {
         return Err(faults::not_supported("code from S3 (S3Bucket)"));
     }
     if input.source_kms_key_arn.as_ref().is_some_and(|key| !key.is_empty()) {
@@ -52,11 +54,14 @@ pub(crate) async fn update_code(
         };
         return update_or_show(shared, target, record, input.revision_id, (dry_run, publish), change).await;
     }
-    let zip = input
-        .zip_file
-        .ok_or_else(|| faults::invalid_parameter("Please provide a source for function code."))?;
-    let stored = packages::check(zip.clone()).await?;
-    if !dry_run {
+    if hot_reload.is_none() && input.zip_file.is_none() {
+        return Err(faults::invalid_parameter("Please provide a source for function code."));
+    }
+    let stored = match &input.zip_file {
+        Some(zip) => packages::check(zip.clone()).await?,
+        None => hot_reload::stored(),
+    };
+    if let Some(zip) = input.zip_file.filter(|_| !dry_run) {
         packages::put(&shared.objects, &stored, zip).await?;
     }
     let change = move |configuration: &Configuration| {
@@ -64,6 +69,7 @@ pub(crate) async fn update_code(
             code_sha256: stored.sha256.clone(),
             code_size: stored.size,
             unzipped_bytes: stored.unzipped_bytes,
+            hot_reload: hot_reload.clone(),
             architecture: architecture.clone(),
             ..configuration.clone()
         };

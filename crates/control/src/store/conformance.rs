@@ -58,6 +58,7 @@ pub fn function(scope: &Scope, name: &str, description: &str) -> Function {
                 code_sha256: "sha".into(),
                 code_size: 7,
                 unzipped_bytes: 9,
+                hot_reload: None,
                 layers: vec![FunctionLayer { arn: "arn".into(), package: layer("").package }],
                 image: None,
                 environment: None,
