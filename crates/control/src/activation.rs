@@ -160,11 +160,16 @@ async fn serve(shared: &Arc<Shared>, scope: &Scope, name: &FunctionName, wanted:
         })
     });
     change.await?;
+    heard(shared).await;
+    Ok(())
+}
+
+/// Returns when the data plane has heard of everything so far, or does not listen.
+pub(crate) async fn heard(shared: &Shared) {
     let count = *shared.changed.borrow();
     let patience = shared.clock.sleep_until(shared.clock.now() + DATA_PLANE_PATIENCE);
     tokio::select! {
         () = shared.audience.has_heard(count) => {}
         () = patience => tracing::warn!("the data plane takes long to hear of an update"),
     }
-    Ok(())
 }

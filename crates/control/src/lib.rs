@@ -7,6 +7,7 @@
 mod activation;
 mod audience;
 mod faults;
+mod function_urls;
 mod functions;
 mod images;
 mod layers;

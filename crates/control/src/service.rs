@@ -9,17 +9,21 @@ use lambfold_api::control::{
 };
 use lambfold_api::lambda::{
     AddLayerVersionPermissionRequest, AddLayerVersionPermissionResponse, CreateEventSourceMappingRequest,
-    CreateFunctionRequest, DeleteEventSourceMappingRequest, DeleteFunctionRequest, DeleteFunctionResponse,
-    DeleteLayerVersionRequest, DeleteLayerVersionResponse, EventSourceMappingConfiguration,
-    FunctionConfiguration, GetEventSourceMappingRequest, GetFunctionConfigurationRequest, GetFunctionRequest,
-    GetFunctionResponse, GetLayerVersionByArnRequest, GetLayerVersionPolicyRequest,
-    GetLayerVersionPolicyResponse, GetLayerVersionRequest, GetLayerVersionResponse, Lambda,
-    ListEventSourceMappingsRequest, ListEventSourceMappingsResponse, ListFunctionsRequest,
+    CreateFunctionRequest, CreateFunctionUrlConfigRequest, CreateFunctionUrlConfigResponse,
+    DeleteEventSourceMappingRequest, DeleteFunctionRequest, DeleteFunctionResponse,
+    DeleteFunctionUrlConfigRequest, DeleteFunctionUrlConfigResponse, DeleteLayerVersionRequest,
+    DeleteLayerVersionResponse, EventSourceMappingConfiguration, FunctionConfiguration,
+    GetEventSourceMappingRequest, GetFunctionConfigurationRequest, GetFunctionRequest, GetFunctionResponse,
+    GetFunctionUrlConfigRequest, GetFunctionUrlConfigResponse, GetLayerVersionByArnRequest,
+    GetLayerVersionPolicyRequest, GetLayerVersionPolicyResponse, GetLayerVersionRequest,
+    GetLayerVersionResponse, Lambda, ListEventSourceMappingsRequest, ListEventSourceMappingsResponse,
+    ListFunctionUrlConfigsRequest, ListFunctionUrlConfigsResponse, ListFunctionsRequest,
     ListFunctionsResponse, ListLayerVersionsRequest, ListLayerVersionsResponse, ListLayersRequest,
     ListLayersResponse, ListTagsRequest, ListTagsResponse, PublishLayerVersionRequest,
     PublishLayerVersionResponse, RemoveLayerVersionPermissionRequest, RemoveLayerVersionPermissionResponse,
     TagResourceRequest, TagResourceResponse, UntagResourceRequest, UntagResourceResponse,
     UpdateEventSourceMappingRequest, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest,
+    UpdateFunctionUrlConfigRequest, UpdateFunctionUrlConfigResponse,
 };
 use lambfold_api::sqs::Sqs;
 use lambfold_api::{BoxStream, CallContext, Fault};
@@ -34,7 +38,9 @@ use crate::audience::Audience;
 use crate::images::Pulls;
 use crate::store::{ControlStore, StoreError};
 use crate::workers::Workers;
-use crate::{activation, faults, functions, layers, mappings, packages, tags, watch as watching};
+use crate::{
+    activation, faults, function_urls, functions, layers, mappings, packages, tags, watch as watching,
+};
 
 /// Settings of the control plane.
 #[derive(Clone, Debug)]
@@ -186,6 +192,11 @@ operations! {
     update_function_code(UpdateFunctionCodeRequest) -> FunctionConfiguration = functions::update_code;
     update_function_configuration(UpdateFunctionConfigurationRequest) -> FunctionConfiguration = functions::update_configuration;
     delete_function(DeleteFunctionRequest) -> DeleteFunctionResponse = functions::delete;
+    create_function_url_config(CreateFunctionUrlConfigRequest) -> CreateFunctionUrlConfigResponse = function_urls::create;
+    get_function_url_config(GetFunctionUrlConfigRequest) -> GetFunctionUrlConfigResponse = function_urls::get;
+    update_function_url_config(UpdateFunctionUrlConfigRequest) -> UpdateFunctionUrlConfigResponse = function_urls::update;
+    delete_function_url_config(DeleteFunctionUrlConfigRequest) -> DeleteFunctionUrlConfigResponse = function_urls::delete;
+    list_function_url_configs(ListFunctionUrlConfigsRequest) -> ListFunctionUrlConfigsResponse = function_urls::list;
     list_functions(ListFunctionsRequest) -> ListFunctionsResponse = functions::list;
     publish_layer_version(PublishLayerVersionRequest) -> PublishLayerVersionResponse = layers::publish;
     get_layer_version(GetLayerVersionRequest) -> GetLayerVersionResponse = layers::get;

@@ -1,5 +1,6 @@
 //! CreateFunction.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -52,6 +53,7 @@ pub(crate) async fn create(
         last_modified: timestamp(shared.clock.now()),
         configuration,
         serving: None,
+        urls: BTreeMap::new(),
         tags,
     };
     let answer = render::configuration(&*shared.sealer, target.name.as_str(), target.arn(), &record)?;

@@ -63,6 +63,7 @@ pub fn function(scope: &Scope, name: &str, description: &str) -> Function {
                 logging,
             },
             serving: None,
+            urls: BTreeMap::new(),
             tags: [("team".to_owned(), "blue".to_owned())].into(),
         },
     }
