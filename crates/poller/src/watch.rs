@@ -84,7 +84,12 @@ impl Catalogue {
             region: region.clone(),
             revision: *revision,
         });
-        WatchRequest { seen: seen.collect(), functions: true, event_source_mappings: true, function_urls: false }
+        WatchRequest {
+            seen: seen.collect(),
+            functions: true,
+            event_source_mappings: true,
+            function_urls: false,
+        }
     }
 
     fn apply(&mut self, told: WatchEvent, timeouts: &FunctionTimeouts) -> Vec<Change> {
