@@ -1,5 +1,6 @@
 //! What every store must do; run over each of them.
 
+use std::collections::BTreeMap;
 use lambfold_types::Scope;
 
 use super::{ControlStore, Decision, Event, LOG_LENGTH, LayerFilter, MappingFilter, Publication};
@@ -66,6 +67,7 @@ pub fn function(scope: &Scope, name: &str, description: &str) -> Function {
                 snap_start: false,
             },
             serving: None,
+            urls: BTreeMap::new(),
             tags: [("team".to_owned(), "blue".to_owned())].into(),
             versions: crate::record::Versions::default(),
             aliases: [].into(),
