@@ -40,6 +40,7 @@ const PRIVATE_IPV4: &[Ipv4Net] =
 const PRIVATE_IPV6: &[Ipv6Net] = &[ipv6(0xfc00, 0, 7)];
 
 /// The addresses that packets to `address` may end at: itself, and the IPv4 address inside of it, if any.
+#[expect(clippy::many_single_char_names, reason = "the parts of an address")]
 fn meanings(address: IpAddr) -> [Option<IpAddr>; 2] {
     let IpAddr::V6(outer) = address else { return [Some(address), None] };
     let inner = |bytes: [u8; 4]| Some(IpAddr::from(bytes));

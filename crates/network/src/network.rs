@@ -35,7 +35,7 @@ const PACKETS_WAITING: usize = 64;
 /// Packets that are taken before others have their turn.
 const AT_ONCE: usize = 32;
 /// How long a connection may take to be made. Programs give up earlier.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
+const CONNECT_PATIENCE: Duration = Duration::from_mins(1);
 const DNS: u16 = 53;
 
 /// Whose connections they are; for the audit.

@@ -25,6 +25,7 @@ pub(super) enum Identity {
 }
 
 /// See the module.
+#[expect(clippy::struct_excessive_bools, reason = "each is a capability of its own")]
 pub(super) struct Ground {
     pub(super) level: IsolationLevel,
     /// Mount point of the shared root, at levels that have one.

@@ -212,7 +212,10 @@ fn next(socket: &OwnedFd) -> Result<Option<(Order, Vec<OwnedFd>)>, Failure> {
     packet::receive(socket).step("hear the spawner")
 }
 
-fn build(plan: &Plan<'_>) -> Result<(Option<(OwnedFd, NetworkLink)>, Vec<TcpListener>), Failure> {
+/// The worker's end of a network device, and what precedes each packet there.
+type Network = (OwnedFd, NetworkLink);
+
+fn build(plan: &Plan<'_>) -> Result<(Option<Network>, Vec<TcpListener>), Failure> {
     let mut network = None;
     if plan.ground.separate() {
         // Entered now, the namespace's root is the sandbox's own group. Without cgroups there is nothing to hide.
@@ -336,6 +339,7 @@ fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) ->
 }
 
 /// What wakes init.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Event {
     /// The spawner wants something.
     Order(Order, Vec<OwnedFd>),

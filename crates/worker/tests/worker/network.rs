@@ -43,6 +43,16 @@ def udp(host, port):
             return len(peer.recv(65536))
     return outcome(work)
 
+def udp_after_refusal(host, port):
+    """Each is refused on its own: what became of the first is not taken for the second."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(5)
+        peer.connect((host, port))
+        def once():
+            peer.send(b"x")
+            return peer.recv(10)
+        return [outcome(once) for _ in range(3)]
+
 def resolve(name):
     return outcome(lambda: sorted({it[4][0] for it in socket.getaddrinfo(name, 80, type=socket.SOCK_STREAM)}))
 
@@ -288,6 +298,7 @@ async fn open_reaches_the_network_and_nothing_internal() {
             internet.at("closed"),
             ["tcp", host, nobody],
             ["udp", host, nobody],
+            ["udp_after_refusal", host, nobody],
             ["tcp", host, 25],
             ["tcp", "127.0.0.1", port],
             ["resolve", "some.test"],
@@ -306,6 +317,7 @@ async fn open_reaches_the_network_and_nothing_internal() {
         "ECONNRESET",
         "ECONNREFUSED",
         "ECONNREFUSED",
+        ["ECONNREFUSED", "ECONNREFUSED", "ECONNREFUSED"],
         "ENETUNREACH",
         "ECONNREFUSED",
         [host],
