@@ -9,6 +9,7 @@ mod aliases;
 mod audience;
 mod concurrency;
 mod faults;
+mod function_urls;
 mod functions;
 mod images;
 mod layers;

@@ -1,5 +1,6 @@
 //! What is stored: whole objects, as documents that start with their format version.
 
+mod function_url;
 mod image;
 mod layer;
 mod version;
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use lambfold_types::{FunctionName, Scope};
 use serde::{Deserialize, Serialize};
 
+pub use function_url::{Cors, FunctionUrl};
 pub use image::{FunctionImage, ImageFailure, ImageLayer, ImageOverrides};
 pub use layer::{FunctionLayer, LayerPackage, LayerPermission, LayerVersion, LayerVersionRecord};
 pub use version::{
@@ -37,6 +39,9 @@ pub struct FunctionRecord {
     pub configuration: Configuration,
     /// What the data plane runs: the one before, while an update is in progress.
     pub serving: Option<Configuration>,
+    /// URLs by qualifier: the alias, or nothing for the unqualified function.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub urls: BTreeMap<String, FunctionUrl>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
     /// What was published of it.

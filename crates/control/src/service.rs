@@ -10,26 +10,29 @@ use lambfold_api::control::{
 };
 use lambfold_api::lambda::{
     AddLayerVersionPermissionRequest, AddLayerVersionPermissionResponse, AliasConfiguration, Concurrency,
-    CreateAliasRequest, CreateEventSourceMappingRequest, CreateFunctionRequest, DeleteAliasRequest,
-    DeleteAliasResponse, DeleteEventSourceMappingRequest, DeleteFunctionConcurrencyRequest,
-    DeleteFunctionConcurrencyResponse, DeleteFunctionRequest, DeleteFunctionResponse,
-    DeleteLayerVersionRequest, DeleteLayerVersionResponse, DeleteProvisionedConcurrencyConfigRequest,
-    DeleteProvisionedConcurrencyConfigResponse, EventSourceMappingConfiguration, FunctionConfiguration,
-    GetAliasRequest, GetEventSourceMappingRequest, GetFunctionConcurrencyRequest,
-    GetFunctionConcurrencyResponse, GetFunctionConfigurationRequest, GetFunctionRequest, GetFunctionResponse,
+    CreateAliasRequest, CreateEventSourceMappingRequest, CreateFunctionRequest,
+    CreateFunctionUrlConfigRequest, CreateFunctionUrlConfigResponse, DeleteAliasRequest, DeleteAliasResponse,
+    DeleteEventSourceMappingRequest, DeleteFunctionConcurrencyRequest, DeleteFunctionConcurrencyResponse,
+    DeleteFunctionRequest, DeleteFunctionResponse, DeleteFunctionUrlConfigRequest,
+    DeleteFunctionUrlConfigResponse, DeleteLayerVersionRequest, DeleteLayerVersionResponse,
+    DeleteProvisionedConcurrencyConfigRequest, DeleteProvisionedConcurrencyConfigResponse,
+    EventSourceMappingConfiguration, FunctionConfiguration, GetAliasRequest, GetEventSourceMappingRequest,
+    GetFunctionConcurrencyRequest, GetFunctionConcurrencyResponse, GetFunctionConfigurationRequest,
+    GetFunctionRequest, GetFunctionResponse, GetFunctionUrlConfigRequest, GetFunctionUrlConfigResponse,
     GetLayerVersionByArnRequest, GetLayerVersionPolicyRequest, GetLayerVersionPolicyResponse,
     GetLayerVersionRequest, GetLayerVersionResponse, GetProvisionedConcurrencyConfigRequest,
     GetProvisionedConcurrencyConfigResponse, Lambda, ListAliasesRequest, ListAliasesResponse,
-    ListEventSourceMappingsRequest, ListEventSourceMappingsResponse, ListFunctionsRequest,
-    ListFunctionsResponse, ListLayerVersionsRequest, ListLayerVersionsResponse, ListLayersRequest,
-    ListLayersResponse, ListProvisionedConcurrencyConfigsRequest, ListProvisionedConcurrencyConfigsResponse,
-    ListTagsRequest, ListTagsResponse, ListVersionsByFunctionRequest, ListVersionsByFunctionResponse,
+    ListEventSourceMappingsRequest, ListEventSourceMappingsResponse, ListFunctionUrlConfigsRequest,
+    ListFunctionUrlConfigsResponse, ListFunctionsRequest, ListFunctionsResponse, ListLayerVersionsRequest,
+    ListLayerVersionsResponse, ListLayersRequest, ListLayersResponse,
+    ListProvisionedConcurrencyConfigsRequest, ListProvisionedConcurrencyConfigsResponse, ListTagsRequest,
+    ListTagsResponse, ListVersionsByFunctionRequest, ListVersionsByFunctionResponse,
     PublishLayerVersionRequest, PublishLayerVersionResponse, PublishVersionRequest,
     PutFunctionConcurrencyRequest, PutProvisionedConcurrencyConfigRequest,
     PutProvisionedConcurrencyConfigResponse, RemoveLayerVersionPermissionRequest,
     RemoveLayerVersionPermissionResponse, TagResourceRequest, TagResourceResponse, UntagResourceRequest,
     UntagResourceResponse, UpdateAliasRequest, UpdateEventSourceMappingRequest, UpdateFunctionCodeRequest,
-    UpdateFunctionConfigurationRequest,
+    UpdateFunctionConfigurationRequest, UpdateFunctionUrlConfigRequest, UpdateFunctionUrlConfigResponse,
 };
 use lambfold_api::sqs::Sqs;
 use lambfold_api::{BoxStream, CallContext, Fault};
@@ -46,7 +49,8 @@ use crate::images::Pulls;
 use crate::store::{ControlStore, StoreError};
 use crate::workers::Workers;
 use crate::{
-    activation, aliases, concurrency, faults, functions, layers, mappings, packages, tags, watch as watching,
+    activation, aliases, concurrency, faults, function_urls, functions, layers, mappings, packages, tags,
+    watch as watching,
 };
 
 /// Settings of the control plane.
@@ -208,6 +212,11 @@ operations! {
     update_function_code(UpdateFunctionCodeRequest) -> FunctionConfiguration = functions::update_code;
     update_function_configuration(UpdateFunctionConfigurationRequest) -> FunctionConfiguration = functions::update_configuration;
     delete_function(DeleteFunctionRequest) -> DeleteFunctionResponse = functions::delete;
+    create_function_url_config(CreateFunctionUrlConfigRequest) -> CreateFunctionUrlConfigResponse = function_urls::create;
+    get_function_url_config(GetFunctionUrlConfigRequest) -> GetFunctionUrlConfigResponse = function_urls::get;
+    update_function_url_config(UpdateFunctionUrlConfigRequest) -> UpdateFunctionUrlConfigResponse = function_urls::update;
+    delete_function_url_config(DeleteFunctionUrlConfigRequest) -> DeleteFunctionUrlConfigResponse = function_urls::delete;
+    list_function_url_configs(ListFunctionUrlConfigsRequest) -> ListFunctionUrlConfigsResponse = function_urls::list;
     list_functions(ListFunctionsRequest) -> ListFunctionsResponse = functions::list;
     publish_version(PublishVersionRequest) -> FunctionConfiguration = functions::publish;
     list_versions_by_function(ListVersionsByFunctionRequest) -> ListVersionsByFunctionResponse = functions::list_versions;

@@ -13,6 +13,7 @@ use lambfold_types::{FunctionName, Qualifier, Scope};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::function_urls;
 use crate::functions::open_environment;
 use crate::images;
 use crate::record::{Configuration, Function, FunctionRecord, Mapping, State, Version};
@@ -30,8 +31,8 @@ pub(crate) fn watch(
     let seen = input.seen.iter().map(|seen| Ok((scope(seen)?, seen.revision)));
     let seen: BTreeMap<Scope, u64> = seen.collect::<Result<_, Fault>>()?;
     let (events, received) = mpsc::channel(IN_FLIGHT);
-    let watcher =
-        Watcher { shared, seen, events, functions: input.functions, mappings: input.event_source_mappings };
+    let (functions, mappings) = (input.functions, input.event_source_mappings);
+    let watcher = Watcher { shared, seen, events, functions, mappings, urls: input.function_urls };
     tokio::spawn(watcher.run());
     Ok(Box::pin(ReceiverStream::new(received)))
 }
@@ -42,6 +43,7 @@ struct Watcher {
     events: mpsc::Sender<Result<WatchEvent, Fault>>,
     functions: bool,
     mappings: bool,
+    urls: bool,
 }
 
 /// The watcher has gone, or the service stops.
@@ -57,7 +59,7 @@ impl Watcher {
     }
 
     async fn follow(&mut self) -> Result<(), Over> {
-        let member = self.functions.then(|| self.shared.audience.join());
+        let member = (self.functions || self.urls).then(|| self.shared.audience.join());
         let mut changed = self.shared.changed.subscribe();
         let mut count = *changed.borrow_and_update();
         let listed = if self.seen.is_empty() { self.list().await } else { self.catch_up().await };
@@ -151,10 +153,20 @@ impl Watcher {
     }
 
     async fn tell(&self, event: Event, at: Option<ScopeRevision>) -> Result<Result<(), Over>, Fault> {
+        if let Event::Function(function) = &event
+            && self.urls
+        {
+            let urls = Wire::FunctionUrls(function_urls::wire(function));
+            if let Err(over) = self.send(at.clone().filter(|_| !self.functions), urls).await {
+                return Ok(Err(over));
+            }
+        }
         let wire = match event {
             Event::Function(function) if self.functions => Wire::Function(self.function(&function)?),
             Event::Version(version) if self.functions => Wire::Function(self.version(&version)?),
-            Event::FunctionRemoved(incarnation) if self.functions => Wire::FunctionRemoved(incarnation),
+            Event::FunctionRemoved(incarnation) if self.functions || self.urls => {
+                Wire::FunctionRemoved(incarnation)
+            }
             Event::Mapping(mapping) if self.mappings => Wire::EventSourceMapping(wire_mapping(&mapping)),
             Event::MappingRemoved(uuid) if self.mappings => Wire::EventSourceMappingRemoved(uuid),
             _ => return Ok(Ok(())),

@@ -53,7 +53,12 @@ impl Functions {
             region: region.clone(),
             revision: *revision,
         });
-        WatchRequest { seen: seen.collect(), functions: true, event_source_mappings: false }
+        WatchRequest {
+            seen: seen.collect(),
+            functions: true,
+            event_source_mappings: false,
+            function_urls: false,
+        }
     }
 
     /// Takes over what control says. Returns the configurations that are no longer to be used.
@@ -93,7 +98,10 @@ impl Functions {
                     }
                 }
             }
-            Some(Event::EventSourceMapping(_) | Event::EventSourceMappingRemoved(_)) | None => {}
+            Some(
+                Event::EventSourceMapping(_) | Event::EventSourceMappingRemoved(_) | Event::FunctionUrls(_),
+            )
+            | None => {}
         }
         outdated
     }

@@ -84,7 +84,12 @@ impl Catalogue {
             region: region.clone(),
             revision: *revision,
         });
-        WatchRequest { seen: seen.collect(), functions: true, event_source_mappings: true }
+        WatchRequest {
+            seen: seen.collect(),
+            functions: true,
+            event_source_mappings: true,
+            function_urls: false,
+        }
     }
 
     fn apply(&mut self, told: WatchEvent, timeouts: &FunctionTimeouts) -> Vec<Change> {
@@ -124,7 +129,7 @@ impl Catalogue {
                     return gone.into_iter().map(Change::Gone).collect();
                 }
             }
-            Event::Reset(_) => {}
+            Event::Reset(_) | Event::FunctionUrls(_) => {}
         }
         Vec::new()
     }

@@ -57,6 +57,7 @@ pub(crate) async fn create(
         last_modified: timestamp(shared.clock.now()),
         configuration,
         serving: None,
+        urls: BTreeMap::new(),
         tags,
         versions: Versions { publish_when_active: input.publish == Some(true), ..Versions::default() },
         aliases: BTreeMap::new(),

@@ -65,6 +65,7 @@ pub fn function(scope: &Scope, name: &str, description: &str) -> Function {
                 snap_start: false,
             },
             serving: None,
+            urls: BTreeMap::new(),
             tags: [("team".to_owned(), "blue".to_owned())].into(),
             versions: crate::record::Versions::default(),
             aliases: [].into(),

@@ -128,8 +128,12 @@ impl Rig {
             region: "us-east-1".into(),
             revision,
         });
-        let request =
-            WatchRequest { seen: seen.into_iter().collect(), functions: true, event_source_mappings: true };
+        let request = WatchRequest {
+            seen: seen.into_iter().collect(),
+            functions: true,
+            event_source_mappings: true,
+            function_urls: false,
+        };
         Watch(self.control.watch(&self.here.ctx, request).await.unwrap())
     }
 

@@ -189,11 +189,21 @@ async fn a_watcher_that_comes_back_hears_what_it_missed(mut rig: Rig) {
     assert_eq!(shown(&watch.next().await.unwrap()), "6 function removed");
     // Only of the kind that is asked for.
     let all = vec![ScopeRevision { account: "000000000000".into(), region: "us-east-1".into(), revision: 0 }];
-    let request = WatchRequest { seen: all.clone(), functions: false, event_source_mappings: true };
+    let request = WatchRequest {
+        seen: all.clone(),
+        functions: false,
+        event_source_mappings: true,
+        function_urls: false,
+    };
     let mut mappings = Watch(rig.control.watch(&rig.here.ctx, request).await.unwrap());
     assert_eq!(mappings.until("synced").await, ["synced"]);
     let nobody = ScopeRevision { account: "nobody".into(), ..all[0].clone() };
-    let request = WatchRequest { seen: vec![nobody], functions: true, event_source_mappings: true };
+    let request = WatchRequest {
+        seen: vec![nobody],
+        functions: true,
+        event_source_mappings: true,
+        function_urls: false,
+    };
     let refused = rig.control.watch(&rig.here.ctx, request).await.err().unwrap();
     assert_eq!((refused.code(), refused.http_status()), ("SerializationException", 400));
 }
@@ -234,7 +244,7 @@ async fn every_scope_is_told_with_its_own_revisions(rig: Rig) {
         revision,
     };
     let seen = vec![at("000000000000", "us-east-1", 2), at("123456789012", "us-east-1", 1)];
-    let request = WatchRequest { seen, functions: true, event_source_mappings: true };
+    let request = WatchRequest { seen, functions: true, event_source_mappings: true, function_urls: false };
     let mut watch = Watch(rig.control.watch(&rig.here.ctx, request).await.unwrap());
     let mut told = Vec::new();
     loop {
