@@ -3,6 +3,7 @@
 //!
 //! Source: the Smithy specification of the encoding, <https://smithy.io/2.0/aws/amazon-eventstream.html>.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -71,8 +72,9 @@ fn exception(fault: &Fault) -> Option<Bytes> {
 pub enum Answer {
     /// All of it.
     Whole(Bytes),
-    /// As it comes; whoever reads slowly is written to slowly.
-    Stream(BoxStream<Bytes>),
+    /// As it comes; whoever reads slowly is written to slowly. An error breaks the connection: nothing else tells a
+    /// client that what it has is not all.
+    Stream(BoxStream<io::Result<Bytes>>),
 }
 
 impl From<Bytes> for Answer {
@@ -138,7 +140,7 @@ impl<C: WireCodec<Response = Response<Bytes>>> WireCodec for EventStreams<C> {
 fn streamed(head: Response<Bytes>, body: impl Stream<Item = Bytes> + Send + 'static) -> Response<Answer> {
     let (mut head, _) = head.into_parts();
     head.headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
-    Response::from_parts(head, Answer::Stream(Box::pin(body)))
+    Response::from_parts(head, Answer::Stream(Box::pin(body.map(Ok))))
 }
 
 /// Frames as messages; an exception is the last one.

@@ -27,9 +27,9 @@ pub(crate) struct Piecemeal<G> {
 
 enum State<G> {
     /// The source has no piece yet.
-    Waiting(BoxStream<Bytes>, G),
+    Waiting(BoxStream<io::Result<Bytes>>, G),
     /// A piece was handed over at that time, and the connection has no room for the next one since.
-    Handed(BoxStream<Bytes>, G, Timestamp),
+    Handed(BoxStream<io::Result<Bytes>>, G, Timestamp),
     Ended,
     /// The client took nothing for too long.
     GivenUp,
@@ -90,7 +90,7 @@ impl<G> Piecemeal<G> {
             Poll::Ready(Some(_)) => *state = State::Handed(source, guard, self.clock.now()),
             Poll::Ready(None) => {}
         }
-        next.map(|piece| piece.map(Ok))
+        next
     }
 }
 

@@ -168,7 +168,7 @@ impl Front {
     }
 
     /// The request's span, and the context of what is called in it.
-    fn traced(&self, operation: &'static Operation, ctx: CallContext) -> (CallContext, Span) {
+    pub(crate) fn traced(&self, operation: &'static Operation, ctx: CallContext) -> (CallContext, Span) {
         let span = match ctx.trace {
             None if self.options.traces_every_request => root_span!(
                 "gateway.request",
@@ -189,7 +189,11 @@ impl Front {
     }
 
     /// What `call` comes to before its deadline. A call that panics fails alone.
-    async fn within<B>(&self, ctx: &CallContext, call: impl Future<Output = Outcome<B>>) -> Outcome<B> {
+    pub(crate) async fn within<B>(
+        &self,
+        ctx: &CallContext,
+        call: impl Future<Output = Result<B, Fault>>,
+    ) -> Result<B, Fault> {
         let call = AssertUnwindSafe(call).catch_unwind();
         let Some(deadline) = ctx.deadline else {
             return call.await.unwrap_or_else(|_| Err(Fault::internal()));

@@ -68,7 +68,7 @@ async fn serve_one(
     let clock = front.clock.clone();
     let options = &front.options;
     let activity = Arc::new(Activity::new(clock.now()));
-    let secure = stream.secure();
+    let (secure, from) = (stream.secure(), stream.from());
     let service = service_fn(|mut request: Request<Incoming>| {
         if secure.load(Ordering::Acquire) {
             request.extensions_mut().insert(Secure);
@@ -76,7 +76,7 @@ async fn serve_one(
         let (front, activity) = (front.clone(), activity.clone());
         async move {
             let busy = Busy::new(activity, front.clock.clone());
-            let answer = front.answer(request).await;
+            let answer = front.answer(request, from).await;
             // A connection that streams an answer is busy until that ends.
             let (patience, clock) = (front.options.body_timeout, front.clock.clone());
             Ok::<_, Infallible>(answer.map(|answer| AnswerBody::new(answer, busy, patience, clock)))

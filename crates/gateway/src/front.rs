@@ -1,9 +1,11 @@
 //! The first look at a request: is it for AWS, or one of our own pages?
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::StreamExt;
+use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use lambfold_api::lambda::{Lambda, LambdaInvoke};
@@ -16,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::body::Room;
+use crate::function_url::{self, UrlTable};
 use crate::messages;
 use crate::pages::Pages;
 use crate::{Metrics, Options};
@@ -35,6 +38,7 @@ pub(crate) struct Front {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) metrics: Metrics,
     pub(crate) pages: Pages,
+    pub(crate) urls: Arc<UrlTable>,
     pub(crate) options: Options,
     /// For what arrives.
     pub(crate) room: Room,
@@ -43,8 +47,14 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Answers `request`.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
+    /// Answers `request`, which came from that address.
+    pub(crate) async fn answer(&self, request: Request<Incoming>, from: IpAddr) -> Response<Answer> {
+        let (head, body) = request.into_parts();
+        // Before our own pages: a function's paths are its own.
+        if let Some(id) = function_url::id_of(&head) {
+            return self.at_function_url(&id, head, body, from).await;
+        }
+        let request = Request::from_parts(head, body);
         if Pages::has(request.uri().path()) {
             return self
                 .pages
@@ -65,6 +75,17 @@ impl Front {
         if operation.is_some_and(|it| it.rpc_path == LOGS_START_LIVE_TAIL.rpc_path) {
             return response.map(|answer| self.until_stopping(answer));
         }
+        response
+    }
+
+    async fn at_function_url(&self, id: &str, head: Parts, body: Incoming, from: IpAddr) -> Response<Answer> {
+        let began = Instant::now();
+        let _under_way = self.metrics.begin();
+        let request_id = uuid_v4(&*self.entropy);
+        let call = self.function_url(id, head, body, from, request_id);
+        let (operation, mut response) = Box::pin(call).await;
+        response.headers_mut().insert(REQUEST_ID, header_value(request_id));
+        self.metrics.answered(operation, "url", response.status().as_u16(), began.elapsed());
         response
     }
 

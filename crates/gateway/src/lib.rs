@@ -12,6 +12,7 @@ mod aws;
 mod body;
 mod connection;
 mod front;
+mod function_url;
 mod identity;
 mod listener;
 mod messages;

@@ -1,6 +1,7 @@
 //! Accepting connections: no more at once than there is room for, plain or inside TLS.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,6 +80,7 @@ impl Listener {
                     return Connection {
                         transport,
                         secure,
+                        from: from.ip(),
                         greeting: self.greeting,
                         silence: Some(silence),
                         _place: place,
@@ -98,6 +100,7 @@ impl Listener {
 pub(crate) struct Connection {
     transport: Transport,
     secure: Arc<AtomicBool>,
+    from: IpAddr,
     /// How many bytes of the greeting have not come yet.
     greeting: usize,
     /// When silence has lasted too long; `None` once the client has greeted.
@@ -125,6 +128,11 @@ impl Connection {
     /// Set as soon as the client has shown that it speaks TLS.
     pub(crate) fn secure(&self) -> Arc<AtomicBool> {
         self.secure.clone()
+    }
+
+    /// Who connected.
+    pub(crate) fn from(&self) -> IpAddr {
+        self.from
     }
 
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut ServerStream<TcpStream>>>> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lambfold_api::Endpoint;
 use lambfold_api::authorize::Authorizer;
+use lambfold_api::control::Control;
 use lambfold_api::interceptor::PublicEdge;
 use lambfold_api::lambda::{Lambda, LambdaInvoke, LambdaInvokeVia, LambdaVia};
 use lambfold_api::logs::{Logs, LogsVia};
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::body::Room;
 use crate::front::Front;
+use crate::function_url;
 use crate::identity::PublicContext;
 use crate::pages::{Packages, Pages};
 use crate::rpc::{self, Observed};
@@ -35,6 +37,8 @@ pub struct Services {
     pub invoke: Arc<dyn LambdaInvoke>,
     /// CloudWatch Logs.
     pub logs: Arc<dyn Logs>,
+    /// Where function URLs are known from; without it there are none.
+    pub control: Option<Arc<dyn Control>>,
     /// The spans of all roles.
     pub traces: Arc<dyn Traces>,
     /// Packages of functions, where this process can reach them.
@@ -88,6 +92,7 @@ impl GatewayService {
                 traces: services.traces.clone(),
                 packages: services.packages.clone(),
             },
+            urls: Arc::default(),
             room: Room::new(options.body_memory_bytes),
             options: options.clone(),
             stopping: CancellationToken::new(),
@@ -103,6 +108,16 @@ impl GatewayService {
 
     async fn work(self, http: TcpListener, grpc: TcpListener, shutdown: CancellationToken) {
         let Self { front, options, services, around } = self;
+        let urls = {
+            let (table, stop) = (front.urls.clone(), shutdown.clone());
+            let (clock, entropy) = (around.clock.clone(), around.entropy.clone());
+            let control = services.control;
+            async move {
+                if let Some(control) = control {
+                    function_url::follow(table, control, clock, entropy, stop).await;
+                }
+            }
+        };
         let endpoint = match http.local_addr() {
             Ok(address) => {
                 let scheme = if options.tls.is_some() { "https" } else { "http" };
@@ -132,6 +147,7 @@ impl GatewayService {
         };
         tokio::join!(
             stop,
+            urls,
             connection::serve(front, http, shutdown.clone()),
             rpc::serve(public, context, grpc, &options, &around.metrics, around.clock, shutdown.clone()),
         );

@@ -58,7 +58,7 @@ fn a_stream_begins_with_the_response_and_ends_with_its_failure() {
         .unwrap();
     assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/vnd.amazon.eventstream");
     let Answer::Stream(body) = answer.into_body() else { panic!("a stream") };
-    let written: Vec<Bytes> = body.collect().now_or_never().unwrap();
+    let written: Vec<Bytes> = body.map(Result::unwrap).collect().now_or_never().unwrap();
     let whole = written.concat();
     let mut bytes = whole.as_slice();
     let text = |value: &str| value.to_owned();

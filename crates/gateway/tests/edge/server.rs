@@ -52,6 +52,7 @@ pub(crate) async fn start_with(options: Options, authorizer: Arc<dyn Authorizer>
         lambda: Arc::new(FakeLambda),
         invoke: Arc::new(FakeInvoke),
         logs: logs.clone(),
+        control: None,
         traces: Arc::new(FakeTraces),
         packages: Some(Arc::new(OnePackage)),
     };

@@ -48,6 +48,7 @@ impl Edge {
             lambda: Arc::new(LambdaVia::new(Arc::new(FakeLambda), recorder())),
             invoke: Arc::new(LambdaInvokeVia::new(Arc::new(FakeInvoke), recorder())),
             logs: Arc::new(LogsVia::new(Arc::new(FakeLogs::default()), recorder())),
+            control: None,
             traces: Arc::new(FakeTraces),
             packages: None,
         };

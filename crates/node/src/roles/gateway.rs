@@ -42,6 +42,7 @@ pub(crate) fn start(
         lambda: around.peers.lambda(services.lambda.clone())?,
         invoke: around.peers.invoke(services.invoke.clone())?,
         logs: around.peers.logs(services.logs.clone())?,
+        control: Some(around.peers.control(services.control.clone())?),
         traces,
         packages: Some(Arc::new(packages::Downloads(packages::open(&around.packages_dir)?))),
     };

@@ -1,0 +1,305 @@
+//! Requests to function URLs: found by the host's name, made an event, invoked, and answered in HTTP.
+
+mod cors;
+mod event;
+mod response;
+mod table;
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use hyper::body::Incoming;
+use lambfold_api::lambda::invoke_with_response_stream_frame::Frame;
+use lambfold_api::lambda::{
+    InvocationRequest, InvokeWithResponseStreamFrame, InvokeWithResponseStreamRequest, LAMBDA_INVOKE_INVOKE,
+    LAMBDA_INVOKE_INVOKE_WITH_RESPONSE_STREAM,
+};
+use lambfold_api::{BoxStream, CallContext, Fault, Operation, Principal, TraceContext};
+use lambfold_aws_wire::Answer;
+use lambfold_aws_wire::sigv4::{Covered, Signature};
+use lambfold_types::AccountId;
+use serde_json::json;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::front::Front;
+use crate::{body, identity};
+
+use event::Around;
+pub(crate) use table::{Target, UrlTable, follow};
+
+/// What stands behind the id in the name of a URL's host.
+const LABEL: &str = ".lambda-url.";
+/// AWS's limit of a synchronous request.
+const MOST_BODY_BYTES: usize = 6_291_456;
+/// The content type by which a function says that its answer begins with a prelude.
+const WITH_PRELUDE: &str = "application/vnd.awslambda.http-integration-response";
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+const FORBIDDEN: &str = "Forbidden. For troubleshooting Function URL authorization issues, see: \
+    https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html";
+
+type Frames = BoxStream<Result<InvokeWithResponseStreamFrame, Fault>>;
+
+/// The id of the function URL that a request is for, if it is for one.
+pub(crate) fn id_of(head: &Parts) -> Option<String> {
+    let forwarded = identity::text(&head.headers, &identity::FORWARDED_HOST);
+    let host = forwarded
+        .or_else(|| head.uri.authority().map(Authority::as_str))
+        .or_else(|| identity::text(&head.headers, &header::HOST))?;
+    let dot = host.find('.')?;
+    let is_url = host.get(dot..dot + LABEL.len()).is_some_and(|it| it.eq_ignore_ascii_case(LABEL));
+    is_url.then(|| host[..dot].to_ascii_lowercase())
+}
+
+/// Who signed a request.
+struct Signed {
+    access_key: String,
+    account: AccountId,
+    principal: Principal,
+}
+
+impl Front {
+    /// Answers a request to the function URL `id`, and says which operation it came to.
+    pub(crate) async fn function_url(
+        &self,
+        id: &str,
+        head: Parts,
+        body: Incoming,
+        from: IpAddr,
+        request_id: Uuid,
+    ) -> (Option<&'static Operation>, Response<Answer>) {
+        let target = match self.urls.find(id, &*self.clock).await {
+            Ok(Some(target)) => target,
+            // As on AWS: it is not told which there are.
+            Ok(None) => return (None, message(StatusCode::FORBIDDEN, "AccessDeniedException", None)),
+            Err(()) => {
+                let text = Some("Service Unavailable");
+                return (None, message(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", text));
+            }
+        };
+        let cors = target.url.cors.as_ref();
+        if let Some(answer) = cors.and_then(|cors| cors::preflight(cors, &head)) {
+            return (None, answer.map(Answer::Whole));
+        }
+        let streams = target.url.invoke_mode == "RESPONSE_STREAM";
+        let operation =
+            if streams { &LAMBDA_INVOKE_INVOKE_WITH_RESPONSE_STREAM } else { &LAMBDA_INVOKE_INVOKE };
+        let outcome = self.invoke_url(&target, operation, &head, body, from, request_id).await;
+        let mut response = outcome.unwrap_or_else(|fault| {
+            if fault.http_status() >= 500 {
+                tracing::warn!(%request_id, code = fault.code(), message = fault.message(), "a request failed");
+            }
+            refused(&fault)
+        });
+        if let Some(cors) = cors {
+            cors::apply(cors, &head.headers, response.headers_mut());
+        }
+        (Some(operation), response)
+    }
+
+    async fn invoke_url(
+        &self,
+        target: &Arc<Target>,
+        operation: &'static Operation,
+        head: &Parts,
+        body: Incoming,
+        from: IpAddr,
+        request_id: Uuid,
+    ) -> Result<Response<Answer>, Fault> {
+        let asks = head.headers.contains_key(header::EXPECT);
+        let patience = self.options.body_timeout;
+        let body = body::read(body, MOST_BODY_BYTES, &self.room, patience, &*self.clock, asks).await?;
+        let signed = match target.url.auth_type.as_str() {
+            "NONE" => None,
+            _ => match self.signed(target, head, &body) {
+                Some(signed) => Some(signed),
+                None => {
+                    let answer = message(StatusCode::FORBIDDEN, "AccessDeniedException", Some(FORBIDDEN));
+                    return Ok(answer);
+                }
+            },
+        };
+        let principal = signed.as_ref().map(|it| it.principal.clone());
+        let ctx = CallContext {
+            scope: target.scope.clone(),
+            principal: principal.unwrap_or_else(|| Principal::from_peer("anonymous")),
+            request_id,
+            endpoint: identity::endpoint(head),
+            trace: identity::trace(&head.headers),
+            deadline: Some(self.clock.now() + self.options.request_timeout),
+            passed_on: false,
+        };
+        let (ctx, span) = self.traced(operation, ctx);
+        let trace = ctx.trace.unwrap_or_else(|| self.unsampled(request_id));
+        let ctx = ctx.with_trace(Some(trace));
+        let around = Around {
+            request_id,
+            now: self.clock.now(),
+            from,
+            url_id: &target.url.url_id,
+            endpoint: ctx.endpoint.as_str(),
+            trace,
+            signed: signed.as_ref().map(|it| (&*it.access_key, it.account)),
+        };
+        let payload = Bytes::from(event::event(head, &body, &around).to_string());
+        drop(body);
+        let function_name = Some(target.function.clone());
+        let qualifier = Some(target.url.qualifier.clone()).filter(|it| !it.is_empty());
+        let mut response = if std::ptr::eq(operation, &LAMBDA_INVOKE_INVOKE) {
+            let input =
+                InvocationRequest { function_name, qualifier, payload: Some(payload), ..Default::default() };
+            let call = self.invoke.invoke(&ctx, input);
+            let answer = self.within(&ctx, call).instrument(span).await?;
+            let returned = answer.payload.unwrap_or_default();
+            let response = answer.function_error.is_none().then(|| response::buffered(returned)).flatten();
+            response.unwrap_or_else(failed).map(Answer::Whole)
+        } else {
+            let input = InvokeWithResponseStreamRequest {
+                function_name,
+                qualifier,
+                payload: Some(payload),
+                ..Default::default()
+            };
+            let call = async { streamed(self.invoke.invoke_with_response_stream(&ctx, input).await?).await };
+            self.within(&ctx, call).instrument(span).await?
+        };
+        if let Ok(value) = HeaderValue::try_from(trace.to_amzn()) {
+            response.headers_mut().insert(TRACE_ID, value);
+        }
+        Ok(response)
+    }
+
+    /// Who signed the request, for Lambda and in the function's region, if that is somebody of its account.
+    fn signed(&self, target: &Target, head: &Parts, body: &[u8]) -> Option<Signed> {
+        let signature = Signature::of(head).ok().flatten().filter(|it| it.service == "lambda")?;
+        let caller = self.verifier.verify(Some(&signature), Covered::Http { head, body }).ok()?;
+        let account = caller.scope.account;
+        (caller.scope == target.scope).then(|| Signed {
+            access_key: signature.access_key_id.into_owned(),
+            account,
+            principal: caller.principal,
+        })
+    }
+
+    /// A function always gets a trace header, as on AWS; X-Ray's form has the seconds first.
+    fn unsampled(&self, request_id: Uuid) -> TraceContext {
+        let seconds = u32::try_from(self.clock.now().secs()).unwrap_or(u32::MAX);
+        let (high, low) = request_id.as_u64_pair();
+        let rest = request_id.as_u128() & (u128::MAX >> 32);
+        TraceContext {
+            trace_id: u128::from(seconds) << 96 | rest,
+            span_id: (high ^ low).max(1),
+            sampled: false,
+        }
+    }
+}
+
+/// The answer that the frames of a streamed one make. Taken from the function as the client takes it.
+async fn streamed(mut frames: Frames) -> Result<Response<Answer>, Fault> {
+    let mut content_type = String::new();
+    let mut seen = BytesMut::new();
+    let mut ended = false;
+    loop {
+        match frames.next().await.transpose()?.and_then(|it| it.frame) {
+            Some(Frame::Head(head)) => {
+                content_type = head.response_stream_content_type.unwrap_or_default();
+                continue;
+            }
+            Some(Frame::Chunk(chunk)) => seen.extend_from_slice(&chunk.payload.unwrap_or_default()),
+            Some(Frame::Complete(complete)) if complete.error_code.is_none() => ended = true,
+            Some(Frame::Complete(_)) | None => return Ok(failed().map(Answer::Whole)),
+        }
+        let mut response = if content_type == WITH_PRELUDE {
+            match response::prelude(&seen) {
+                Some((end, begin)) => {
+                    let prelude = seen.split_to(begin);
+                    match response::streamed(&prelude[..end]) {
+                        Some(response) => response,
+                        None => return Ok(failed().map(Answer::Whole)),
+                    }
+                }
+                None if ended || seen.len() > response::MOST_PRELUDE_BYTES => {
+                    return Ok(failed().map(Answer::Whole));
+                }
+                None => continue,
+            }
+        } else {
+            let mut response = Response::new(Bytes::new());
+            let kind = HeaderValue::try_from(content_type.as_str()).ok().filter(|it| !it.is_empty());
+            let kind = kind.unwrap_or(HeaderValue::from_static("application/octet-stream"));
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            response
+        };
+        let first = Some(Ok(seen.freeze())).filter(|it| !matches!(it, Ok(bytes) if bytes.is_empty()));
+        if ended {
+            *response.body_mut() = first.and_then(Result::ok).unwrap_or_default();
+            return Ok(response.map(Answer::Whole));
+        }
+        let body: BoxStream<io::Result<Bytes>> = Box::pin(stream::iter(first).chain(rest(frames)));
+        return Ok(response.map(|_| Answer::Stream(body)));
+    }
+}
+
+/// What follows in pieces; a failure half way breaks the connection, since the status is told.
+fn rest(frames: Frames) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send {
+    stream::unfold(Some(frames), |frames| async move {
+        let mut frames = frames?;
+        loop {
+            return match frames.next().await {
+                Some(Ok(frame)) => match frame.frame {
+                    Some(Frame::Chunk(chunk)) => {
+                        let bytes = chunk.payload.unwrap_or_default();
+                        if bytes.is_empty() {
+                            continue;
+                        }
+                        Some((Ok(bytes), Some(frames)))
+                    }
+                    Some(Frame::Complete(complete)) => {
+                        Some((Err(io::Error::other(complete.error_code?)), None))
+                    }
+                    Some(Frame::Head(_)) | None => continue,
+                },
+                Some(Err(fault)) => Some((Err(io::Error::other(fault.to_string())), None)),
+                None => Some((Err(io::ErrorKind::UnexpectedEof.into()), None)),
+            };
+        }
+    })
+}
+
+/// What a client is told of a function that failed.
+fn failed() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(b"Internal Server Error"));
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+fn refused(fault: &Fault) -> Response<Answer> {
+    match fault.http_status() {
+        status @ (408 | 413 | 429 | 503) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+            message(status, fault.code(), Some(fault.message()))
+        }
+        // The alias is gone, or the function at this moment.
+        404 => message(StatusCode::FORBIDDEN, "AccessDeniedException", None),
+        _ => failed().map(Answer::Whole),
+    }
+}
+
+fn message(status: StatusCode, code: &str, text: Option<&str>) -> Response<Answer> {
+    let page = Bytes::from(json!({ "Message": text }).to_string());
+    let mut response = Response::new(Answer::Whole(page));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(code) = HeaderValue::try_from(code) {
+        response.headers_mut().insert(ERROR_TYPE, code);
+    }
+    response
+}
