@@ -78,6 +78,21 @@ def test_settings(lam, functions):
     assert error_of(lambda: make(lam, name, Qualifier="7"))[0] == "ValidationException"
 
 
+def test_an_alias_has_its_own(lam, functions, url):
+    name = functions(ECHO.replace('"/plain"', '"/"'))
+    assert error_of(lambda: make(lam, name, Qualifier="live"))[0] == "ResourceNotFoundException"
+    lam.publish_version(FunctionName=name)
+    lam.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    made = make(lam, name, Qualifier="live")
+    assert made["FunctionArn"].endswith(f":function:{name}:live")
+    assert make(lam, name)["FunctionUrl"] != made["FunctionUrl"]
+    assert len(lam.list_function_url_configs(FunctionName=name)["FunctionUrlConfigs"]) == 2
+    answer, _ = ask(url, made["FunctionUrl"])
+    assert (answer.status, json.loads(answer.read())) == (200, {"a": 1})
+    lam.delete_alias(FunctionName=name, Name="live")
+    assert ask(url, made["FunctionUrl"])[0].status == 403
+
+
 def test_requests_and_answers(lam, functions, url):
     made = make(lam, functions(ECHO))["FunctionUrl"]
     answer, _ = ask(url, made, "POST", "/a/b?x=1&x=2&y=%20", b"\x00\xff",

@@ -55,9 +55,9 @@ fn arn(function: &FunctionTarget, qualifier: &str) -> String {
     Arn::function(&function.scope, function.name.as_str(), qualifier).to_string()
 }
 
-/// Whether a function has what a URL may lead to; there are no aliases yet.
-fn has(_: &FunctionRecord, qualifier: &str) -> bool {
-    qualifier.is_empty()
+/// Whether a function has what a URL may lead to: itself, or that alias.
+fn has(record: &FunctionRecord, qualifier: &str) -> bool {
+    qualifier.is_empty() || record.aliases.contains_key(qualifier)
 }
 
 fn no_function() -> Fault {

@@ -1,7 +1,7 @@
 //! What every store must do; run over each of them.
 
-use std::collections::BTreeMap;
 use lambfold_types::Scope;
+use std::collections::BTreeMap;
 
 use super::{ControlStore, Decision, Event, LOG_LENGTH, LayerFilter, MappingFilter, Publication};
 use crate::record::{
