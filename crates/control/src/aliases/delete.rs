@@ -1,4 +1,4 @@
-//! DeleteAlias, and with it the concurrency that was provisioned under it.
+//! DeleteAlias, and with it the concurrency that was provisioned under it and its URL.
 
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ pub(crate) async fn delete(
                 return Decision::Leave;
             }
             record.concurrency.provisioned.remove(&name);
+            record.urls.remove(&name);
             Decision::Keep
         })
     });

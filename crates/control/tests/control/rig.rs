@@ -377,6 +377,7 @@ pub(crate) fn shown(event: &WatchEvent) -> String {
         Event::EventSourceMapping(told) => format!("mapping {} {}", told.generation, told.desired_state),
         Event::EventSourceMappingRemoved(_) => "mapping removed".to_owned(),
         Event::Synced(_) => "synced".to_owned(),
+        Event::FunctionUrls(told) => format!("{} has {} URLs", told.function_name, told.urls.len()),
         Event::Reset(_) => "reset".to_owned(),
     };
     at + &what

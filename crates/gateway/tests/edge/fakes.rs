@@ -133,6 +133,11 @@ impl FakeLambda {
 }
 
 fake! { Lambda for FakeLambda {
+    create_function_url_config(CreateFunctionUrlConfigRequest) -> CreateFunctionUrlConfigResponse;
+    delete_function_url_config(DeleteFunctionUrlConfigRequest) -> DeleteFunctionUrlConfigResponse;
+    get_function_url_config(GetFunctionUrlConfigRequest) -> GetFunctionUrlConfigResponse;
+    list_function_url_configs(ListFunctionUrlConfigsRequest) -> ListFunctionUrlConfigsResponse;
+    update_function_url_config(UpdateFunctionUrlConfigRequest) -> UpdateFunctionUrlConfigResponse;
     create_alias(CreateAliasRequest) -> AliasConfiguration;
     delete_alias(DeleteAliasRequest) -> DeleteAliasResponse;
     delete_function_concurrency(DeleteFunctionConcurrencyRequest) -> DeleteFunctionConcurrencyResponse;
