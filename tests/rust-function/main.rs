@@ -22,7 +22,7 @@ async fn answer(event: LambdaEvent<Value>) -> Result<Value, Error> {
         "request": context.request_id,
         "function": context.env_config.function_name,
         "memory": context.env_config.memory,
-        "left": context.deadline() > std::time::SystemTime::now(),
+        "deadline": context.deadline,
         "pid": std::process::id(),
     }))
 }

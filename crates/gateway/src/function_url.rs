@@ -116,16 +116,11 @@ impl Front {
         let asks = head.headers.contains_key(header::EXPECT);
         let patience = self.options.body_timeout;
         let body = body::read(body, MOST_BODY_BYTES, &self.room, patience, &*self.clock, asks).await?;
-        let signed = match target.url.auth_type.as_str() {
-            "NONE" => None,
-            _ => match self.signed(target, head, &body) {
-                Some(signed) => Some(signed),
-                None => {
-                    let answer = message(StatusCode::FORBIDDEN, "AccessDeniedException", Some(FORBIDDEN));
-                    return Ok(answer);
-                }
-            },
-        };
+        let is_open = target.url.auth_type == "NONE";
+        let signed = if is_open { None } else { self.signed(target, head, &body) };
+        if signed.is_none() && !is_open {
+            return Ok(message(StatusCode::FORBIDDEN, "AccessDeniedException", Some(FORBIDDEN)));
+        }
         let principal = signed.as_ref().map(|it| it.principal.clone());
         let ctx = CallContext {
             scope: target.scope.clone(),
@@ -152,7 +147,7 @@ impl Front {
         drop(body);
         let function_name = Some(target.function.clone());
         let qualifier = Some(target.url.qualifier.clone()).filter(|it| !it.is_empty());
-        let mut response = if std::ptr::eq(operation, &LAMBDA_INVOKE_INVOKE) {
+        let mut response = if operation.rpc_path == LAMBDA_INVOKE_INVOKE.rpc_path {
             let input =
                 InvocationRequest { function_name, qualifier, payload: Some(payload), ..Default::default() };
             let call = self.invoke.invoke(&ctx, input);

@@ -17,8 +17,9 @@ struct DockerConfig {
 
 #[derive(Deserialize)]
 struct Auth {
-    #[serde(default)]
-    auth: String,
+    /// `username:password` in Base64.
+    #[serde(default, rename = "auth")]
+    both: String,
     #[serde(default)]
     username: String,
     #[serde(default)]
@@ -58,11 +59,11 @@ pub(crate) fn find(file: &Path, host: &str) -> Result<Option<Credentials>, Image
         key == host || (of_hub && key == "index.docker.io")
     };
     let Some((_, found)) = config.auths.iter().find(|(key, _)| is_meant(key)) else { return Ok(None) };
-    if found.auth.is_empty() {
+    if found.both.is_empty() {
         let Auth { username, password, .. } = found;
         return Ok(Some(Credentials { username: username.clone(), password: password.clone() }));
     }
-    let decoded = STANDARD.decode(&found.auth).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = STANDARD.decode(&found.both).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let pair = decoded.as_deref().and_then(|text| text.split_once(':'));
     let (username, password) = pair.ok_or_else(|| broken(&"an auth in it is none"))?;
     Ok(Some(Credentials { username: username.to_owned(), password: password.to_owned() }))

@@ -137,8 +137,8 @@ impl ImageManifest {
 pub(crate) struct Config {
     #[serde(default)]
     pub(crate) os: String,
-    #[serde(default)]
-    config: Option<Settings>,
+    #[serde(default, rename = "config")]
+    settings: Option<Settings>,
     rootfs: RootFs,
 }
 
@@ -179,7 +179,7 @@ impl Config {
         if !["", "linux"].contains(&self.os.as_str()) {
             return Err(ImageError::Invalid("The image is not for Linux.".to_owned()));
         }
-        let settings = self.config.unwrap_or_default();
+        let settings = self.settings.unwrap_or_default();
         let variables = settings.env.unwrap_or_default();
         // One without a value, or without a name, is none.
         let environment =

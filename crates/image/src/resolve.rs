@@ -153,12 +153,11 @@ impl Images {
     }
 
     fn repository(&self, host: &str, name: &str) -> Result<Repository, ImageError> {
-        let client = match self.client.get() {
-            Some(client) => client.clone(),
-            None => {
-                let client = registry::client()?;
-                self.client.get_or_init(|| client).clone()
-            }
+        let client = if let Some(client) = self.client.get() {
+            client.clone()
+        } else {
+            let client = registry::client()?;
+            self.client.get_or_init(|| client).clone()
         };
         Repository::open(client, host, name, &self.options)
     }

@@ -5,7 +5,9 @@
 use aws_sdk_lambda::operation::invoke::InvokeOutput;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::LogType;
+use lambfold_clock::SystemClock;
 use lambfold_testkit::{Cluster, Function, Layout, zip_of};
+use lambfold_types::Clock;
 use serde_json::{Value, json};
 
 async fn invoke(cluster: &Cluster, function: &str, event: Value) -> (InvokeOutput, Value) {
@@ -32,7 +34,10 @@ async fn answers_errors_and_crashes() {
 
     let (_, first) = invoke(&cluster, &function, json!({"n": 1})).await;
     assert_eq!(first["payload"], json!({"n": 1}));
-    assert_eq!((&first["function"], &first["left"]), (&json!(function), &json!(true)));
+    assert_eq!(first["function"], json!(function));
+    let deadline = first["deadline"].as_i64().unwrap();
+    let now = SystemClock::new().now().millis();
+    assert!((now - 60_000..now + 4_000).contains(&deadline), "{deadline} at {now}");
     assert_eq!(first["memory"], 128);
     let (answer, second) = invoke(&cluster, &function, json!({"n": 2})).await;
     assert_eq!(first["pid"], second["pid"], "the environment was used again");

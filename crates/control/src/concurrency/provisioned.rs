@@ -48,9 +48,9 @@ pub(crate) async fn put_provisioned(
     let last_modified = timestamp(shared.clock.now());
     let known = shared.allocations.get(&target.scope, &target.name, &qualifier, shared.clock.now());
     let answer = PutProvisionedConcurrencyConfigResponse {
-        requested_provisioned_concurrent_executions: count(requested),
-        available_provisioned_concurrent_executions: count(known.available.min(requested)),
-        allocated_provisioned_concurrent_executions: count(known.allocated.min(requested)),
+        requested_provisioned_concurrent_executions: Some(count(requested)),
+        available_provisioned_concurrent_executions: Some(count(known.available.min(requested))),
+        allocated_provisioned_concurrent_executions: Some(count(known.allocated.min(requested))),
         status: Some("IN_PROGRESS".to_owned()),
         status_reason: None,
         last_modified: Some(last_modified.clone()),
@@ -223,15 +223,15 @@ fn item(
     };
     ProvisionedConcurrencyConfigListItem {
         function_arn: Some(Arn::function(&target.scope, target.name.as_str(), Some(qualifier)).to_string()),
-        requested_provisioned_concurrent_executions: count(requested),
-        available_provisioned_concurrent_executions: count(available.min(requested)),
-        allocated_provisioned_concurrent_executions: count(allocated.min(requested)),
+        requested_provisioned_concurrent_executions: Some(count(requested)),
+        available_provisioned_concurrent_executions: Some(count(available.min(requested))),
+        allocated_provisioned_concurrent_executions: Some(count(allocated.min(requested))),
         status: Some(status.to_owned()),
         status_reason: reason,
         last_modified: Some(provisioned.last_modified.clone()),
     }
 }
 
-fn count(number: u32) -> Option<i32> {
-    Some(i32::try_from(number).unwrap_or(i32::MAX))
+fn count(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }

@@ -21,7 +21,7 @@ pub(crate) const MOST_BYTES: u64 = 10 << 30;
 
 /// Whether a new function's settings go with an image, and anybody can run it.
 pub(super) fn check_new(shared: &Shared, input: &CreateFunctionRequest) -> Result<(), Fault> {
-    refuse_package_settings(&input.runtime, &input.handler, input.layers.as_ref())?;
+    refuse_package_settings(input.runtime.as_deref(), input.handler.as_deref(), input.layers.as_ref())?;
     if shared.workers.lack(CONTAINER_IMAGES, shared.clock.now()).is_some() {
         return Err(faults::invalid_parameter(
             "No worker can run container images: they need an isolation level with a root of its own, userns or full \
@@ -144,8 +144,8 @@ pub(super) fn response(image: &FunctionImage) -> Option<ImageConfigResponse> {
 
 /// What only functions of packages have.
 pub(super) fn refuse_package_settings(
-    runtime: &Option<String>,
-    handler: &Option<String>,
+    runtime: Option<&str>,
+    handler: Option<&str>,
     layers: Option<&LayerList>,
 ) -> Result<(), Fault> {
     if runtime.is_some() || handler.is_some() || layers.is_some_and(|layers| !layers.is_empty()) {

@@ -15,10 +15,10 @@ use crate::store::Publication;
 
 /// What another version takes beside its function: ids that nobody has had.
 pub(crate) struct Edition {
-    configuration_id: String,
-    revision_id: String,
+    configuration: String,
+    revision: String,
     /// For the function, which publishing changes.
-    function_revision_id: String,
+    function_revision: String,
 }
 
 /// What was published, or had been.
@@ -31,11 +31,7 @@ pub(crate) struct Published {
 
 impl Edition {
     pub(crate) fn new(shared: &Shared) -> Self {
-        Self {
-            configuration_id: shared.uuid(),
-            revision_id: shared.uuid(),
-            function_revision_id: shared.uuid(),
-        }
+        Self { configuration: shared.uuid(), revision: shared.uuid(), function_revision: shared.uuid() }
     }
 
     /// Makes a version of the function as it is, or finds that the last one is that.
@@ -54,16 +50,16 @@ impl Edition {
         versions.publish_when_active = false;
         versions.pending.insert(versions.last);
         let number = versions.last;
-        function.revision_id.clone_from(&self.function_revision_id);
+        function.revision_id.clone_from(&self.function_revision);
         let configuration = &function.configuration;
         let version = VersionRecord {
             format: FORMAT,
             incarnation: format!("{}/{number}", function.incarnation),
             state: State::Pending,
-            revision_id: self.revision_id.clone(),
+            revision_id: self.revision.clone(),
             last_modified: function.last_modified.clone(),
             configuration: Configuration {
-                configuration_id: self.configuration_id.clone(),
+                configuration_id: self.configuration.clone(),
                 description: description.unwrap_or(&configuration.description).to_owned(),
                 ..configuration.clone()
             },

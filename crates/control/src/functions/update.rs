@@ -104,7 +104,11 @@ pub(crate) async fn update_configuration(
     let target = FunctionTarget::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
     let record = find_latest(shared, &target).await?;
     if record.configuration.image.is_some() {
-        image::refuse_package_settings(&input.runtime, &input.handler, input.layers.as_ref())?;
+        image::refuse_package_settings(
+            input.runtime.as_deref(),
+            input.handler.as_deref(),
+            input.layers.as_ref(),
+        )?;
     } else {
         image::refuse_settings(input.image_config.as_ref())?;
     }
@@ -201,14 +205,12 @@ async fn update(
     });
     let (record, published) = outcome.await?.ok_or_else(|| target.not_found())??;
     shared.activations.add(target.scope.clone(), target.name.clone());
-    match published {
-        Some(published) => published.render(shared, target, record),
-        None => {
-            // What a failed function shows once its update is on the way is what an active one shows.
-            let shown = FunctionRecord { state: State::Active, ..record };
-            render::configuration(&*shared.sealer, &target, &Qualifier::Latest, &shown)
-        }
+    if let Some(published) = published {
+        return published.render(shared, target, record);
     }
+    // What a failed function shows once its update is on the way is what an active one shows.
+    let shown = FunctionRecord { state: State::Active, ..record };
+    render::configuration(&*shared.sealer, &target, &Qualifier::Latest, &shown)
 }
 
 /// The function to change: what was published does not change.

@@ -37,15 +37,14 @@ pub(super) async fn bring(
     limits: &Limits,
 ) -> Result<Checked, ImageError> {
     let note = Path::from(format!("images/{}.json", layer.digest.hex()));
-    let checked = match known(shared, &note).await? {
-        Some(checked) => checked,
-        None => {
-            let checked = fetch(shared, image, layer, limits).await?;
-            let bytes = serde_json::to_vec(&checked).unwrap_or_default();
-            // After the blob: what has a note is there.
-            shared.objects.put(&note, PutPayload::from(bytes)).await.map_err(|error| store_failed(&error))?;
-            checked
-        }
+    let checked = if let Some(checked) = known(shared, &note).await? {
+        checked
+    } else {
+        let checked = fetch(shared, image, layer, limits).await?;
+        let bytes = serde_json::to_vec(&checked).unwrap_or_default();
+        // After the blob: what has a note is there.
+        shared.objects.put(&note, PutPayload::from(bytes)).await.map_err(|error| store_failed(&error))?;
+        checked
     };
     if checked.diff_id != layer.diff_id {
         return Err(ImageError::Invalid("A layer is not what the image's configuration says.".to_owned()));

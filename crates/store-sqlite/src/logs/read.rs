@@ -94,16 +94,15 @@ pub(super) fn streams_page(by_last_event: bool, descending: bool) -> String {
 fn streams_range(query: &StreamQuery) -> (Value, Value) {
     let after = query.after.as_ref();
     if query.by_last_event {
-        let (last, name) = after.cloned().unwrap_or_else(|| match query.descending {
-            true => (i64::MAX, String::new()),
-            false => (i64::MIN, String::new()),
-        });
+        let begin = if query.descending { i64::MAX } else { i64::MIN };
+        let (last, name) = after.cloned().unwrap_or_else(|| (begin, String::new()));
         return (last.into(), name.into());
     }
     let after = after.map(|(_, name)| name.as_str());
-    match query.descending {
-        true => names_between(&query.prefix, None, after),
-        false => names_between(&query.prefix, after, None),
+    if query.descending {
+        names_between(&query.prefix, None, after)
+    } else {
+        names_between(&query.prefix, after, None)
     }
 }
 

@@ -142,9 +142,10 @@ impl Internet {
             held: Arc::clone(&held),
         };
         std::thread::spawn(move || {
-            for stream in internal.incoming() {
-                drop(stream);
-                panic!("a function has reached what is internal");
+            // A panic of this thread would fail no test.
+            if internal.accept().is_ok() {
+                eprintln!("a function has reached what is internal");
+                std::process::abort();
             }
         });
         std::thread::spawn(move || {
@@ -152,12 +153,12 @@ impl Internet {
                 let held = Arc::clone(&held);
                 std::thread::Builder::new()
                     .stack_size(256 << 10)
-                    .spawn(move || serve(stream.unwrap(), &held))
+                    .spawn(move || serve(&stream.unwrap(), &held))
                     .unwrap();
             }
         });
         std::thread::spawn(move || {
-            let mut buffer = [0; 65536];
+            let mut buffer = vec![0; 65536];
             while let Ok((length, from)) = datagrams.recv_from(&mut buffer) {
                 let _ = datagrams.send_to(&buffer[..length], from);
             }
@@ -188,29 +189,29 @@ impl Internet {
     }
 }
 
-fn serve(stream: std::net::TcpStream, held: &AtomicUsize) {
+fn serve(mut stream: &std::net::TcpStream, held: &AtomicUsize) {
     let mut command = Vec::new();
     let mut one = [0];
-    while (&stream).read_exact(&mut one).is_ok() && one[0] != b'\n' {
+    while stream.read_exact(&mut one).is_ok() && one[0] != b'\n' {
         command.push(one[0]);
     }
     match String::from_utf8(command).unwrap().split_whitespace().collect::<Vec<_>>()[..] {
         ["echo", size] => {
-            let mut rest = (&stream).take(size.parse().unwrap());
-            let _ = std::io::copy(&mut rest, &mut (&stream));
+            let mut rest = stream.take(size.parse().unwrap());
+            let _ = std::io::copy(&mut rest, &mut { stream });
         }
         ["count"] => {
             let mut rest = Vec::new();
-            (&stream).read_to_end(&mut rest).unwrap();
-            let _ = (&stream).write_all(rest.len().to_string().as_bytes());
+            stream.read_to_end(&mut rest).unwrap();
+            let _ = stream.write_all(rest.len().to_string().as_bytes());
         }
         ["hold"] => {
             held.fetch_add(1, Ordering::SeqCst);
-            let _ = (&stream).read(&mut one);
+            let _ = stream.read(&mut one);
             held.fetch_sub(1, Ordering::SeqCst);
         }
         ["reset"] => {
-            rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO)).unwrap()
+            rustix::net::sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO)).unwrap();
         }
         _ => {}
     }
