@@ -6,6 +6,7 @@ use lambfold_api::lambda::{DeleteAliasRequest, DeleteAliasResponse};
 use lambfold_api::{CallContext, Fault};
 
 use super::target;
+use crate::activation::heard;
 use crate::service::Shared;
 use crate::store::Decision;
 
@@ -16,7 +17,7 @@ pub(crate) async fn delete(
 ) -> Result<DeleteAliasResponse, Fault> {
     let target = target(ctx, input.function_name)?;
     let name = input.name.unwrap_or_default();
-    let _targets = shared.alias_targets.lock().await;
+    let targets = shared.alias_targets.lock().await;
     let (scope, function) = (target.scope.clone(), target.name.clone());
     let found = shared.change(move |store| {
         store.edit_function(&scope, &function, &mut |record| {
@@ -29,5 +30,10 @@ pub(crate) async fn delete(
             Decision::Keep
         })
     });
-    if found.await? { Ok(DeleteAliasResponse {}) } else { Err(target.not_found()) }
+    if !found.await? {
+        return Err(target.not_found());
+    }
+    drop(targets);
+    heard(shared).await;
+    Ok(DeleteAliasResponse {})
 }
