@@ -229,20 +229,8 @@ impl Violations {
         key: &'static Constraint,
         each: &'static Constraint,
     ) {
-        let Some(entries) = entries else { return self.absent(name, size) };
-        let printed = || {
-            let inner: Vec<_> = entries.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            format!("{{{}}}", inner.join(", "))
-        };
-        for rule in length_breaches(entries.len(), size) {
-            self.add(name, &printed(), &rule);
-        }
-        if entries.keys().any(|it| !text_breaches(it, key).is_empty()) {
-            self.add(name, &printed(), &format!("Map keys must satisfy constraint: [{}]", all_rules(key)));
-        }
-        if entries.values().any(|it| !text_breaches(it, each).is_empty()) {
-            self.add(name, &printed(), &format!("Map value must satisfy constraint: [{}]", all_rules(each)));
-        }
+        let inside = |value: &String| text_breaches(value, each).is_empty();
+        self.entries(name, entries, (size, key, each), inside);
     }
 
     /// A map of numbers: its size, its keys and its values.
@@ -255,6 +243,19 @@ impl Violations {
         key: &'static Constraint,
         each: &'static Constraint,
     ) {
+        let (most, least) = (each.max.map(|max| max as f64), each.min.map(|min| min as f64));
+        let inside =
+            |value: &f64| most.is_none_or(|max| *value <= max) && least.is_none_or(|min| *value >= min);
+        self.entries(name, entries, (size, key, each), inside);
+    }
+
+    fn entries<T: Display>(
+        &mut self,
+        name: &str,
+        entries: Option<&BTreeMap<String, T>>,
+        (size, key, each): (&'static Constraint, &'static Constraint, &'static Constraint),
+        inside: impl Fn(&T) -> bool,
+    ) {
         let Some(entries) = entries else { return self.absent(name, size) };
         let printed = || {
             let inner: Vec<_> = entries.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -266,9 +267,6 @@ impl Violations {
         if entries.keys().any(|it| !text_breaches(it, key).is_empty()) {
             self.add(name, &printed(), &format!("Map keys must satisfy constraint: [{}]", all_rules(key)));
         }
-        let (most, least) = (each.max.map(|max| max as f64), each.min.map(|min| min as f64));
-        let inside =
-            |value: &f64| most.is_none_or(|max| *value <= max) && least.is_none_or(|min| *value >= min);
         if !entries.values().all(inside) {
             self.add(name, &printed(), &format!("Map value must satisfy constraint: [{}]", all_rules(each)));
         }
