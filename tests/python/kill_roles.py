@@ -49,17 +49,19 @@ def run(url, script):
     senders = [threading.Thread(target=send, args=(url, queue, n, acknowledged, stop)) for n in range(3)]
     for sender in senders:
         sender.start()
-    for _ in range(ROUNDS):
-        for role in ROLES:
-            time.sleep(1)
-            script("kill", role)
-            time.sleep(0.3)
-            script("start", role)
-            print(f"killed and restarted {role}: {len(acknowledged)} acknowledged", flush=True)
-    time.sleep(1)
-    stop.set()
-    for sender in senders:
-        sender.join()
+    try:
+        for _ in range(ROUNDS):
+            for role in ROLES:
+                time.sleep(1)
+                script("kill", role)
+                time.sleep(0.3)
+                script("start", role)
+                print(f"killed and restarted {role}: {len(acknowledged)} acknowledged", flush=True)
+        time.sleep(1)
+    finally:
+        stop.set()
+        for sender in senders:
+            sender.join()
 
     handled = drain(sqs, queue, seen)
     missing = acknowledged - handled

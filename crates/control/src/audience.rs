@@ -4,47 +4,47 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use lambfold_api::control::Mark;
 use tokio::sync::watch;
 
-/// The watchers of functions, by numbers of their own, with the count of changes ([`crate::service::Shared::changed`])
-/// that each has heard of.
+/// The watches whose watchers acknowledge, by their names, with the count of changes
+/// ([`crate::service::Shared::changed`]) that each has acknowledged.
 #[derive(Default)]
 pub(crate) struct Audience {
-    members: Mutex<Members>,
+    members: Mutex<BTreeMap<String, u64>>,
     heard: watch::Sender<()>,
-}
-
-#[derive(Default)]
-struct Members {
-    next: u64,
-    heard: BTreeMap<u64, u64>,
 }
 
 /// One watcher, for as long as it watches.
 pub(crate) struct Member {
     audience: Arc<Audience>,
-    number: u64,
+    watch: String,
 }
 
 impl Audience {
-    /// A watcher that has heard nothing yet.
-    pub(crate) fn join(self: &Arc<Self>) -> Member {
-        let mut members = self.members();
-        let number = members.next;
-        members.next += 1;
-        members.heard.insert(number, 0);
-        Member { audience: Arc::clone(self), number }
+    /// A watcher that has heard nothing yet. `watch` is a name that is never used again.
+    pub(crate) fn join(self: &Arc<Self>, watch: String) -> Member {
+        self.members().insert(watch.clone(), 0);
+        Member { audience: Arc::clone(self), watch }
+    }
+
+    /// A watcher acts on all changes up to that count. One that has gone is not missed.
+    pub(crate) fn acknowledged(&self, watch: &str, count: u64) {
+        if let Some(heard) = self.members().get_mut(watch) {
+            *heard = count.max(*heard);
+        }
+        self.heard.send_replace(());
     }
 
     /// Returns when all who watch now have heard of change `count`, or have gone.
     pub(crate) async fn has_heard(&self, count: u64) {
         let mut heard = self.heard.subscribe();
-        let waited_for: Vec<u64> = self.members().heard.keys().copied().collect();
+        let waited_for: Vec<String> = self.members().keys().cloned().collect();
         loop {
             heard.borrow_and_update();
             let is_behind = {
                 let members = self.members();
-                waited_for.iter().any(|number| members.heard.get(number).is_some_and(|heard| *heard < count))
+                waited_for.iter().any(|watch| members.get(watch).is_some_and(|heard| *heard < count))
             };
             if !is_behind || heard.changed().await.is_err() {
                 return;
@@ -52,22 +52,21 @@ impl Audience {
         }
     }
 
-    fn members(&self) -> MutexGuard<'_, Members> {
+    fn members(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Member {
-    /// It has taken all events up to change `count`.
-    pub(crate) fn heard(&self, count: u64) {
-        self.audience.members().heard.insert(self.number, count);
-        self.audience.heard.send_replace(());
+    /// Asks to be told when everything up to change `count` is acted on.
+    pub(crate) fn mark(&self, count: u64) -> Mark {
+        Mark { watch: self.watch.clone(), changes: count }
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.audience.members().heard.remove(&self.number);
+        self.audience.members().remove(&self.watch);
         self.audience.heard.send_replace(());
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lambfold_api::control::{
-    Control, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse,
+    AcknowledgeMarkResponse, Control, Mark, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse,
     ReportProvisionedConcurrencyRequest, ReportProvisionedConcurrencyResponse, ReportWorkerRequest,
     ReportWorkerResponse, WatchEvent, WatchRequest,
 };
@@ -267,6 +267,11 @@ impl Control for ControlHandle {
         input: WatchRequest,
     ) -> Result<BoxStream<Result<WatchEvent, Fault>>, Fault> {
         watching::watch(self.0.clone(), &input)
+    }
+
+    async fn acknowledge_mark(&self, _: &CallContext, input: Mark) -> Result<AcknowledgeMarkResponse, Fault> {
+        self.0.audience.acknowledged(&input.watch, input.changes);
+        Ok(AcknowledgeMarkResponse {})
     }
 
     async fn report_event_source_mapping(

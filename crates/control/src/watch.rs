@@ -32,7 +32,8 @@ pub(crate) fn watch(
     let seen: BTreeMap<Scope, u64> = seen.collect::<Result<_, Fault>>()?;
     let (events, received) = mpsc::channel(IN_FLIGHT);
     let (functions, mappings) = (input.functions, input.event_source_mappings);
-    let watcher = Watcher { shared, seen, events, functions, mappings, urls: input.function_urls };
+    let (urls, acknowledges) = (input.function_urls, input.acknowledges);
+    let watcher = Watcher { shared, seen, events, functions, mappings, urls, acknowledges };
     tokio::spawn(watcher.run());
     Ok(Box::pin(ReceiverStream::new(received)))
 }
@@ -44,6 +45,7 @@ struct Watcher {
     functions: bool,
     mappings: bool,
     urls: bool,
+    acknowledges: bool,
 }
 
 /// The watcher has gone, or the service stops.
@@ -59,7 +61,7 @@ impl Watcher {
     }
 
     async fn follow(&mut self) -> Result<(), Over> {
-        let member = (self.functions || self.urls).then(|| self.shared.audience.join());
+        let member = self.acknowledges.then(|| self.shared.audience.join(self.shared.uuid()));
         let mut changed = self.shared.changed.subscribe();
         let mut count = *changed.borrow_and_update();
         let listed = if self.seen.is_empty() { self.list().await } else { self.catch_up().await };
@@ -67,9 +69,7 @@ impl Watcher {
         self.send(None, Wire::Synced(Synced {})).await?;
         loop {
             if let Some(member) = &member {
-                // Taken, not only sent.
-                drop(self.events.reserve_many(IN_FLIGHT).await.map_err(|_| Over)?);
-                member.heard(count);
+                self.send(None, Wire::Mark(member.mark(count))).await?;
             }
             tokio::select! {
                 outcome = changed.changed() => outcome.map_err(|_| Over)?,

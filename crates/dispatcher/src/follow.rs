@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lambfold_api::Fault;
+use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{Control, ReportWorkerRequest};
 use lambfold_api::worker::worker_report::Report;
 use lambfold_api::worker::{EnvironmentState, ExecutionEnvironment, ReportRequest};
@@ -38,6 +39,10 @@ async fn functions(shared: &Arc<Shared>, control: &dyn Control, wait: &mut Durat
     while let Some(event) = events.next().await {
         let event = event?;
         *wait = FIRST_WAIT;
+        if let Some(Event::Mark(mark)) = event.event {
+            control.acknowledge_mark(&shared.context(), mark).await?;
+            continue;
+        }
         let (mut outdated, synced) = {
             let mut functions = shared.functions();
             let was_synced = functions.is_synced();

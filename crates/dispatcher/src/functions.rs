@@ -56,8 +56,8 @@ impl Functions {
         WatchRequest {
             seen: seen.collect(),
             functions: true,
-            event_source_mappings: false,
-            function_urls: false,
+            acknowledges: true,
+            ..WatchRequest::default()
         }
     }
 
@@ -99,7 +99,10 @@ impl Functions {
                 }
             }
             Some(
-                Event::EventSourceMapping(_) | Event::EventSourceMappingRemoved(_) | Event::FunctionUrls(_),
+                Event::EventSourceMapping(_)
+                | Event::EventSourceMappingRemoved(_)
+                | Event::FunctionUrls(_)
+                | Event::Mark(_),
             )
             | None => {}
         }

@@ -88,7 +88,7 @@ impl Catalogue {
             seen: seen.collect(),
             functions: true,
             event_source_mappings: true,
-            function_urls: false,
+            ..WatchRequest::default()
         }
     }
 
@@ -129,7 +129,7 @@ impl Catalogue {
                     return gone.into_iter().map(Change::Gone).collect();
                 }
             }
-            Event::Reset(_) | Event::FunctionUrls(_) => {}
+            Event::Reset(_) | Event::FunctionUrls(_) | Event::Mark(_) => {}
         }
         Vec::new()
     }

@@ -132,7 +132,7 @@ impl Rig {
             seen: seen.into_iter().collect(),
             functions: true,
             event_source_mappings: true,
-            function_urls: false,
+            ..WatchRequest::default()
         };
         Watch(self.control.watch(&self.here.ctx, request).await.unwrap())
     }
@@ -379,6 +379,7 @@ pub(crate) fn shown(event: &WatchEvent) -> String {
         Event::Synced(_) => "synced".to_owned(),
         Event::FunctionUrls(told) => format!("{} has {} URLs", told.function_name, told.urls.len()),
         Event::Reset(_) => "reset".to_owned(),
+        Event::Mark(mark) => format!("mark {}", mark.changes),
     };
     at + &what
 }

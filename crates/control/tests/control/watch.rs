@@ -145,23 +145,43 @@ async fn while_an_update_is_on_its_way_the_version_before_is_told(mut rig: Rig) 
 
 async fn an_update_is_done_when_the_data_plane_has_it(rig: Rig) {
     rig.here.active("f", json!({})).await;
-    let mut watch = rig.watch(None).await;
-    watch.until("synced").await;
+    let request = WatchRequest { functions: true, acknowledges: true, ..WatchRequest::default() };
+    let mut watch = Watch(rig.control.watch(&rig.here.ctx, request).await.unwrap());
+    // The mark behind the first event that `is` wanted.
+    let mark_after = async |watch: &mut Watch, wanted: &dyn Fn(&Event) -> bool| {
+        let mut found = false;
+        loop {
+            match watch.next().await.unwrap().event.unwrap() {
+                Event::Mark(mark) if found => return mark,
+                event => found |= wanted(&event),
+            }
+        }
+    };
+    let runs = |timeout| {
+        move |event: &Event| matches!(event, Event::Function(told) if told.timeout_seconds == timeout)
+    };
+    let first = mark_after(&mut watch, &|event| matches!(event, Event::Synced(_))).await;
     let update = async |timeout: u32| {
         let input = json!({"FunctionName": "f", "Timeout": timeout});
         rig.here.update_function_configuration(input).await.unwrap();
+    };
+    let status = async || {
         for _ in 0..2_000 {
             tokio::task::yield_now().await;
         }
         let shown = rig.here.get_function_configuration(json!({"FunctionName": "f"})).await.unwrap();
-        assert_eq!(shown["LastUpdateStatus"], "InProgress", "the watcher has not taken the update yet");
+        text(&shown["LastUpdateStatus"])
     };
     update(7).await;
-    while function(&mut watch).await.timeout_seconds != 7 {}
+    let mark = mark_after(&mut watch, &runs(7)).await;
+    rig.control.acknowledge_mark(&rig.here.ctx, first).await.unwrap();
+    assert_eq!(status().await, "InProgress", "what came before is acknowledged, not the update");
+    rig.control.acknowledge_mark(&rig.here.ctx, mark).await.unwrap();
     assert_eq!(rig.here.settled("f").await["LastUpdateStatus"], "Successful");
-    // One that does not listen holds nothing up for long.
-    while function(&mut watch).await.timeout_seconds != 7 {}
+    // One that does not answer holds nothing up for long.
     update(8).await;
+    mark_after(&mut watch, &runs(8)).await;
+    assert_eq!(status().await, "InProgress");
     let settled = rig.here.settled("f");
     let time_passes = async {
         loop {
@@ -191,9 +211,8 @@ async fn a_watcher_that_comes_back_hears_what_it_missed(mut rig: Rig) {
     let all = vec![ScopeRevision { account: "000000000000".into(), region: "us-east-1".into(), revision: 0 }];
     let request = WatchRequest {
         seen: all.clone(),
-        functions: false,
         event_source_mappings: true,
-        function_urls: false,
+        ..WatchRequest::default()
     };
     let mut mappings = Watch(rig.control.watch(&rig.here.ctx, request).await.unwrap());
     assert_eq!(mappings.until("synced").await, ["synced"]);
@@ -202,7 +221,7 @@ async fn a_watcher_that_comes_back_hears_what_it_missed(mut rig: Rig) {
         seen: vec![nobody],
         functions: true,
         event_source_mappings: true,
-        function_urls: false,
+        ..WatchRequest::default()
     };
     let refused = rig.control.watch(&rig.here.ctx, request).await.err().unwrap();
     assert_eq!((refused.code(), refused.http_status()), ("SerializationException", 400));
@@ -244,7 +263,7 @@ async fn every_scope_is_told_with_its_own_revisions(rig: Rig) {
         revision,
     };
     let seen = vec![at("000000000000", "us-east-1", 2), at("123456789012", "us-east-1", 1)];
-    let request = WatchRequest { seen, functions: true, event_source_mappings: true, function_urls: false };
+    let request = WatchRequest { seen, functions: true, event_source_mappings: true, ..WatchRequest::default() };
     let mut watch = Watch(rig.control.watch(&rig.here.ctx, request).await.unwrap());
     let mut told = Vec::new();
     loop {

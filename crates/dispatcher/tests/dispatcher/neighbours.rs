@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{
-    Control, FunctionVersion, ProvisionedAllocation, ReportEventSourceMappingRequest,
+    AcknowledgeMarkResponse, Control, Mark, FunctionVersion, ProvisionedAllocation, ReportEventSourceMappingRequest,
     ReportEventSourceMappingResponse, ReportProvisionedConcurrencyRequest,
     ReportProvisionedConcurrencyResponse, ReportWorkerRequest, ReportWorkerResponse, WatchEvent,
     WatchRequest,
@@ -179,6 +179,10 @@ impl Control for ScriptedControl {
     ) -> Result<ReportProvisionedConcurrencyResponse, Fault> {
         *self.0.allocations.lock().unwrap() = told.allocations;
         Ok(ReportProvisionedConcurrencyResponse {})
+    }
+
+    async fn acknowledge_mark(&self, _: &CallContext, _: Mark) -> Result<AcknowledgeMarkResponse, Fault> {
+        Ok(AcknowledgeMarkResponse {})
     }
 
     async fn report_event_source_mapping(

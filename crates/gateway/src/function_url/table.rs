@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lambfold_api::CallContext;
+use lambfold_api::{CallContext, Fault};
 use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{Control, FunctionUrl, FunctionUrls, WatchEvent, WatchRequest};
 use lambfold_types::{Clock, Entropy, Scope, uuid_v4};
@@ -94,7 +94,7 @@ impl UrlTable {
     /// A listing begins; until it is complete, what is known stays in force.
     fn begin(&self) -> WatchRequest {
         self.known().listing = Some(Urls::default());
-        WatchRequest { function_urls: true, ..WatchRequest::default() }
+        WatchRequest { function_urls: true, acknowledges: true, ..WatchRequest::default() }
     }
 
     fn apply(&self, told: WatchEvent) {
@@ -129,21 +129,8 @@ pub(crate) async fn follow(
         loop {
             // No deadline: a watch is meant to last.
             let ctx = CallContext::internal(Scope::default(), uuid_v4(&*entropy));
-            match control.watch(&ctx, table.begin()).await {
-                Ok(mut events) => {
-                    while let Some(event) = events.next().await {
-                        match event {
-                            Ok(event) => table.apply(event),
-                            Err(fault) => {
-                                tracing::debug!(%fault, "the watch of control ended");
-                                break;
-                            }
-                        }
-                        wait = FIRST_WAIT;
-                    }
-                }
-                Err(fault) => tracing::debug!(%fault, "control cannot be watched"),
-            }
+            let ended = listen(&table, &*control, &ctx, &mut wait).await;
+            tracing::debug!(fault = ended.err().map(tracing::field::display), "the watch of control ended");
             clock.sleep_until(clock.now() + wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
@@ -152,6 +139,24 @@ pub(crate) async fn follow(
         () = stop.cancelled() => {}
         () = following => {}
     }
+}
+
+async fn listen(
+    table: &UrlTable,
+    control: &dyn Control,
+    ctx: &CallContext,
+    wait: &mut Duration,
+) -> Result<(), Fault> {
+    let mut events = control.watch(ctx, table.begin()).await?;
+    while let Some(told) = events.next().await {
+        let told = told?;
+        *wait = FIRST_WAIT;
+        match told.event {
+            Some(Event::Mark(mark)) => drop(control.acknowledge_mark(ctx, mark).await?),
+            _ => table.apply(told),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

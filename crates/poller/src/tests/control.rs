@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures_util::stream;
 use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{
-    Control, EventSourceMapping, FunctionVersion, ReportEventSourceMappingRequest,
+    AcknowledgeMarkResponse, Control, Mark, EventSourceMapping, FunctionVersion, ReportEventSourceMappingRequest,
     ReportEventSourceMappingResponse, ReportProvisionedConcurrencyRequest,
     ReportProvisionedConcurrencyResponse, ReportWorkerRequest, ReportWorkerResponse, Reset, ScopeRevision,
     Synced, WatchEvent, WatchRequest,
@@ -155,6 +155,10 @@ impl Control for ControlPlane {
         _: ReportProvisionedConcurrencyRequest,
     ) -> Result<ReportProvisionedConcurrencyResponse, Fault> {
         Ok(ReportProvisionedConcurrencyResponse {})
+    }
+
+    async fn acknowledge_mark(&self, _: &CallContext, _: Mark) -> Result<AcknowledgeMarkResponse, Fault> {
+        Ok(AcknowledgeMarkResponse {})
     }
 
     async fn report_event_source_mapping(

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{
-    Control, FunctionVersion, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse,
+    AcknowledgeMarkResponse, Control, Mark, FunctionVersion, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse,
     ReportProvisionedConcurrencyRequest, ReportProvisionedConcurrencyResponse, ReportWorkerRequest,
     ReportWorkerResponse, Synced, WatchEvent, WatchRequest,
 };
@@ -57,6 +57,10 @@ impl Control for Told {
         _: ReportProvisionedConcurrencyRequest,
     ) -> Result<ReportProvisionedConcurrencyResponse, Fault> {
         Ok(ReportProvisionedConcurrencyResponse {})
+    }
+
+    async fn acknowledge_mark(&self, _: &CallContext, _: Mark) -> Result<AcknowledgeMarkResponse, Fault> {
+        Ok(AcknowledgeMarkResponse {})
     }
 
     async fn report_event_source_mapping(
