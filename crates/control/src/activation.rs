@@ -1,6 +1,7 @@
 //! From Pending to Active, and from InProgress to Successful: in the background, and again after a crash.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::functions::{Edition, timestamp};
-use crate::packages;
-use crate::record::{LastUpdate, State};
+use crate::record::{Configuration, LastUpdate, State};
 use crate::service::Shared;
 use crate::store::{Decision, Publication};
+use crate::{images, packages};
 
 /// How long to wait before another look when the store or the object store failed.
 const AFTER_A_FAILURE: Duration = Duration::from_secs(1);
@@ -78,14 +79,19 @@ async fn search(shared: &Arc<Shared>) -> Result<(), Fault> {
 }
 
 async fn activate_all(shared: &Arc<Shared>) -> Result<(), Fault> {
+    // One that fails holds nobody up who stands behind it.
+    let mut failed = BTreeSet::new();
+    let mut outcome = Ok(());
     loop {
         // Taken out first: whoever changes the function from here on adds it again.
-        let Some(next) = shared.activations.waiting().pop_first() else { return Ok(()) };
+        let Some(next) = shared.activations.waiting().pop_first() else { break };
         if let Err(fault) = activate(shared, &next.0, &next.1).await {
-            shared.activations.waiting().insert(next);
-            return Err(fault);
+            failed.insert(next);
+            outcome = Err(fault);
         }
     }
+    shared.activations.waiting().extend(failed);
+    outcome
 }
 
 fn needs_activation(state: State, last_update: Option<LastUpdate>) -> bool {
@@ -93,7 +99,9 @@ fn needs_activation(state: State, last_update: Option<LastUpdate>) -> bool {
 }
 
 async fn activate(shared: &Arc<Shared>, scope: &Scope, name: &FunctionName) -> Result<(), Fault> {
-    activate_function(shared, scope, name).await?;
+    if activate_function(shared, scope, name).await?.is_continue() {
+        return Ok(());
+    }
     let key = (scope.clone(), name.clone());
     let function = shared.store(move |store| store.function(&key.0, &key.1)).await?;
     for number in function.map(|function| function.versions.pending).unwrap_or_default() {
@@ -102,20 +110,24 @@ async fn activate(shared: &Arc<Shared>, scope: &Scope, name: &FunctionName) -> R
     Ok(())
 }
 
-async fn activate_function(shared: &Arc<Shared>, scope: &Scope, name: &FunctionName) -> Result<(), Fault> {
+/// Continues where an image is still on its way: the function is added again when that is over.
+async fn activate_function(
+    shared: &Arc<Shared>,
+    scope: &Scope,
+    name: &FunctionName,
+) -> Result<ControlFlow<()>, Fault> {
     let (scope, name) = (scope.clone(), name.clone());
     let key = (scope.clone(), name.clone());
     let record = shared.store(move |store| store.function(&key.0, &key.1)).await?;
     let Some(record) = record.filter(|record| needs_activation(record.state, record.last_update)) else {
         shared.pulls.forget(&scope, &name);
-        return Ok(());
+        return Ok(ControlFlow::Break(()));
     };
     let (found, failure) = match &record.configuration.image {
-        None if record.configuration.hot_reload.is_some() => (true, None),
-        None => (packages::exists(&shared.objects, &record.configuration.code_sha256).await?, None),
-        // It takes its time, and others go on: the function is added again when it is there.
+        None => (has_code(shared, &record.configuration).await?, None),
+        // It takes its time, and others go on.
         Some(_) => match shared.pulls.outcome(shared, &scope, &name, &record.configuration) {
-            None => return Ok(()),
+            None => return Ok(ControlFlow::Continue(())),
             Some(Ok(())) => (true, None),
             Some(Err(failure)) => (false, Some(failure)),
         },
@@ -166,7 +178,16 @@ async fn activate_function(shared: &Arc<Shared>, scope: &Scope, name: &FunctionN
     if !found && !of_image {
         tracing::error!(function = shown, "the package of a function is missing in the object store");
     }
-    Ok(())
+    Ok(ControlFlow::Break(()))
+}
+
+/// Whether the code that is no image is there.
+async fn has_code(shared: &Shared, configuration: &Configuration) -> Result<bool, Fault> {
+    // The worker looks when it needs it: the directory is the developer's.
+    if configuration.hot_reload.is_some() {
+        return Ok(true);
+    }
+    packages::exists(&shared.objects, &configuration.code_sha256).await
 }
 
 async fn activate_version(
@@ -180,9 +201,15 @@ async fn activate_version(
     let version = shared.store(move |store| store.function_version(&key.0, &key.1, number)).await?;
     // Deleted meanwhile, or it is no longer pending.
     let Some(version) = version else { return Ok(()) };
-    // An image was there when the function became what was published.
-    let found = version.configuration.image.is_some()
-        || packages::exists(&shared.objects, &version.configuration.code_sha256).await?;
+    // A function may be published whose image was refused.
+    let failure = match &version.configuration.image {
+        Some(image) => images::look(shared, image).await?.err(),
+        None => None,
+    };
+    let found = match &version.configuration.image {
+        Some(_) => failure.is_none(),
+        None => has_code(shared, &version.configuration).await?,
+    };
     let revision_id = shared.uuid();
     let change = shared.change(move |store| {
         store.edit_version(&scope, &name, number, &mut |function, version| {
@@ -190,6 +217,9 @@ async fn activate_version(
             if version.state == State::Pending {
                 version.state = if found { State::Active } else { State::Failed };
                 version.revision_id.clone_from(&revision_id);
+                if let Some(image) = &mut version.configuration.image {
+                    image.failure.clone_from(&failure);
+                }
             }
             Decision::Keep
         })

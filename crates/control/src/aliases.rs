@@ -31,17 +31,11 @@ pub(crate) async fn get(
     ctx: &CallContext,
     input: GetAliasRequest,
 ) -> Result<AliasConfiguration, Fault> {
-    let target = target(ctx, input.function_name)?;
+    let target = functions::whole(ctx, input.function_name)?;
     let record = functions::function(shared, &target).await?.ok_or_else(|| target.not_found())?;
     let name = input.name.unwrap_or_default();
     let alias = record.aliases.get(&name).ok_or_else(|| faults::no_alias(&arn(&target, &name)))?;
     Ok(render(&target, &name, alias))
-}
-
-/// The function whose aliases are meant.
-fn target(ctx: &CallContext, function_name: Option<String>) -> Result<FunctionTarget, Fault> {
-    let target = FunctionTarget::read(ctx, &function_name.unwrap_or_default(), None)?;
-    if target.qualifier.is_some() { Err(faults::functions_only()) } else { Ok(target) }
 }
 
 fn arn(target: &FunctionTarget, alias: &str) -> String {
@@ -78,6 +72,11 @@ fn additional(given: &AliasRoutingConfiguration) -> Result<Option<AdditionalVers
         .parse()
         .map_err(|_| faults::invalid_parameter(format!("Invalid function version {version}.")))?;
     Ok(Some(AdditionalVersion { version, weight: *weight }))
+}
+
+/// A version as it is numbered: `01` is version 1. What names none stays, to be told.
+fn version(given: String) -> String {
+    given.parse::<Qualifier>().map_or(given, |qualifier| qualifier.to_string())
 }
 
 /// Whether an alias may be pointed there. Under [`Shared::alias_targets`], so that what is there stays.

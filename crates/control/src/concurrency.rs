@@ -7,7 +7,7 @@ mod reserved;
 
 use std::sync::Arc;
 
-use lambfold_api::{CallContext, Fault, FunctionTarget};
+use lambfold_api::Fault;
 use lambfold_types::{FunctionName, Scope};
 
 use crate::faults;
@@ -60,10 +60,4 @@ async fn unreserved(shared: &Arc<Shared>, scope: &Scope, beside: &FunctionName) 
 /// The least that must be left; nothing, where the account has no more than that to begin with.
 fn least(shared: &Shared) -> u32 {
     if shared.options.account_concurrency > LEAST_UNRESERVED { LEAST_UNRESERVED } else { 0 }
-}
-
-/// The function of an operation that is about functions as a whole.
-fn whole(ctx: &CallContext, name: Option<String>) -> Result<FunctionTarget, Fault> {
-    let target = FunctionTarget::read(ctx, &name.unwrap_or_default(), None)?;
-    if target.qualifier.is_some() { Err(faults::functions_only()) } else { Ok(target) }
 }

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lambfold_api::Fault;
 use lambfold_api::control::ContainerImage;
 use lambfold_image::ImageError;
 use lambfold_package::Limits;
 use lambfold_types::{FunctionName, Scope};
 use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::record::{Configuration, FunctionImage, ImageFailure};
 use crate::service::Shared;
@@ -36,6 +38,8 @@ struct Pull {
     configuration_id: String,
     /// Once it is through.
     outcome: Option<Outcome>,
+    /// Ends it when nobody waits for it any more.
+    _task: AbortOnDropHandle<()>,
 }
 
 impl Default for Pulls {
@@ -63,10 +67,10 @@ impl Pulls {
             all.remove(&key);
             return Some(outcome);
         }
-        all.insert(key.clone(), Pull { configuration_id: configuration_id.clone(), outcome: None });
-        drop(all);
         let (shared, room) = (shared.clone(), self.room.clone());
-        tokio::spawn(async move {
+        let (whose, which) = (key.clone(), configuration_id.clone());
+        let task = tokio::spawn(async move {
+            let (key, configuration_id) = (whose, which);
             let stop = shared.stop.clone();
             let brought = async {
                 // Never closed.
@@ -94,6 +98,9 @@ impl Pulls {
             drop(all);
             shared.activations.add(key.0, key.1);
         });
+        let pull = Pull { configuration_id, outcome: None, _task: AbortOnDropHandle::new(task) };
+        // What is brought for the configuration before ends.
+        all.insert(key, pull);
         None
     }
 
@@ -113,15 +120,38 @@ async fn bring(shared: &Shared, image: &FunctionImage) -> Outcome {
         outcome = bring_again(shared, image) => outcome,
         () = late => Err(ImageError::Unavailable("The image did not come in time.".to_owned())),
     };
-    outcome.map_err(|error| {
-        let code = match &error {
-            ImageError::NotFound(_) => "ImageDeleted",
-            ImageError::Denied(_) => "ImageAccessDenied",
-            ImageError::InvalidName(_) | ImageError::MediaType(_) | ImageError::Invalid(_) => "InvalidImage",
-            ImageError::Unavailable(_) => "InternalError",
-        };
-        ImageFailure { code: code.to_owned(), reason: error.to_string() }
-    })
+    outcome.map_err(|error| failure(&error))
+}
+
+fn failure(error: &ImageError) -> ImageFailure {
+    let code = match error {
+        ImageError::NotFound(_) => "ImageDeleted",
+        ImageError::Denied(_) => "ImageAccessDenied",
+        ImageError::InvalidName(_) | ImageError::MediaType(_) | ImageError::Invalid(_) => "InvalidImage",
+        ImageError::Unavailable(_) => "InternalError",
+    };
+    ImageFailure { code: code.to_owned(), reason: error.to_string() }
+}
+
+/// Whether all of an image is in the object store, and within its bounds. Brings nothing.
+///
+/// # Errors
+///
+/// When the object store does not answer.
+pub(crate) async fn look(shared: &Shared, image: &FunctionImage) -> Result<Outcome, Fault> {
+    let mut limits = Limits::of_image();
+    for layer in &image.layers {
+        match layer::find(shared, layer, &limits).await {
+            Ok(Some(checked)) => checked.take_from(&mut limits),
+            Ok(None) => {
+                let missing = "A layer of the image is not there.".to_owned();
+                return Ok(Err(failure(&ImageError::NotFound(missing))));
+            }
+            Err(ImageError::Unavailable(_)) => return Err(Fault::internal()),
+            Err(error) => return Ok(Err(failure(&error))),
+        }
+    }
+    Ok(Ok(()))
 }
 
 async fn bring_again(shared: &Shared, image: &FunctionImage) -> Result<(), ImageError> {
@@ -140,9 +170,7 @@ async fn bring_again(shared: &Shared, image: &FunctionImage) -> Result<(), Image
 async fn bring_layers(shared: &Shared, image: &FunctionImage) -> Result<(), ImageError> {
     let mut limits = Limits::of_image();
     for layer in &image.layers {
-        let checked = layer::bring(shared, image, layer, &limits).await?;
-        limits.entries = limits.entries.saturating_sub(checked.entries);
-        limits.unzipped_bytes = limits.unzipped_bytes.saturating_sub(checked.unpacked_bytes);
+        layer::bring(shared, image, layer, &limits).await?.take_from(&mut limits);
     }
     Ok(())
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lambfold_api::control::{
-    AcknowledgeMarkResponse, Control, Mark, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse,
-    ReportProvisionedConcurrencyRequest, ReportProvisionedConcurrencyResponse, ReportWorkerRequest,
-    ReportWorkerResponse, WatchEvent, WatchRequest,
+    AcknowledgeMarkResponse, Control, Mark, ReportEventSourceMappingRequest,
+    ReportEventSourceMappingResponse, ReportProvisionedConcurrencyRequest,
+    ReportProvisionedConcurrencyResponse, ReportWorkerRequest, ReportWorkerResponse, WatchEvent,
+    WatchRequest,
 };
 use lambfold_api::lambda::{
     AddLayerVersionPermissionRequest, AddLayerVersionPermissionResponse, AliasConfiguration, Concurrency,

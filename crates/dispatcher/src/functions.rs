@@ -53,12 +53,7 @@ impl Functions {
             region: region.clone(),
             revision: *revision,
         });
-        WatchRequest {
-            seen: seen.collect(),
-            functions: true,
-            acknowledges: true,
-            ..WatchRequest::default()
-        }
+        WatchRequest { seen: seen.collect(), functions: true, acknowledges: true, ..WatchRequest::default() }
     }
 
     /// Takes over what control says. Returns the configurations that are no longer to be used.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lambfold_api::lambda::{AliasConfiguration, CreateAliasRequest};
 use lambfold_api::{CallContext, Fault};
 
-use super::{MOST_ALIASES, additional, arn, check, render, target};
+use super::{MOST_ALIASES, additional, arn, check, render, version};
 use crate::activation::heard;
 use crate::record::Alias;
 use crate::service::Shared;
@@ -17,22 +17,26 @@ pub(crate) async fn create(
     ctx: &CallContext,
     input: CreateAliasRequest,
 ) -> Result<AliasConfiguration, Fault> {
-    let target = target(ctx, input.function_name)?;
+    let target = functions::whole(ctx, input.function_name)?;
     let alias = Alias {
-        version: input.function_version.unwrap_or_default(),
+        version: version(input.function_version.unwrap_or_default()),
         description: input.description.unwrap_or_default(),
         revision_id: shared.uuid(),
         additional: input.routing_config.as_ref().map(additional).transpose()?.flatten(),
     };
     let name = input.name.unwrap_or_default();
     let answer = render(&target, &name, &alias);
-    let _targets = shared.alias_targets.lock().await;
-    functions::function(shared, &target).await?.ok_or_else(|| target.not_found())?;
+    let targets = shared.alias_targets.lock().await;
+    let checked = functions::function(shared, &target).await?.ok_or_else(|| target.not_found())?;
     check(shared, &target, &alias).await?;
     let (scope, function, arn) = (target.scope.clone(), target.name.clone(), arn(&target, &name));
     let outcome = shared.change(move |store| {
         let mut outcome = None;
         store.edit_function(&scope, &function, &mut |record| {
+            // Another one of that name was not checked.
+            if record.incarnation != checked.incarnation {
+                return Decision::Leave;
+            }
             let refused = if record.aliases.contains_key(&name) {
                 Some(faults::conflict(format!("Alias already exists: {arn}")))
             } else if record.aliases.len() >= MOST_ALIASES {
@@ -49,11 +53,10 @@ pub(crate) async fn create(
         })?;
         Ok(outcome)
     });
-    match outcome.await?.ok_or_else(|| target.not_found())? {
-        None => {
-            heard(shared).await;
-            Ok(answer)
-        }
-        Some(refused) => Err(refused),
+    if let Some(refused) = outcome.await?.ok_or_else(|| target.not_found())? {
+        return Err(refused);
     }
+    drop(targets);
+    heard(shared).await;
+    Ok(answer)
 }

@@ -1,12 +1,12 @@
-//! DeleteAlias, and with it the concurrency that was provisioned under it and its URL.
+//! DeleteAlias, and with it the concurrency that was provisioned under it. Its URL stays and answers 403 (facts §11).
 
 use std::sync::Arc;
 
 use lambfold_api::lambda::{DeleteAliasRequest, DeleteAliasResponse};
 use lambfold_api::{CallContext, Fault};
 
-use super::target;
 use crate::activation::heard;
+use crate::functions;
 use crate::service::Shared;
 use crate::store::Decision;
 
@@ -15,7 +15,7 @@ pub(crate) async fn delete(
     ctx: &CallContext,
     input: DeleteAliasRequest,
 ) -> Result<DeleteAliasResponse, Fault> {
-    let target = target(ctx, input.function_name)?;
+    let target = functions::whole(ctx, input.function_name)?;
     let name = input.name.unwrap_or_default();
     let targets = shared.alias_targets.lock().await;
     let (scope, function) = (target.scope.clone(), target.name.clone());
@@ -26,7 +26,6 @@ pub(crate) async fn delete(
                 return Decision::Leave;
             }
             record.concurrency.provisioned.remove(&name);
-            record.urls.remove(&name);
             Decision::Keep
         })
     });

@@ -6,21 +6,18 @@ use std::sync::Arc;
 use lambfold_api::lambda::{ListAliasesRequest, ListAliasesResponse};
 use lambfold_api::{CallContext, Fault};
 
-use super::{render, target};
+use super::render;
 use crate::functions;
 use crate::service::Shared;
-
-/// An effective page never has more.
-const MOST_LISTED: usize = 50;
 
 pub(crate) async fn list(
     shared: &Arc<Shared>,
     ctx: &CallContext,
     input: ListAliasesRequest,
 ) -> Result<ListAliasesResponse, Fault> {
-    let target = target(ctx, input.function_name)?;
+    let target = functions::whole(ctx, input.function_name)?;
     let record = functions::function(shared, &target).await?.ok_or_else(|| target.not_found())?;
-    let max = functions::page_size(input.max_items, MOST_LISTED);
+    let max = functions::page_size(input.max_items);
     let after = match input.marker.as_deref().filter(|marker| !marker.is_empty()) {
         None => Bound::Unbounded,
         Some(name) => Bound::Excluded(name),

@@ -14,15 +14,12 @@ use lambfold_api::{CallContext, Fault, FunctionTarget};
 use lambfold_types::{Arn, Qualifier};
 
 use super::allocation::Allocation;
-use super::{LEAST_UNRESERVED, check_alias, least, unreserved, whole};
+use super::{LEAST_UNRESERVED, check_alias, least, unreserved};
 use crate::functions::timestamp;
 use crate::record::{FunctionRecord, ProvisionedConcurrency};
 use crate::service::Shared;
 use crate::store::Decision;
 use crate::{faults, functions};
-
-/// An effective page never has more.
-const MOST_LISTED: usize = 50;
 
 pub(crate) async fn put_provisioned(
     shared: &Arc<Shared>,
@@ -56,14 +53,21 @@ pub(crate) async fn put_provisioned(
         last_modified: Some(last_modified.clone()),
     };
     let (scope, name) = (target.scope.clone(), target.name.clone());
-    let found = shared.change(move |store| {
-        store.edit_function(&scope, &name, &mut |record| {
+    let changed = shared.change(move |store| {
+        let mut changed = false;
+        store.edit_function(&scope, &name, &mut |now| {
+            // Another one of that name was not checked.
+            if now.incarnation != record.incarnation {
+                return Decision::Leave;
+            }
             let provisioned = ProvisionedConcurrency { requested, last_modified: last_modified.clone() };
-            record.concurrency.provisioned.insert(qualifier.clone(), provisioned);
+            now.concurrency.provisioned.insert(qualifier.clone(), provisioned);
+            changed = true;
             Decision::Keep
-        })
+        })?;
+        Ok(changed)
     });
-    if found.await? { Ok(answer) } else { Err(target.not_found()) }
+    if changed.await? { Ok(answer) } else { Err(target.not_found()) }
 }
 
 pub(crate) async fn get_provisioned(
@@ -110,9 +114,9 @@ pub(crate) async fn list_provisioned(
     ctx: &CallContext,
     input: ListProvisionedConcurrencyConfigsRequest,
 ) -> Result<ListProvisionedConcurrencyConfigsResponse, Fault> {
-    let target = whole(ctx, input.function_name)?;
+    let target = functions::whole(ctx, input.function_name)?;
     let record = functions::function(shared, &target).await?.ok_or_else(|| target.not_found())?;
-    let max = functions::page_size(input.max_items, MOST_LISTED);
+    let max = functions::page_size(input.max_items);
     let after = match input.marker.as_deref().filter(|marker| !marker.is_empty()) {
         None => Bound::Unbounded,
         Some(qualifier) => Bound::Excluded(qualifier),

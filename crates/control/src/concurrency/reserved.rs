@@ -9,7 +9,7 @@ use lambfold_api::lambda::{
 use lambfold_api::{CallContext, Fault, FunctionTarget};
 use lambfold_types::Qualifier;
 
-use super::{LEAST_UNRESERVED, least, unreserved, whole};
+use super::{LEAST_UNRESERVED, least, unreserved};
 use crate::activation::heard;
 use crate::service::Shared;
 use crate::store::Decision;
@@ -20,15 +20,15 @@ pub(crate) async fn put_reserved(
     ctx: &CallContext,
     input: PutFunctionConcurrencyRequest,
 ) -> Result<Concurrency, Fault> {
-    let target = whole(ctx, input.function_name)?;
+    let target = functions::whole(ctx, input.function_name)?;
     let given = input.reserved_concurrent_executions.unwrap_or_default();
     let reserved = u32::try_from(given).unwrap_or_default();
     // Of what all functions share, one that is missing is told of as its unpublished version.
     let latest = FunctionTarget { qualifier: Some(Qualifier::Latest), ..target.clone() };
-    let _shares = shared.alias_targets.lock().await;
+    let shares = shared.alias_targets.lock().await;
     let record = functions::function(shared, &target).await?.ok_or_else(|| latest.not_found())?;
     let free = unreserved(shared, &target.scope, &target.name).await?;
-    if free.saturating_sub(reserved) < least(shared) && reserved > 0 {
+    if reserved > 0 && free.checked_sub(reserved).is_none_or(|left| left < least(shared)) {
         return Err(faults::invalid_parameter(format!(
             "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below \
              its minimum value of [{LEAST_UNRESERVED}]."
@@ -42,6 +42,8 @@ pub(crate) async fn put_reserved(
         )));
     }
     set(shared, &target, Some(reserved)).await?;
+    drop(shares);
+    heard(shared).await;
     Ok(Concurrency { reserved_concurrent_executions: Some(given) })
 }
 
@@ -50,7 +52,7 @@ pub(crate) async fn get_reserved(
     ctx: &CallContext,
     input: GetFunctionConcurrencyRequest,
 ) -> Result<GetFunctionConcurrencyResponse, Fault> {
-    let target = whole(ctx, input.function_name)?;
+    let target = functions::whole(ctx, input.function_name)?;
     let record = functions::function(shared, &target).await?.ok_or_else(|| target.not_found())?;
     let reserved = record.concurrency.reserved.and_then(|reserved| i32::try_from(reserved).ok());
     Ok(GetFunctionConcurrencyResponse { reserved_concurrent_executions: reserved })
@@ -61,8 +63,9 @@ pub(crate) async fn delete_reserved(
     ctx: &CallContext,
     input: DeleteFunctionConcurrencyRequest,
 ) -> Result<DeleteFunctionConcurrencyResponse, Fault> {
-    let target = whole(ctx, input.function_name)?;
+    let target = functions::whole(ctx, input.function_name)?;
     set(shared, &target, None).await?;
+    heard(shared).await;
     Ok(DeleteFunctionConcurrencyResponse {})
 }
 
@@ -74,9 +77,5 @@ async fn set(shared: &Arc<Shared>, target: &FunctionTarget, reserved: Option<u32
             Decision::Keep
         })
     });
-    if !found.await? {
-        return Err(target.not_found());
-    }
-    heard(shared).await;
-    Ok(())
+    if found.await? { Ok(()) } else { Err(target.not_found()) }
 }

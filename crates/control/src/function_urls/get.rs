@@ -10,12 +10,8 @@ use lambfold_api::lambda::{
 use lambfold_api::{CallContext, Fault, FunctionTarget};
 
 use super::{UrlTarget, arn, no_function, render};
-use crate::faults;
-use crate::record::FunctionRecord;
 use crate::service::Shared;
-
-/// Both the default and the most of a page.
-const MOST_LISTED: usize = 50;
+use crate::{faults, functions};
 
 pub(crate) async fn get(
     shared: &Arc<Shared>,
@@ -23,7 +19,7 @@ pub(crate) async fn get(
     input: GetFunctionUrlConfigRequest,
 ) -> Result<GetFunctionUrlConfigResponse, Fault> {
     let target = UrlTarget::read(ctx, input.function_name, input.qualifier.as_deref())?;
-    let record = find(shared, &target.function).await?;
+    let record = functions::function(shared, &target.function).await?;
     let url = record.and_then(|mut record| record.urls.remove(&target.qualifier));
     let url = url.ok_or_else(faults::resource_not_found)?;
     Ok(GetFunctionUrlConfigResponse {
@@ -43,15 +39,18 @@ pub(crate) async fn list(
     input: ListFunctionUrlConfigsRequest,
 ) -> Result<ListFunctionUrlConfigsResponse, Fault> {
     let function = FunctionTarget::read(ctx, &input.function_name.unwrap_or_default(), None)?;
-    let max = input.max_items.and_then(|max| usize::try_from(max).ok()).unwrap_or(MOST_LISTED);
-    let max = max.clamp(1, MOST_LISTED);
-    let record = find(shared, &function).await?.ok_or_else(no_function)?;
+    let max = functions::page_size(input.max_items);
+    let record = functions::function(shared, &function).await?.ok_or_else(no_function)?;
     // A marker is the ARN that the page before ended with.
     let after = match input.marker.filter(|marker| !marker.is_empty()) {
         None => None,
         Some(marker) => {
-            let known = record.urls.keys().find(|qualifier| arn(&function, qualifier) == marker);
-            Some(known.cloned().ok_or_else(|| faults::invalid_parameter("The Marker is malformed."))?)
+            let qualifier = marker.strip_prefix(&arn(&function, "")).filter(|rest| {
+                // Whether there still is one does not matter.
+                rest.is_empty() || rest.starts_with(':')
+            });
+            let qualifier = qualifier.ok_or_else(|| faults::invalid_parameter("The Marker is malformed."))?;
+            Some(qualifier.trim_start_matches(':').to_owned())
         }
     };
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -74,9 +73,4 @@ pub(crate) async fn list(
         next_marker,
         function_url_configs: Some(configs.collect::<Vec<_>>().into()),
     })
-}
-
-async fn find(shared: &Shared, function: &FunctionTarget) -> Result<Option<FunctionRecord>, Fault> {
-    let (scope, name) = (function.scope.clone(), function.name.clone());
-    shared.store(move |store| store.function(&scope, &name)).await
 }

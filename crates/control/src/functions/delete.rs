@@ -31,7 +31,12 @@ pub(crate) async fn delete(
     let (scope, name) = (target.scope.clone(), target.name.clone());
     let found =
         shared.change(move |store| store.edit_function(&scope, &name, &mut |_| Decision::Remove)).await?;
-    if found { Ok(deleted()) } else { Err(target.not_found()) }
+    if !found {
+        return Err(target.not_found());
+    }
+    // Its image may be on its way.
+    shared.pulls.forget(&target.scope, &target.name);
+    Ok(deleted())
 }
 
 /// A version that an existing function does not have is nothing to delete, and no error (facts §4).

@@ -10,9 +10,9 @@ use lambfold_api::{CallContext, Fault, FunctionTarget};
 use lambfold_types::Qualifier;
 
 use super::render;
-use crate::packages;
 use crate::record::FunctionRecord;
 use crate::service::Shared;
+use crate::{faults, packages};
 
 /// What a target names: the function as it is now, or one of its versions in the place of it.
 pub(crate) struct Found {
@@ -45,6 +45,12 @@ pub(crate) async fn function(
 ) -> Result<Option<FunctionRecord>, Fault> {
     let (scope, name) = (target.scope.clone(), target.name.clone());
     shared.store(move |store| store.function(&scope, &name)).await
+}
+
+/// The function of an operation that is about functions as a whole.
+pub(crate) fn whole(ctx: &CallContext, name: Option<String>) -> Result<FunctionTarget, Fault> {
+    let target = FunctionTarget::read(ctx, &name.unwrap_or_default(), None)?;
+    if target.qualifier.is_some() { Err(faults::functions_only()) } else { Ok(target) }
 }
 
 pub(crate) async fn get(

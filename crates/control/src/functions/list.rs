@@ -17,8 +17,8 @@ use crate::service::Shared;
 pub(super) const MOST_LISTED: usize = 50;
 
 /// `MaxItems`, as far as a page goes.
-pub(crate) fn page_size(max_items: Option<i32>, most: usize) -> usize {
-    max_items.and_then(|max| usize::try_from(max).ok()).unwrap_or(most).clamp(1, most)
+pub(crate) fn page_size(max_items: Option<i32>) -> usize {
+    max_items.and_then(|max| usize::try_from(max).ok()).unwrap_or(MOST_LISTED).clamp(1, MOST_LISTED)
 }
 
 /// Where a page ended: behind a function, or behind one version of it.
@@ -53,7 +53,7 @@ pub(crate) async fn list(
     ctx: &CallContext,
     input: ListFunctionsRequest,
 ) -> Result<ListFunctionsResponse, Fault> {
-    let max = page_size(input.max_items, MOST_LISTED);
+    let max = page_size(input.max_items);
     let marker = input.marker.as_deref().filter(|marker| !marker.is_empty());
     let after = marker.map(Position::read).transpose()?;
     let mut found = if input.function_version.is_some() {

@@ -93,7 +93,7 @@ async fn update_or_show(
         let would_be = FunctionRecord { configuration: change(&record.configuration)?, ..record };
         return render::configuration(&*shared.sealer, &target, &Qualifier::Latest, &would_be);
     }
-    update(shared, target, expected, What::Code, publish, change).await
+    update(shared, target, &record, expected, What::Code, publish, change).await
 }
 
 pub(crate) async fn update_configuration(
@@ -133,7 +133,8 @@ pub(crate) async fn update_configuration(
     let snap_start = settings::snap_start(input.snap_start.as_ref());
     let (runtime, handler, role, description) = (input.runtime, input.handler, input.role, input.description);
     let (logging, image_config) = (input.logging_config, input.image_config);
-    update(shared, target, input.revision_id, What::Settings, false, move |configuration: &Configuration| {
+    let expected = input.revision_id;
+    update(shared, target, &record, expected, What::Settings, false, move |configuration: &Configuration| {
         let current = configuration.clone();
         let changed = Configuration {
             runtime: runtime.clone().unwrap_or(current.runtime),
@@ -169,6 +170,7 @@ enum What {
 async fn update(
     shared: &Arc<Shared>,
     target: FunctionTarget,
+    checked: &FunctionRecord,
     expected: Option<String>,
     what: What,
     publish: bool,
@@ -177,15 +179,22 @@ async fn update(
     let (scope, name, arn) = (target.scope.clone(), target.name.clone(), target.arn());
     let (revision_id, configuration_id, edition) = (shared.uuid(), shared.uuid(), Edition::new(shared));
     let last_modified = timestamp(shared.clock.now());
+    let incarnation = checked.incarnation.clone();
     let outcome = shared.change(move |store| {
         let mut outcome = None;
         let found = store.publish_version(&scope, &name, &mut |record, last| {
+            // Another one of that name was not checked.
+            if record.incarnation != incarnation {
+                return Publication::Leave;
+            }
             let changed =
                 may_update(record, expected.as_deref(), &arn).and_then(|()| change(&record.configuration));
             let mut publication = if changed.is_ok() { Publication::Keep } else { Publication::Leave };
             outcome = Some(changed.map(|configuration| {
                 // Code that is the same is no reason for another version; settings are, also if they are the same.
-                let code = |it: &Configuration| (it.code_sha256.clone(), it.architecture.clone());
+                let code = |it: &Configuration| {
+                    (it.code_sha256.clone(), it.hot_reload.clone(), it.architecture.clone())
+                };
                 record.versions.unchanged &=
                     what == What::Code && code(&record.configuration) == code(&configuration);
                 record.configuration =

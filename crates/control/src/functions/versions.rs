@@ -7,7 +7,7 @@ use lambfold_api::{CallContext, Fault, FunctionTarget};
 use lambfold_types::Qualifier;
 
 use super::get::function;
-use super::list::{MOST_LISTED, page_size};
+use super::list::page_size;
 use super::render;
 use crate::faults;
 use crate::record::FunctionRecord;
@@ -27,7 +27,7 @@ pub(crate) async fn list(
             Some(marker.parse().map_err(|_| faults::invalid_parameter("The Marker is malformed."))?)
         }
     };
-    let max = page_size(input.max_items, MOST_LISTED);
+    let max = page_size(input.max_items);
     let mut found = all_of(shared, &target, record, after, max + 1).await?;
     let more = found.len() > max;
     found.truncate(max);

@@ -24,9 +24,39 @@ const PARTS: usize = 2;
 /// What was found in a layer that is stored: stands beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Checked {
-    pub(super) entries: usize,
-    pub(super) unpacked_bytes: u64,
+    entries: usize,
+    unpacked_bytes: u64,
     diff_id: Digest,
+}
+
+impl Checked {
+    /// What it leaves for the layers after it.
+    pub(super) fn take_from(&self, limits: &mut Limits) {
+        limits.entries = limits.entries.saturating_sub(self.entries);
+        limits.unzipped_bytes = limits.unzipped_bytes.saturating_sub(self.unpacked_bytes);
+    }
+
+    /// Itself, if it is that layer and there is room for it: it may have been brought for another image.
+    fn of(self, layer: &ImageLayer, limits: &Limits) -> Result<Self, ImageError> {
+        if self.diff_id != layer.diff_id {
+            return Err(ImageError::Invalid(
+                "A layer is not what the image's configuration says.".to_owned(),
+            ));
+        }
+        if self.unpacked_bytes > limits.unzipped_bytes || self.entries > limits.entries {
+            return Err(unsound(&PackageError::TooLarge { limit: limits.unzipped_bytes }));
+        }
+        Ok(self)
+    }
+}
+
+/// A layer that is there already.
+pub(super) async fn find(
+    shared: &Shared,
+    layer: &ImageLayer,
+    limits: &Limits,
+) -> Result<Option<Checked>, ImageError> {
+    known(shared, &note(layer)).await?.map(|checked| checked.of(layer, limits)).transpose()
 }
 
 /// Brings a layer, unless it is there already.
@@ -36,24 +66,18 @@ pub(super) async fn bring(
     layer: &ImageLayer,
     limits: &Limits,
 ) -> Result<Checked, ImageError> {
-    let note = Path::from(format!("images/{}.json", layer.digest.hex()));
-    let checked = if let Some(checked) = known(shared, &note).await? {
-        checked
-    } else {
-        let checked = fetch(shared, image, layer, limits).await?;
-        let bytes = serde_json::to_vec(&checked).unwrap_or_default();
-        // After the blob: what has a note is there.
-        shared.objects.put(&note, PutPayload::from(bytes)).await.map_err(|error| store_failed(&error))?;
-        checked
-    };
-    if checked.diff_id != layer.diff_id {
-        return Err(ImageError::Invalid("A layer is not what the image's configuration says.".to_owned()));
+    if let Some(checked) = find(shared, layer, limits).await? {
+        return Ok(checked);
     }
-    // It may have been brought for an image of which less was left.
-    if checked.unpacked_bytes > limits.unzipped_bytes || checked.entries > limits.entries {
-        return Err(unsound(&PackageError::TooLarge { limit: limits.unzipped_bytes }));
-    }
-    Ok(checked)
+    let checked = fetch(shared, image, layer, limits).await?;
+    let bytes = serde_json::to_vec(&checked).unwrap_or_default();
+    // After the blob: what has a note is there.
+    shared.objects.put(&note(layer), PutPayload::from(bytes)).await.map_err(|error| store_failed(&error))?;
+    checked.of(layer, limits)
+}
+
+fn note(layer: &ImageLayer) -> Path {
+    Path::from(format!("images/{}.json", layer.digest.hex()))
 }
 
 async fn known(shared: &Shared, note: &Path) -> Result<Option<Checked>, ImageError> {

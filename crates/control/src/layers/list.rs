@@ -13,12 +13,9 @@ use lambfold_types::LayerName;
 
 use super::render;
 use super::target::LayerTarget;
-use crate::faults;
 use crate::service::Shared;
 use crate::store::LayerFilter;
-
-/// Both the default and the most of a page.
-const MOST_LISTED: usize = 50;
+use crate::{faults, functions};
 
 pub(crate) async fn list(
     shared: &Arc<Shared>,
@@ -28,7 +25,7 @@ pub(crate) async fn list(
     let after: Option<LayerName> = read_marker(input.marker.as_deref())?;
     let filter =
         LayerFilter { runtime: input.compatible_runtime, architecture: input.compatible_architecture };
-    let (scope, max) = (ctx.scope.clone(), page(input.max_items));
+    let (scope, max) = (ctx.scope.clone(), functions::page_size(input.max_items));
     let mut found = shared.store(move |store| store.layers(&scope, &filter, after.as_ref(), max + 1)).await?;
     let more = found.len() > max;
     found.truncate(max);
@@ -53,7 +50,8 @@ pub(crate) async fn list_versions(
     let before: Option<u64> = read_marker(input.marker.as_deref())?;
     let filter =
         LayerFilter { runtime: input.compatible_runtime, architecture: input.compatible_architecture };
-    let (scope, name, max) = (target.scope.clone(), target.name.clone(), page(input.max_items));
+    let (scope, name, max) =
+        (target.scope.clone(), target.name.clone(), functions::page_size(input.max_items));
     let mut found =
         shared.store(move |store| store.layer_versions(&scope, &name, &filter, before, max + 1)).await?;
     let more = found.len() > max;
@@ -61,10 +59,6 @@ pub(crate) async fn list_versions(
     let next_marker = found.last().filter(|_| more).map(|last| marker(&last.version.to_string()));
     let versions = found.into_iter().map(|it| render::item(&target, it.version, it.record));
     Ok(ListLayerVersionsResponse { next_marker, layer_versions: Some(versions.collect::<Vec<_>>().into()) })
-}
-
-fn page(given: Option<i32>) -> usize {
-    given.and_then(|max| usize::try_from(max).ok()).unwrap_or(MOST_LISTED).clamp(1, MOST_LISTED)
 }
 
 /// Behind what the next page begins.

@@ -157,9 +157,7 @@ async fn an_update_is_done_when_the_data_plane_has_it(rig: Rig) {
             }
         }
     };
-    let runs = |timeout| {
-        move |event: &Event| matches!(event, Event::Function(told) if told.timeout_seconds == timeout)
-    };
+    let runs = |timeout| move |event: &Event| matches!(event, Event::Function(told) if told.timeout_seconds == timeout);
     let first = mark_after(&mut watch, &|event| matches!(event, Event::Synced(_))).await;
     let update = async |timeout: u32| {
         let input = json!({"FunctionName": "f", "Timeout": timeout});
@@ -209,11 +207,7 @@ async fn a_watcher_that_comes_back_hears_what_it_missed(mut rig: Rig) {
     assert_eq!(shown(&watch.next().await.unwrap()), "6 function removed");
     // Only of the kind that is asked for.
     let all = vec![ScopeRevision { account: "000000000000".into(), region: "us-east-1".into(), revision: 0 }];
-    let request = WatchRequest {
-        seen: all.clone(),
-        event_source_mappings: true,
-        ..WatchRequest::default()
-    };
+    let request = WatchRequest { seen: all.clone(), event_source_mappings: true, ..WatchRequest::default() };
     let mut mappings = Watch(rig.control.watch(&rig.here.ctx, request).await.unwrap());
     assert_eq!(mappings.until("synced").await, ["synced"]);
     let nobody = ScopeRevision { account: "nobody".into(), ..all[0].clone() };
@@ -263,7 +257,8 @@ async fn every_scope_is_told_with_its_own_revisions(rig: Rig) {
         revision,
     };
     let seen = vec![at("000000000000", "us-east-1", 2), at("123456789012", "us-east-1", 1)];
-    let request = WatchRequest { seen, functions: true, event_source_mappings: true, ..WatchRequest::default() };
+    let request =
+        WatchRequest { seen, functions: true, event_source_mappings: true, ..WatchRequest::default() };
     let mut watch = Watch(rig.control.watch(&rig.here.ctx, request).await.unwrap());
     let mut told = Vec::new();
     loop {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{
-    AcknowledgeMarkResponse, Control, Mark, FunctionVersion, ProvisionedAllocation, ReportEventSourceMappingRequest,
-    ReportEventSourceMappingResponse, ReportProvisionedConcurrencyRequest,
+    AcknowledgeMarkResponse, Control, FunctionVersion, Mark, ProvisionedAllocation,
+    ReportEventSourceMappingRequest, ReportEventSourceMappingResponse, ReportProvisionedConcurrencyRequest,
     ReportProvisionedConcurrencyResponse, ReportWorkerRequest, ReportWorkerResponse, WatchEvent,
     WatchRequest,
 };

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lambfold_api::{CallContext, Fault};
 use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{Control, FunctionUrl, FunctionUrls, WatchEvent, WatchRequest};
+use lambfold_api::{CallContext, Fault};
 use lambfold_types::{Clock, Entropy, Scope, uuid_v4};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -34,7 +34,7 @@ type Shared = Arc<Mutex<Ledger>>;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_and_nothing_deleted_comes_back() {
     let directory = tempfile::tempdir().unwrap();
-    survive(Fleet::one(directory.path()), kills(KILLS), 2000).await;
+    survive(Fleet::one(directory.path()), kills(KILLS), 800).await;
 }
 
 /// Kills of a run: `usual`, unless the environment asks for more.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures_util::stream;
 use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{
-    AcknowledgeMarkResponse, Control, Mark, EventSourceMapping, FunctionVersion, ReportEventSourceMappingRequest,
-    ReportEventSourceMappingResponse, ReportProvisionedConcurrencyRequest,
+    AcknowledgeMarkResponse, Control, EventSourceMapping, FunctionVersion, Mark,
+    ReportEventSourceMappingRequest, ReportEventSourceMappingResponse, ReportProvisionedConcurrencyRequest,
     ReportProvisionedConcurrencyResponse, ReportWorkerRequest, ReportWorkerResponse, Reset, ScopeRevision,
     Synced, WatchEvent, WatchRequest,
 };

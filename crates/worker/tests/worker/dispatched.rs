@@ -7,9 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{
-    AcknowledgeMarkResponse, Control, Mark, FunctionVersion, ReportEventSourceMappingRequest, ReportEventSourceMappingResponse,
-    ReportProvisionedConcurrencyRequest, ReportProvisionedConcurrencyResponse, ReportWorkerRequest,
-    ReportWorkerResponse, Synced, WatchEvent, WatchRequest,
+    AcknowledgeMarkResponse, Control, FunctionVersion, Mark, ReportEventSourceMappingRequest,
+    ReportEventSourceMappingResponse, ReportProvisionedConcurrencyRequest,
+    ReportProvisionedConcurrencyResponse, ReportWorkerRequest, ReportWorkerResponse, Synced, WatchEvent,
+    WatchRequest,
 };
 use lambfold_api::lambda::{InvocationRequest, LambdaInvoke};
 use lambfold_api::{BoxStream, CallContext, Fault};
