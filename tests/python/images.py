@@ -13,6 +13,7 @@ import re
 import subprocess
 import tarfile
 import threading
+import time
 
 RUNTIME = r"""
 api=$AWS_LAMBDA_RUNTIME_API
@@ -132,6 +133,8 @@ class Registry:
 
     def __init__(self):
         self.manifests, self.blobs, self.asked = {}, {}, []
+        # The digest of a blob that waits, and where manifests are said to be.
+        self.slow = self.led = None
         registry = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -143,6 +146,11 @@ class Registry:
 
             def serve(self, path, authorization):
                 found = re.fullmatch(r"/v2/(.+)/(manifests|blobs)/([^/]+)", path)
+                if registry.led and found:
+                    self.send_response(302)
+                    self.send_header("Location", registry.led + path)
+                    self.send_header("Content-Length", "0")
+                    return self.end_headers()
                 if path == "/token":
                     basic = "Basic " + base64.b64encode(b"someone:a:password").decode()
                     return self.answer(200, b'{"token": "TOKEN"}') if authorization == basic else self.answer(401)
@@ -151,6 +159,9 @@ class Registry:
                 name, kind, which = found.groups()
                 if name.startswith("private") and authorization != "Bearer TOKEN":
                     return self.answer(401, challenge=f'Bearer realm="{registry.url}/token",service="x",scope="repository:{name}:pull"')
+                if kind == "blobs" and which == registry.slow:
+                    while registry.slow:
+                        time.sleep(0.05)
                 if kind == "blobs" and which in registry.blobs:
                     return self.answer(200, registry.blobs[which])
                 if kind == "manifests" and (name, which) in registry.manifests:

@@ -91,6 +91,16 @@ def test_an_alias_has_its_own(lam, functions, url):
     assert (answer.status, json.loads(answer.read())) == (200, {"a": 1})
     lam.delete_alias(FunctionName=name, Name="live")
     assert ask(url, made["FunctionUrl"])[0].status == 403
+    # It outlives the alias, and answers again when there is one of that name.
+    assert lam.get_function_url_config(FunctionName=name, Qualifier="live")["FunctionUrl"] == made["FunctionUrl"]
+    lam.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    assert ask(url, made["FunctionUrl"])[0].status == 200
+    # A page may begin behind one that is gone.
+    page = lam.list_function_url_configs(FunctionName=name, MaxItems=1)
+    lam.delete_function_url_config(FunctionName=name)
+    rest = lam.list_function_url_configs(FunctionName=name, Marker=page["NextMarker"])["FunctionUrlConfigs"]
+    assert [it["FunctionUrl"] for it in rest] == [made["FunctionUrl"]]
+    assert error_of(lam.list_function_url_configs, FunctionName=name, Marker="no")[0] == "InvalidParameterValueException"
 
 
 def test_requests_and_answers(lam, functions, url):

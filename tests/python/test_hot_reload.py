@@ -146,13 +146,28 @@ def test_what_cannot_be_used_is_refused(lam, code, ground):
                         Handler="index.handler", Code={"S3Bucket": "hot-reload", "S3Key": key})
 
     for key, text in [("/etc", "is not below one of the directories that worker.hot_reload allows"),
-                      (str(code / "link"), "/etc is not below"), (str(code / ".." / ".." / ".."), "is not below"),
+                      (str(code / "link"), "/link is not below"), ("/no/such", "/no/such is not below"), (str(code / ".." / ".." / ".."), "is not below"),
                       (str(code / "nothing"), "cannot be used: No such file"), ("work/code", "needs the absolute path"),
                       (str(code / "index.py"), "is not a directory")]:
         code_, status, message = refusal(key)
         assert (code_, status) == ("InvalidParameterValueException", 400) and text in message, message
     assert error_of(lam.create_function, FunctionName=unique("no"), Runtime="python3.12", Role=ROLE, Handler="index.handler",
                     Code={**source(code), "ZipFile": zip_of({"a": "b"})})[0] == "InvalidParameterValueException"
+
+
+def test_a_version_is_as_live_as_the_function(lam, code, ground):
+    name, made = create(lam, code, Publish=True)
+    assert made["Version"] == "1"
+    active = lambda version: lam.get_function_configuration(FunctionName=name, Qualifier=version)["State"] == "Active"
+    eventually(lambda: active("1"))
+    assert result(lam, f"{name}:1") == ["one", 1]
+    # Another directory is other code, although no hash of it is known.
+    other = ground[1] / unique("other")
+    shutil.copytree(code, other)
+    (other / "index.py").write_text(HANDLER.format("other"))
+    assert lam.update_function_code(FunctionName=name, **source(other), Publish=True)["Version"] == "2"
+    eventually(lambda: active("2"))
+    assert result(lam, f"{name}:2") == ["other", 1] and result(lam, f"{name}:1")[0] == "one"
 
 
 def test_a_directory_that_went_away_is_told_of(lam, code):

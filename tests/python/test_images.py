@@ -19,6 +19,39 @@ SETTINGS = {"Entrypoint": ["/bin/bash", "/bootstrap.sh"], "Cmd": ["from-cmd"], "
             "WorkingDir": "/work"}
 
 
+def test_a_published_image_is_active_once_it_is_there(place, registry):
+    name = place.create(registry.push("published/app", "v1", app("1")), Publish=True)
+    assert place.lam.get_function_configuration(FunctionName=name, Qualifier="1")["State"] == "Active"
+    slow = app("2")
+    uri = registry.push("published/app", "v2", slow)
+    registry.slow = images.sha256(slow.layers[-1])
+    try:
+        assert place.lam.update_function_code(FunctionName=name, ImageUri=uri, Publish=True)["Version"] == "2"
+        time.sleep(0.3)
+        shown = place.lam.get_function_configuration(FunctionName=name, Qualifier="2")
+        assert shown["State"] == "Pending", shown
+    finally:
+        registry.slow = None
+    eventually(lambda: place.lam.get_function_configuration(FunctionName=name, Qualifier="2")["State"] == "Active")
+    place.lam.delete_function(FunctionName=name)
+
+
+def test_a_registry_leads_to_nothing_of_this_machine(place, registry):
+    """A redirect to an address of this machine is followed where the registry is of this machine itself, and a challenge
+    there gets no credentials."""
+    other = images.Registry()
+    try:
+        uri = registry.push("led/app", "v1", app())
+        registry.led = other.url
+        code, status, _ = error_of(place.lam.create_function, FunctionName=unique("led"), Role=ROLE, PackageType="Image",
+                                   Code={"ImageUri": uri.replace("led/", "private/")})
+        assert (code, status) == ("AccessDeniedException", 403)
+        assert other.asked and not any(path.startswith("/token") for path in other.asked)
+    finally:
+        registry.led = None
+        other.close()
+
+
 @pytest.fixture(scope="module")
 def registry():
     registry = images.Registry()
@@ -278,6 +311,12 @@ def test_an_image_that_cannot_be_brought_leaves_what_there_was(place, registry):
     created = place.create(uri)
     shown = place.lam.get_function_configuration(FunctionName=created)
     assert (shown["State"], shown["StateReasonCode"]) == ("Failed", "InvalidImage"), shown
+    # What is published of it is not there either; version 1 of the first one is what still runs.
+    for function in (name, created):
+        version = place.lam.publish_version(FunctionName=function)["Version"]
+        eventually(lambda: place.lam.get_function_configuration(FunctionName=function, Qualifier=version)["State"] != "Pending")
+        shown = place.lam.get_function_configuration(FunctionName=function, Qualifier=version)
+        assert (shown["State"], shown["StateReasonCode"]) == ("Failed", "InvalidImage"), shown
     # The registry has lost a layer.
     lost = app("lost")
     uri = registry.push("broken/app", "v3", lost)

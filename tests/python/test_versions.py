@@ -110,6 +110,9 @@ def test_aliases(lam, functions):
     assert executed == "1" and told[:4] == ["one", "1", "1", arn]
     assert lam.get_function_configuration(FunctionName=arn)["FunctionArn"] == arn
     assert lam.get_function_configuration(FunctionName=arn)["Version"] == "1"
+    padded = lam.create_alias(FunctionName=name, Name="padded", FunctionVersion="01")
+    assert padded["FunctionVersion"] == "1" and call(lam, name, Qualifier="padded")[0] == "1"
+    lam.delete_alias(FunctionName=name, Name="padded")
     assert error_of(lam.delete_function, FunctionName=name, Qualifier="1") == (
         "ResourceConflictException", 409,
         "Unable to delete version because the following aliases reference it: [live]")

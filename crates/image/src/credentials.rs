@@ -61,6 +61,10 @@ pub(crate) fn find(file: &Path, host: &str) -> Result<Option<Credentials>, Image
     let Some((_, found)) = config.auths.iter().find(|(key, _)| is_meant(key)) else { return Ok(None) };
     if found.both.is_empty() {
         let Auth { username, password, .. } = found;
+        // Docker Desktop leaves empty entries behind: they stand for nobody.
+        if username.is_empty() {
+            return Ok(None);
+        }
         return Ok(Some(Credentials { username: username.clone(), password: password.clone() }));
     }
     let decoded = STANDARD.decode(&found.both).ok().and_then(|bytes| String::from_utf8(bytes).ok());

@@ -22,3 +22,13 @@ pub enum ImageError {
     #[error("{0}")]
     Unavailable(String),
 }
+
+/// Where and in what way a document is none, without a word of what it says: whoever asked may not be one who may see it.
+pub(crate) fn unreadable(error: &serde_json::Error) -> String {
+    let how = match error.classify() {
+        serde_json::error::Category::Data => "not what is expected",
+        serde_json::error::Category::Eof => "cut off",
+        serde_json::error::Category::Io | serde_json::error::Category::Syntax => "no JSON",
+    };
+    format!("{how} at line {} column {}", error.line(), error.column())
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::error::ImageError;
+use crate::error::{ImageError, unreadable};
 
 pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -74,7 +74,7 @@ pub(crate) struct ImageManifest {
 impl Manifest {
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, ImageError> {
         let document: Document = serde_json::from_slice(bytes)
-            .map_err(|error| ImageError::Invalid(format!("The manifest cannot be read: {error}.")))?;
+            .map_err(|error| ImageError::Invalid(format!("The manifest is {}.", unreadable(&error))))?;
         let unknown = |what: &str| ImageError::MediaType(what.chars().take(200).collect());
         if document.schema_version != 2 {
             return Err(ImageError::Invalid("The manifest is not of schema version 2.".to_owned()));
@@ -167,7 +167,7 @@ pub(crate) struct Run {
 impl Config {
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, ImageError> {
         serde_json::from_slice(bytes).map_err(|error| {
-            ImageError::Invalid(format!("The image's configuration cannot be read: {error}."))
+            ImageError::Invalid(format!("The image's configuration is {}.", unreadable(&error)))
         })
     }
 

@@ -3,6 +3,7 @@
 //! Written on an HTTP client because what a registry sends is bounded here: the crates that speak the API read
 //! manifests and error texts whole, whatever their size.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use lambfold_api::BoxStream;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 
@@ -58,9 +60,40 @@ pub(crate) fn client() -> Result<Client, ImageError> {
         .tls_backend_preconfigured(tls)
         .connect_timeout(CONNECT_WITHIN)
         .read_timeout(READ_WITHIN)
-        .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
+        .redirect(Policy::custom(redirect))
         .build()
         .map_err(|error| broken(&error))
+}
+
+/// Registries keep blobs elsewhere and lead there. None leads to what is of this machine or its networks, unless it is
+/// itself: what answers there trusts whoever reaches it.
+fn redirect(attempt: Attempt<'_>) -> Action {
+    let previous = attempt.previous();
+    if previous.len() > MAX_REDIRECTS {
+        return attempt.error("too many redirects");
+    }
+    let begun_plain = previous.first().is_some_and(|first| first.scheme() == "http");
+    let is_worse = attempt.url().scheme() != "https" || is_inner(attempt.url());
+    if is_worse && !begun_plain {
+        return attempt.error("a redirect to where registries do not lead");
+    }
+    attempt.follow()
+}
+
+/// Whether an address is literally one that the world outside does not see.
+fn is_inner(url: &Url) -> bool {
+    let inner = |address: Ipv4Addr| {
+        address.is_private() || address.is_loopback() || address.is_link_local() || address.is_unspecified()
+    };
+    let host = url.host_str().unwrap_or_default();
+    match host.trim_matches(['[', ']']).parse() {
+        Ok(IpAddr::V4(address)) => inner(address),
+        Ok(IpAddr::V6(address)) => {
+            let mapped = address.to_ipv4().is_some_and(inner);
+            mapped || address.is_unique_local() || address.is_unicast_link_local() || address.is_loopback()
+        }
+        Err(_) => host.is_empty() || host == "localhost" || host.ends_with(".localhost"),
+    }
 }
 
 impl Repository {
@@ -127,7 +160,9 @@ impl Repository {
             .map_err(|_| ImageError::InvalidName("The image's name makes no address".to_owned()))?;
         let mut authorization = self.authorization.lock().await;
         let answer = self.send(url.clone(), accept, authorization.as_ref()).await?;
-        let answer = if answer.status() == StatusCode::UNAUTHORIZED {
+        // Who is asked by way of the registry has no claim to its credentials.
+        let is_registry = answer.url().origin() == url.origin();
+        let answer = if answer.status() == StatusCode::UNAUTHORIZED && is_registry {
             let challenges: Vec<String> = answer
                 .headers()
                 .get_all(WWW_AUTHENTICATE)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::digest::Digest;
-use crate::error::ImageError;
+use crate::error::{ImageError, unreadable};
 use crate::manifest::{Descriptor, ImageManifest, MAX_BYTES, Manifest};
 use crate::place::{self, Piece};
 use crate::reference::{Transport, Which};
@@ -114,7 +114,7 @@ impl Stored {
             ImageError::Invalid("There is no index.json: this is no OCI layout.".to_owned())
         })?;
         let index: Index = serde_json::from_slice(&index.read(MAX_BYTES)?)
-            .map_err(|error| ImageError::Invalid(format!("index.json cannot be read: {error}.")))?;
+            .map_err(|error| ImageError::Invalid(format!("index.json is {}.", unreadable(&error))))?;
         let is_named = |descriptor: &&Descriptor| match &which.tag {
             None => true,
             Some(tag) => [TAG, NAME].iter().any(|note| {
@@ -142,7 +142,7 @@ impl Stored {
             .piece(Path::new("manifest.json"))?
             .ok_or_else(|| broken("there is no manifest.json".into()))?;
         let images: Vec<DockerImage> =
-            serde_json::from_slice(&list.read(MAX_BYTES)?).map_err(|error| broken(error.to_string()))?;
+            serde_json::from_slice(&list.read(MAX_BYTES)?).map_err(|error| broken(unreadable(&error)))?;
         let mut several = false;
         let mut found = None;
         for image in images {

@@ -45,11 +45,10 @@ pub enum HotReloadError {
     NoDirectory(String),
     /// Not below what is allowed.
     #[error(
-        "Hot reload: {} is not below one of the directories that worker.hot_reload allows (of '~', hidden directories and \
-         the home itself are not).",
-        .0.display()
+        "Hot reload: {0} is not below one of the directories that worker.hot_reload allows (of '~', hidden directories and \
+         the home itself are not)."
     )]
-    Outside(PathBuf),
+    Outside(String),
 }
 
 impl HotReload {
@@ -66,11 +65,12 @@ impl HotReload {
             return Err(HotReloadError::Relative(key.to_owned()));
         }
         let unreachable = |source| HotReloadError::Unreachable { path: key.to_owned(), source };
-        let path = Path::new(key).canonicalize().map_err(unreachable)?;
-        // Before it is said what is there: who may not use it does not learn that either.
-        if !self.allows(&path) {
-            return Err(HotReloadError::Outside(path));
+        let found = Path::new(key).canonicalize();
+        // Before it is said what is there, or where links lead: who may not use it does not learn that either.
+        if !self.allows(found.as_deref().unwrap_or(&without_dots(Path::new(key)))) {
+            return Err(HotReloadError::Outside(key.to_owned()));
         }
+        let path = found.map_err(unreachable)?;
         if path.metadata().map_err(unreachable)?.is_dir() {
             Ok(path)
         } else {
@@ -80,14 +80,27 @@ impl HotReload {
 
     fn allows(&self, path: &Path) -> bool {
         let below = |directory: &PathBuf| {
-            let directory = directory.canonicalize().ok()?;
-            path.strip_prefix(directory).ok().map(Path::to_owned)
+            let resolved = directory.canonicalize().ok()?;
+            path.strip_prefix(resolved).or_else(|_| path.strip_prefix(directory)).ok().map(Path::to_owned)
         };
         self.directories.iter().any(|directory| below(directory).is_some())
             || self.home.as_ref().and_then(below).is_some_and(|rest| {
                 !rest.as_os_str().is_empty() && rest.components().all(|component| !is_hidden(component))
             })
     }
+}
+
+/// The path without `.` and `..`, for what cannot be asked of the file system.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
 }
 
 fn is_hidden(component: Component<'_>) -> bool {
@@ -128,6 +141,10 @@ mod tests {
             ("work/../other", "outside"),
             ("work/file", "file"),
             ("work/nothing", "unreachable"),
+            ("home/nothing", "unreachable"),
+            ("home/.ssh/nothing", "outside"),
+            ("other/nothing", "outside"),
+            ("work/../other/nothing", "outside"),
         ] {
             assert_eq!(outcome(name), expected, "{name}");
         }

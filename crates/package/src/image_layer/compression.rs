@@ -18,7 +18,7 @@ const ZSTD_SKIPPABLE: &[u8] = &[0x2a, 0x4d, 0x18];
 
 /// The bytes of the tar archive.
 pub(super) struct Uncompressed<R: Read> {
-    decoder: Decoder<BufReader<R>>,
+    decoder: Decoder<Source<R>>,
     hash: Sha256,
     counts: Counts,
     limit: u64,
@@ -35,6 +35,9 @@ impl Counts {
     }
 }
 
+/// The layer, its first bytes in front.
+type Source<R> = io::Chain<io::Cursor<Vec<u8>>, BufReader<R>>;
+
 enum Decoder<R> {
     Plain(R),
     Gzip(Box<MultiGzDecoder<R>>),
@@ -43,7 +46,10 @@ enum Decoder<R> {
 
 impl<R: Read> Uncompressed<R> {
     pub(super) fn open(mut layer: BufReader<R>, limit: u64) -> Result<Self, PackageError> {
-        let start = layer.fill_buf().map_err(PackageError::read)?;
+        // However few of them come at once: who looks through a layer and who unpacks it have to see the same.
+        let mut start = Vec::new();
+        layer.by_ref().take(ZSTD.len() as u64).read_to_end(&mut start).map_err(PackageError::read)?;
+        let layer = io::Cursor::new(start.clone()).chain(layer);
         let decoder = if start.starts_with(GZIP) {
             Decoder::Gzip(Box::new(MultiGzDecoder::new(layer)))
         } else if start.starts_with(ZSTD) || start.get(1..4) == Some(ZSTD_SKIPPABLE) {
