@@ -13,7 +13,7 @@ import pytest
 
 import images
 from attack_ground import Ground
-from conftest import BIN, ROLE, ROOT, client, error_of, free_port, unique, zip_of
+from conftest import BIN, ROLE, ROOT, client, error_of, eventually, free_port, unique, zip_of
 
 SETTINGS = {"Entrypoint": ["/bin/bash", "/bootstrap.sh"], "Cmd": ["from-cmd"], "Env": ["OF_IMAGE=1", "BOTH=image", "PATH=/tools:/bin"],
             "WorkingDir": "/work"}
