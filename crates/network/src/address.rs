@@ -7,6 +7,14 @@ use ipnet::{Ipv4Net, Ipv6Net};
 /// Where clouds keep a machine's credentials, outside of the link-local range: Alibaba's, Azure's, Oracle's.
 const METADATA_IPV4: &[Ipv4Addr] =
     &[Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
+/// The same: Google's, Oracle's, Scaleway's, Akamai's, Alibaba's. AWS's has a range, below.
+const METADATA_IPV6: &[Ipv6Addr] = &[
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
+    Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1),
+    Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200),
+];
 
 const fn ipv4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
@@ -41,7 +49,7 @@ const PRIVATE_IPV6: &[Ipv6Net] = &[ipv6(0xfc00, 0, 7)];
 
 /// The addresses that packets to `address` may end at: itself, and the IPv4 address inside of it, if any.
 #[expect(clippy::many_single_char_names, reason = "the parts of an address")]
-fn meanings(address: IpAddr) -> [Option<IpAddr>; 2] {
+pub(crate) fn meanings(address: IpAddr) -> [Option<IpAddr>; 2] {
     let IpAddr::V6(outer) = address else { return [Some(address), None] };
     let inner = |bytes: [u8; 4]| Some(IpAddr::from(bytes));
     let [_, _, a, b, c, d, .., w, x, y, z] = outer.octets();
@@ -66,6 +74,7 @@ pub(crate) fn forbidden(address: IpAddr) -> Option<&'static str> {
     meanings(address).into_iter().flatten().find_map(|meaning| match meaning {
         IpAddr::V4(it) if METADATA_IPV4.contains(&it) => Some("metadata"),
         IpAddr::V4(it) => FORBIDDEN_IPV4.iter().find(|(net, _)| net.contains(&it)).map(|(_, what)| *what),
+        IpAddr::V6(it) if METADATA_IPV6.contains(&it) => Some("metadata"),
         IpAddr::V6(it) => FORBIDDEN_IPV6.iter().find(|(net, _)| net.contains(&it)).map(|(_, what)| *what),
     })
 }
@@ -112,12 +121,23 @@ mod tests {
             ("fec0::1", "site-local"),
             ("ff02::1", "multicast"),
             ("fd00:ec2::254", "metadata"),
+            ("fd20:ce::254", "metadata"),
+            ("fd00:c1::a9fe:a9fe", "metadata"),
+            ("fd00:42::42", "metadata"),
+            ("fd00:a9fe:a9fe::1", "metadata"),
+            ("fd00:100::100:200", "metadata"),
         ] {
             assert_eq!(forbidden(address.parse().unwrap()), Some(what), "{address}");
         }
-        for address in
-            ["8.8.8.8", "10.0.0.1", "192.168.1.1", "2001:4860:4860::8888", "fd00::1", "64:ff9b::808:808"]
-        {
+        for address in [
+            "8.8.8.8",
+            "10.0.0.1",
+            "192.168.1.1",
+            "2001:4860:4860::8888",
+            "fd00::1",
+            "fd00:42::43",
+            "64:ff9b::808:808",
+        ] {
             assert_eq!(forbidden(address.parse().unwrap()), None, "{address}");
         }
     }
