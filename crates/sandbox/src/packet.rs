@@ -68,6 +68,9 @@ pub(crate) fn send_bytes(
 }
 
 /// Receives one message; `None` when the other side has closed. On a non-blocking socket it may fail with `WouldBlock`.
+///
+/// A message some of whose descriptors are lost, as when this process may open no more files, comes without any: what is
+/// sent next has nothing to do with it, so only what it is about fails.
 pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut bytes = vec![0; MAX_BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
@@ -90,8 +93,11 @@ pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Opti
     if received.bytes == 0 {
         return Ok(None);
     }
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message or its descriptors did not fit"));
+    if received.flags.contains(ReturnFlags::TRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message did not fit"));
+    }
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        descriptors.clear();
     }
     Ok(Some((serde_json::from_slice(&bytes[..received.bytes])?, descriptors)))
 }
@@ -116,6 +122,23 @@ mod tests {
         let mut byte = [0];
         assert_eq!(rustix::io::read(&reader, &mut byte).unwrap(), 1);
         assert!(receive::<String>(&far).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_message_that_lost_descriptors_comes_without_any_and_the_next_one_whole() {
+        let (near, far) = pair().unwrap();
+        let (_reader, writer) = rustix::pipe::pipe().unwrap();
+        let many = [writer.as_fd(); MAX_DESCRIPTORS + 1];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS + 1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&many)));
+        rustix::net::sendmsg(&near, &[IoSlice::new(b"\"first\"")], &mut control, SendFlags::empty()).unwrap();
+        send(&near, &"second", &[writer.as_fd()], SendFlags::empty()).unwrap();
+
+        let (first, none) = receive::<String>(&far).unwrap().unwrap();
+        assert_eq!((first.as_str(), none.len()), ("first", 0));
+        let (second, one) = receive::<String>(&far).unwrap().unwrap();
+        assert_eq!((second.as_str(), one.len()), ("second", 1));
     }
 
     #[test]
