@@ -11,7 +11,7 @@ use crate::log_level::Level;
 use crate::platform_event::{About, PlatformEvent, Report};
 use crate::runtime_api::Shown;
 use crate::telemetry::{Event, Records};
-use crate::variables::initialization_type;
+use crate::variables::{ON_DEMAND, initialization_type};
 
 /// Words the lines of one function.
 #[derive(Clone, Debug)]
@@ -60,8 +60,11 @@ impl PlatformLog {
     fn text(&self, event: &PlatformEvent<'_>) -> Option<String> {
         let version = &self.about.version;
         Some(match event {
-            PlatformEvent::InitReport { phase: "init", status: "success", .. }
-            | PlatformEvent::InitRuntimeDone { .. }
+            // Where an invocation waited for it, its REPORT has the time.
+            PlatformEvent::InitReport { phase: "init", status: "success", .. } if self.is_on_demand() => {
+                return None;
+            }
+            PlatformEvent::InitRuntimeDone { .. }
             | PlatformEvent::RuntimeDone { .. }
             | PlatformEvent::InitStart { phase: "invoke", .. } => return None,
             // Of an image.
@@ -91,6 +94,10 @@ impl PlatformLog {
             PlatformEvent::Fault { text } => (*text).to_owned(),
             PlatformEvent::Report { request_id, report } => self.report(request_id, report),
         })
+    }
+
+    fn is_on_demand(&self) -> bool {
+        self.about.initialization_type == ON_DEMAND
     }
 
     fn report(&self, request_id: &str, report: &Report<'_>) -> String {
@@ -204,6 +211,20 @@ mod tests {
         assert!(traced.ends_with("\t\nXRAY TraceId: 1-5-6\tSegmentId: 53\tSampled: true\t"), "{traced}");
         let not = Report { trace_header: "Root=1-5-6;Sampled=0", ..warm };
         assert!(!line(&report(&not)).contains("XRAY"));
+    }
+
+    #[test]
+    fn good_inits_have_a_line_where_no_invocation_reports_them() {
+        let event =
+            PlatformEvent::InitReport { init_us: 92_110, phase: "init", status: "success", error_type: None };
+        let line = |kind: &str| {
+            let function = FunctionVersion { initialization_type: kind.into(), ..function("Text") };
+            PlatformLog::new(&function).line(&event, Timestamp::from_millis(0))
+        };
+        let expected = "INIT_REPORT Init Duration: 92.11 ms\tPhase: init\tStatus: success";
+        assert_eq!(line("provisioned-concurrency").as_deref(), Some(expected));
+        assert_eq!(line("snap-start").as_deref(), Some(expected));
+        assert_eq!((line(""), line("on-demand")), (None, None));
     }
 
     #[test]

@@ -180,11 +180,13 @@ fn reserved(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut imp
 
 /// The initialisation type of functions whose hooks around a snapshot are run.
 pub(crate) const SNAP_START: &str = "snap-start";
+/// That of environments that begin with an invocation.
+pub(crate) const ON_DEMAND: &str = "on-demand";
 
 /// How its environments come to be.
 pub(crate) fn initialization_type(function: &FunctionVersion) -> &str {
     match function.initialization_type.as_str() {
-        "" => "on-demand",
+        "" => ON_DEMAND,
         other => other,
     }
 }
