@@ -52,28 +52,46 @@ pub(crate) struct Launcher {
     pub(crate) cutting_off: CancellationToken,
 }
 
+/// What an environment is started from.
+#[derive(Clone)]
+pub(crate) struct Contents {
+    /// The function's code, or the root directory of its image.
+    package: Package,
+    /// What is at `/opt`.
+    layers: Option<Package>,
+    extensions: Extensions,
+}
+
 impl Launcher {
-    /// Gives `function`, which logs to `log_stream`, to an environment that waits, or starts one; init begins with it.
-    pub(crate) async fn launch(
-        &self,
-        function: &Arc<FunctionVersion>,
-        log_stream: &str,
-    ) -> Result<Running, LaunchError> {
+    /// Fetches what `function` is started from, unless it is here. It takes its time, which is none of init's.
+    pub(crate) async fn contents(&self, function: &FunctionVersion) -> Result<Contents, LaunchError> {
         if let Some(image) = &function.image {
-            return self.launch_image(function, image, log_stream).await;
+            return self.image_contents(image).await;
         }
-        let interpreter = self.interpreters.resolve(&function.runtime, self.options.nearest_version)?;
         let package = match function.hot_reload.as_str() {
             "" => self.packages.get(&function.code_sha256).await?,
             directory => self.hot_reloads.open(directory).await?,
         };
         let layers = self.packages.layers(&function.layers).await?;
         let extensions = extensions(layers.as_ref().map(Package::path))?;
-        let contents = (package, layers, extensions);
+        Ok(Contents { package, layers, extensions })
+    }
+
+    /// Gives `function`, which logs to `log_stream`, to an environment that waits, or starts one; init begins with it.
+    pub(crate) async fn launch(
+        &self,
+        function: &Arc<FunctionVersion>,
+        log_stream: &str,
+        contents: Contents,
+    ) -> Result<Running, LaunchError> {
+        if function.image.is_some() {
+            return self.launch_image(function, log_stream, contents).await;
+        }
+        let interpreter = self.interpreters.resolve(&function.runtime, self.options.nearest_version)?;
         let language = interpreter.map(|it| it.language);
         // External extensions start before the runtime, and in one that waits it has started.
         if let Some(interpreter) = interpreter
-            && contents.2.external.is_empty()
+            && contents.extensions.external.is_empty()
             && let Some(vacant) = self.pools.take(interpreter, function, self.clock.now())
             && let Some(running) =
                 self.try_occupy(vacant, function, log_stream, Some(interpreter), contents.clone()).await?
@@ -98,7 +116,7 @@ impl Launcher {
         function: &Arc<FunctionVersion>,
         log_stream: &str,
         interpreter: Option<&Interpreter>,
-        contents: (Package, Option<Package>, Extensions),
+        contents: Contents,
     ) -> Result<Option<Running>, LaunchError> {
         match self.occupy(vacant, function, log_stream, interpreter, contents).await {
             Ok(running) => Ok(Some(running)),
@@ -118,7 +136,7 @@ impl Launcher {
         function: &Arc<FunctionVersion>,
         log_stream: &str,
         interpreter: Option<&Interpreter>,
-        (package, layers, extensions): (Package, Option<Package>, Extensions),
+        Contents { package, layers, extensions }: Contents,
     ) -> Result<Running, LaunchError> {
         let contents = (&package, layers.as_ref());
         let mut assignment = self.assignment(function, log_stream, interpreter, contents, &vacant)?;

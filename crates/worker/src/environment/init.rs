@@ -14,6 +14,7 @@ use super::shutdown::Reason;
 use super::{Environment, Invocation, Turn, micros, start_of};
 use crate::error::LaunchError;
 use crate::failure::Failure;
+use crate::launch::Contents;
 use crate::log::FunctionLog;
 use crate::metrics::InvocationOutcome;
 use crate::platform_event::{PlatformEvent, Report};
@@ -57,12 +58,10 @@ impl InitFailure {
 impl Environment {
     /// Starts the function for its first invocation. `None` if that has been answered with the failure to do so.
     pub(super) async fn start(&mut self, first: Invocation) -> Option<(Running, Turn)> {
-        let began = Instant::now();
         let outcome = self.init_before_all(self.launcher.options.init_limit, first.trace).await;
         match outcome {
-            Ok(Ok(running)) => {
-                self.metrics.init_seconds.observe(began.elapsed().as_secs_f64());
-                let turn = self.begin(first, micros(began.elapsed()));
+            Ok(Ok((running, took))) => {
+                let turn = self.begin(first, micros(took));
                 Some((running, turn))
             }
             Ok(Err(_)) => {
@@ -76,12 +75,15 @@ impl Environment {
         }
     }
 
-    /// Init before any invocation.
+    /// Init before any invocation, and how long it took. The limit is for init alone, as on AWS, where the code is there
+    /// before the phase begins: an image may take longer to fetch and unpack than its init may.
     pub(super) async fn init_before_all(
         &mut self,
         limit: Duration,
         trace: Option<TraceContext>,
-    ) -> Result<Result<Running, InitFailure>, LaunchError> {
+    ) -> Result<Result<(Running, Duration), InitFailure>, LaunchError> {
+        let asked = Instant::now();
+        let contents = self.launcher.contents(&self.function).await;
         let began = Instant::now();
         let span = span!(
             trace, "worker.init",
@@ -95,13 +97,18 @@ impl Environment {
         self.tell(&event, now);
         let before = vec![self.platform.event(&event, now)];
         let attempt = Attempt { phase: "init", began, until: now + limit, before };
-        self.init(attempt).instrument(span).await
+        let outcome = self.init(attempt, contents).instrument(span).await?;
+        Ok(outcome.map(|running| {
+            self.metrics.init_seconds.observe(asked.elapsed().as_secs_f64());
+            (running, began.elapsed())
+        }))
     }
 
     /// The suppressed init.
     async fn start_again(&mut self, first: Invocation) -> Option<(Running, Turn)> {
         // Those who listened are being shut down.
         self.log.publish_to_nobody();
+        let contents = self.launcher.contents(&self.function).await;
         let turn = self.begin(first, 0);
         let environment_id = self.entry.id().to_owned();
         let event = PlatformEvent::InitStart { environment_id: &environment_id, phase: "invoke" };
@@ -109,7 +116,7 @@ impl Environment {
         let events = [start_of(&turn.invocation), event];
         let before = events.iter().map(|event| self.platform.event(event, turn.started)).collect();
         let attempt = Attempt { phase: "invoke", began: turn.began, until: turn.deadline, before };
-        let failure = match self.init(attempt).await {
+        let failure = match self.init(attempt, contents).await {
             Ok(Ok(running)) => return Some((running, turn)),
             Ok(Err(failure)) => failure,
             Err(error) => {
@@ -156,11 +163,19 @@ impl Environment {
         None
     }
 
-    /// One attempt: from nothing to the runtime's first `next`.
-    async fn init(&mut self, attempt: Attempt) -> Result<Result<Running, InitFailure>, LaunchError> {
+    /// One attempt: from what was fetched, or could not be, to the runtime's first `next`.
+    async fn init(
+        &mut self,
+        attempt: Attempt,
+        contents: Result<Contents, LaunchError>,
+    ) -> Result<Result<Running, InitFailure>, LaunchError> {
         let launcher = std::sync::Arc::clone(&self.launcher);
         let _starting = launcher.pools.starting();
-        let mut running = match launcher.launch(&self.function, &self.log_stream).await {
+        let launched = match contents {
+            Ok(contents) => launcher.launch(&self.function, &self.log_stream, contents).await,
+            Err(error) => Err(error),
+        };
+        let mut running = match launched {
             Ok(running) => running,
             Err(LaunchError::Function(failure)) => {
                 let failure = InitFailure::Platform(failure);

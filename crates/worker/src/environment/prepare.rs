@@ -1,7 +1,7 @@
 //! Init ahead of any invocation: for provisioned concurrency. It has more time than before an invocation, and is not done
 //! again here: whoever wanted it hears how it failed.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lambfold_api::{Fault, TraceContext};
 use tokio::sync::oneshot;
@@ -29,11 +29,9 @@ impl Environment {
     /// Initialises the function. `None` if that failed, which has been told.
     pub(super) async fn prepare(&mut self, preparation: Preparation) -> Option<Running> {
         let Preparation { limit, trace, reply } = preparation;
-        let began = Instant::now();
         let outcome = self.init_before_all(limit, trace).await;
         let (outcome, running) = match outcome {
-            Ok(Ok(running)) => {
-                self.metrics.init_seconds.observe(began.elapsed().as_secs_f64());
+            Ok(Ok((running, _))) => {
                 self.entry.idle();
                 (Ok(()), Some(running))
             }

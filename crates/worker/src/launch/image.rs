@@ -5,19 +5,14 @@ use std::sync::Arc;
 
 use lambfold_api::control::{ContainerImage, FunctionVersion};
 
-use super::{Launcher, extensions};
+use super::{Contents, Launcher, extensions};
 use crate::error::LaunchError;
 use crate::failure::Failure;
 use crate::running::Running;
 
 impl Launcher {
-    /// Starts an environment of an image; none waits for those.
-    pub(super) async fn launch_image(
-        &self,
-        function: &Arc<FunctionVersion>,
-        image: &ContainerImage,
-        log_stream: &str,
-    ) -> Result<Running, LaunchError> {
+    /// Makes the root directory of an image.
+    pub(super) async fn image_contents(&self, image: &ContainerImage) -> Result<Contents, LaunchError> {
         if !self.driver.capabilities().own_root {
             return Err(LaunchError::NoImages(self.driver.report().reached));
         }
@@ -26,10 +21,20 @@ impl Launcher {
         let opt = root.path().join("opt");
         let opt = std::fs::symlink_metadata(&opt).is_ok_and(|it| it.is_dir()).then_some(opt);
         let extensions = extensions(opt.as_deref())?;
-        let template =
-            self.template(self.runtime_files.directory(None).to_owned(), Some(root.path().to_owned()), None);
+        Ok(Contents { package: root, layers: None, extensions })
+    }
+
+    /// Starts an environment of an image; none waits for those.
+    pub(super) async fn launch_image(
+        &self,
+        function: &Arc<FunctionVersion>,
+        log_stream: &str,
+        contents: Contents,
+    ) -> Result<Running, LaunchError> {
+        let (files, root) = (self.runtime_files.directory(None), contents.package.path());
+        let template = self.template(files.to_owned(), Some(root.to_owned()), None);
         let vacant = self.open(template).await?;
-        self.occupy(vacant, function, log_stream, None, (root, None, extensions)).await
+        self.occupy(vacant, function, log_stream, None, contents).await
     }
 }
 

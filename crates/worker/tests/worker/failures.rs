@@ -69,6 +69,25 @@ async fn an_init_that_takes_too_long_is_done_again_inside_the_invocation() {
     rig.stop().await;
 }
 
+/// AWS's Init phase begins when the code is there (Lambda developer guide, "Understanding the Lambda execution environment
+/// lifecycle").
+#[tokio::test(flavor = "multi_thread")]
+async fn fetching_code_is_no_part_of_init() {
+    let fetch = std::time::Duration::from_secs(3);
+    let rig = Rig::with_slow_store(fetch, |options| {
+        options.init_limit = fetch;
+        options.pool_memory_mib = 0;
+    })
+    .await;
+    let function = rig.python("def handler(event, context):\n    return 'here'\n").await;
+    let (_, answer) = rig.cold(&function, "{}").await;
+    assert_eq!(success(&answer), json!("here"));
+    assert!(!tail(&answer).contains("INIT_REPORT"), "{}", tail(&answer));
+    let took = std::time::Duration::from_micros(answer.init_duration_us);
+    assert!(!took.is_zero() && took < fetch, "{took:?}");
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn timeouts_are_answered_at_the_deadline() {
     let rig = Rig::start().await;

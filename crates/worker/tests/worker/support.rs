@@ -5,6 +5,7 @@ use std::io::{Cursor, Write};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +21,8 @@ use lambfold_types::{Clock, Scope, uuid_v4};
 use lambfold_worker::{Interpreters, Metrics, Options, Parts, WorkerHandle, WorkerService};
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStoreExt, PutPayload};
+use object_store::throttle::{ThrottleConfig, ThrottledStore};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -61,15 +63,20 @@ impl Rig {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
-        Self::build(change, None).await
+        Self::build(change, None, Duration::ZERO).await
     }
 
     /// With what functions reach beyond their endpoint.
     pub(crate) async fn with_network(egress: Arc<Egress>) -> Self {
-        Self::build(|_| {}, Some(egress)).await
+        Self::build(|_| {}, Some(egress), Duration::ZERO).await
     }
 
-    async fn build(change: impl FnOnce(&mut Options), egress: Option<Arc<Egress>>) -> Self {
+    /// With packages that take so long to fetch.
+    pub(crate) async fn with_slow_store(fetch: Duration, change: impl FnOnce(&mut Options)) -> Self {
+        Self::build(change, None, fetch).await
+    }
+
+    async fn build(change: impl FnOnce(&mut Options), egress: Option<Arc<Egress>>, fetch: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::new());
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -90,7 +97,10 @@ impl Rig {
         let parts = Parts {
             driver: Arc::clone(&driver),
             interpreters,
-            store: store.clone(),
+            store: Arc::new(ThrottledStore::new(
+                Arc::clone(&store) as Arc<dyn ObjectStore>,
+                ThrottleConfig { wait_get_per_call: fetch, ..ThrottleConfig::default() },
+            )),
             logs: Some(logged.clone()),
             clock,
             entropy: Arc::new(SystemEntropy),
