@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lambfold_queue::store::{Result, StoreError};
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::{DbError, Severity, SqlState};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Row, Statement};
@@ -76,24 +77,52 @@ pub(crate) enum TargetError {
     Runtime(#[source] std::io::Error),
 }
 
+/// Where connections to the server of that URL may be made, as `host:port`; sockets in the file system are none.
+///
+/// # Errors
+///
+/// When it is no URL of a PostgreSQL server.
+pub fn endpoints(url: &str) -> std::result::Result<Vec<String>, Box<dyn StdError + Send + Sync>> {
+    let (config, _) = read(url)?;
+    let ports = config.get_ports();
+    // One port is everybody's.
+    let port = |number: usize| ports.get(number).or(ports.first()).copied().unwrap_or(5432);
+    let names = config.get_hosts().iter().enumerate().filter_map(|(number, host)| match host {
+        Host::Tcp(name) => match name.parse::<IpAddr>() {
+            Ok(address) => Some(SocketAddr::new(address, port(number)).to_string()),
+            Err(_) => Some(format!("{name}:{}", port(number))),
+        },
+        #[cfg(unix)]
+        Host::Unix(_) => None,
+    });
+    let addresses = config.get_hostaddrs().iter().enumerate();
+    let addresses = addresses.map(|(number, address)| SocketAddr::new(*address, port(number)).to_string());
+    Ok(names.chain(addresses).collect())
+}
+
+/// What the driver makes of a URL, and the file of root certificates in it, which it does not know.
+fn read(url: &str) -> std::result::Result<(Config, Option<String>), TargetError> {
+    if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
+        return Err(TargetError::NoUrl);
+    }
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let mut roots = None;
+    let mut kept = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("sslrootcert", path)) => roots = Some(path.replace("%2F", "/").replace("%2f", "/")),
+            Some(("sslmode", "verify-full")) => kept.push("sslmode=require"),
+            _ => kept.push(pair),
+        }
+    }
+    Ok((Config::from_str(&format!("{base}?{}", kept.join("&")))?, roots))
+}
+
 impl Target {
     /// Reads the URL. `sslmode` may be `disable`, `prefer` (the default: plain speech, since a certificate would not be
     /// checked), or `require` and `verify-full`, which both check it, against `sslrootcert` or else the system's roots.
     pub(crate) fn parse(url: &str, schema: &str) -> std::result::Result<Self, TargetError> {
-        if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
-            return Err(TargetError::NoUrl);
-        }
-        let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let mut roots = None;
-        let mut kept = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("sslrootcert", path)) => roots = Some(path.replace("%2F", "/").replace("%2f", "/")),
-                Some(("sslmode", "verify-full")) => kept.push("sslmode=require"),
-                _ => kept.push(pair),
-            }
-        }
-        let mut config = Config::from_str(&format!("{base}?{}", kept.join("&")))?;
+        let (mut config, roots) = read(url)?;
         let tls = match config.get_ssl_mode() {
             SslMode::Disable | SslMode::Prefer => None,
             _ => Some(Tls::new(roots.as_deref())?),
@@ -346,5 +375,28 @@ fn postgres_error(error: &StoreError) -> Option<&tokio_postgres::Error> {
     match error {
         StoreError::Driver(error) => error.downcast_ref(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::endpoints;
+
+    #[test]
+    fn endpoints_are_those_that_the_driver_connects_to() {
+        for (url, expected) in [
+            (
+                "postgres://user:p%40ss@one,two:6000,[2001:db8::1]/lambfold?sslmode=require",
+                &["one:5432", "two:6000", "[2001:db8::1]:5432"][..],
+            ),
+            ("postgresql:///lambfold?host=one,two&port=6000", &["one:6000", "two:6000"]),
+            ("postgresql:///lambfold?host=one&hostaddr=192.0.2.7&port=6000", &["one:6000", "192.0.2.7:6000"]),
+            ("postgresql:///lambfold?hostaddr=2001:db8::7", &["[2001:db8::7]:5432"]),
+            ("postgres:///lambfold?host=/run/postgresql", &[]),
+            ("postgres://%2Frun%2Fpostgresql/lambfold?sslrootcert=/not/there", &[]),
+        ] {
+            assert_eq!(endpoints(url).unwrap(), expected, "{url}");
+        }
+        assert!(endpoints("host=one").is_err() && endpoints("postgres://one:port/").is_err());
     }
 }

@@ -8,4 +8,5 @@ mod queue;
 pub mod testing;
 mod tls;
 
+pub use connection::endpoints;
 pub use queue::{Options as QueueOptions, PostgresQueueStore};

@@ -61,7 +61,7 @@ pub(super) async fn enforce(
     let summary = policy.to_string();
     let parts = Parts {
         policy,
-        protected: protected(&around.config, around.grpc),
+        protected: protected(&around.config, around.grpc)?,
         name_servers: name_servers(&around.config.worker.name_servers)?,
         clock: around.clock.clone(),
         entropy: around.entropy.clone(),
@@ -81,7 +81,7 @@ fn name_servers(settings: &[String]) -> Result<Vec<SocketAddr>, StartError> {
 }
 
 /// Where the platform listens, but for the endpoint that functions may use, and what it needs, as `host:port`.
-fn protected(config: &Config, grpc: Option<SocketAddr>) -> Vec<String> {
+fn protected(config: &Config, grpc: Option<SocketAddr>) -> Result<Vec<String>, StartError> {
     let peers = &config.peers;
     let roles =
         [&peers.listen, &peers.advertise, &peers.control, &peers.dispatcher, &peers.queue, &peers.logs];
@@ -89,34 +89,46 @@ fn protected(config: &Config, grpc: Option<SocketAddr>) -> Vec<String> {
     let mut all: Vec<String> =
         peers.filter_map(|peer| peer.strip_prefix("tcp:")).map(str::to_owned).collect();
     all.push(grpc.map_or_else(|| config.grpc_listen.clone(), |address| address.to_string()));
-    all.extend(hosts(&config.queue.database, 5432));
-    all.extend(hosts(&config.otlp_endpoint, 4317));
-    all
+    if !config.queue.database.is_empty() {
+        let database = lambfold_store_postgres::endpoints(&config.queue.database);
+        all.extend(database.map_err(|error| StartError::Setting("queue.database", error.to_string()))?);
+    }
+    all.extend(host(&config.otlp_endpoint, 4317));
+    Ok(all)
 }
 
-/// The `host:port` parts of a URL, of which databases' may have several.
-fn hosts(url: &str, default_port: u16) -> Vec<String> {
-    let Some((_, rest)) = url.split_once("://") else { return Vec::new() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let hosts = authority.rsplit('@').next().unwrap_or_default();
-    let with_port = |host: &str| {
-        let bare = host.rsplit(']').next().unwrap_or_default();
-        if bare.contains(':') { host.to_owned() } else { format!("{host}:{default_port}") }
-    };
-    // Names that are encoded (a directory of sockets) are no hosts.
-    hosts.split(',').filter(|host| !host.is_empty() && !host.contains('%')).map(with_port).collect()
+/// The `host:port` of a URL.
+fn host(url: &str, default_port: u16) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next().filter(|host| !host.is_empty())?;
+    let has_port = host.rsplit(']').next().is_some_and(|bare| bare.contains(':'));
+    Some(if has_port { host.to_owned() } else { format!("{host}:{default_port}") })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::hosts;
+    use lambfold_config::Config;
+
+    use super::{host, protected};
 
     #[test]
     fn hosts_of_urls() {
-        let url = "postgres://user:p%40ss@one,two:6000,[2001:db8::1]/lambfold?sslmode=require";
-        assert_eq!(hosts(url, 5432), ["one:5432", "two:6000", "[2001:db8::1]:5432"]);
-        assert_eq!(hosts("http://localhost:4317", 4317), ["localhost:4317"]);
-        assert_eq!(hosts("postgres:///lambfold?host=/run/postgresql", 5432), Vec::<String>::new());
-        assert_eq!(hosts("", 1), Vec::<String>::new());
+        assert_eq!(host("http://localhost:4317", 4317).as_deref(), Some("localhost:4317"));
+        assert_eq!(host("https://user@[2001:db8::1]/x", 4317).as_deref(), Some("[2001:db8::1]:4317"));
+        assert_eq!(host("", 1), None);
+    }
+
+    #[test]
+    fn the_database_is_kept_from_functions_however_its_url_names_it() {
+        let mut config = Config::default();
+        config.queue.database =
+            "postgres://user@one/lambfold?host=two&hostaddr=192.0.2.7&port=6000".to_owned();
+        let all = protected(&config, None).unwrap();
+        for endpoint in ["one:5432", "two:6000", "192.0.2.7:5432"] {
+            assert!(all.iter().any(|it| it == endpoint), "{endpoint}: {all:?}");
+        }
+        config.queue.database = "no-url".to_owned();
+        assert!(protected(&config, None).is_err());
     }
 }
