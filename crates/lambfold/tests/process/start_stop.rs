@@ -68,3 +68,12 @@ fn a_wrong_setting_is_named() {
     assert!(!output.status.success());
     assert!(text.contains("nonsense"), "{text}");
 }
+
+#[test]
+fn it_has_as_many_files_as_it_may_have() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start_after("ulimit -Sn 300", &directory.path().join("data"), &free_addresses());
+    let (limit, most) = server.file_limits();
+    assert_eq!(limit, most);
+    assert!(server.terminate());
+}

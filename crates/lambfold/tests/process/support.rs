@@ -47,6 +47,18 @@ impl Server {
         Self::run(directory, addresses, up(directory, &addresses.0, &addresses.1))
     }
 
+    /// The same after a line of shell.
+    pub(crate) fn start_after(shell: &str, directory: &Path, addresses: &(String, String)) -> Self {
+        let server = up(directory, &addresses.0, &addresses.1);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("{shell} && exec \"$0\" \"$@\"")])
+            .arg(server.get_program())
+            .args(server.get_args());
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        Self::run(directory, addresses, command)
+    }
+
     /// The same with some roles only, and settings by the environment.
     pub(crate) fn serve(
         directory: &Path,
@@ -85,6 +97,14 @@ impl Server {
     pub(crate) fn signal(&self, name: &str) {
         let kill = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(kill.unwrap().success());
+    }
+
+    /// How many files it may open, and could at most.
+    pub(crate) fn file_limits(&self) -> (String, String) {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        let mut fields = line.split_whitespace().map(str::to_owned);
+        (fields.next().unwrap(), fields.next().unwrap())
     }
 
     /// SIGKILL.
