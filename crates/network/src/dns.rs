@@ -8,6 +8,8 @@ use smoltcp::wire::{DnsFlags, DnsOpcode, DnsPacket, DnsQuestion, DnsRcode, DnsRe
 const HEADER: usize = 12;
 /// The longest name as text.
 const LONGEST_NAME: usize = 253;
+/// Addresses that are read of one response. Programs try a few; a stream has room for four thousand.
+const MOST_ADDRESSES: usize = 64;
 
 /// What a query asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,12 +77,21 @@ pub(crate) fn is_truncated(response: &[u8]) -> bool {
     DnsPacket::new_checked(response).is_ok_and(|packet| packet.flags().contains(DnsFlags::TRUNCATED))
 }
 
-/// The addresses in a response to `question`, and how long each holds.
+/// Whether a server would not or could not answer, which says nothing of what another one knows.
+pub(crate) fn is_failure(response: &[u8]) -> bool {
+    let codes = [DnsRcode::ServFail, DnsRcode::NotImp, DnsRcode::Refused].map(u8::from);
+    response.get(3).is_some_and(|flags| codes.contains(&(flags & 0xf)))
+}
+
+/// The first [`MOST_ADDRESSES`] addresses in a response to `question`, and how long each holds.
 pub(crate) fn addresses(response: &[u8], question: &Question) -> Vec<(IpAddr, Duration)> {
     let mut found = Vec::new();
     let Ok(packet) = DnsPacket::new_checked(response) else { return found };
     let mut rest = packet.payload().get(question.bytes.len()..).unwrap_or_default();
     for _ in 0..packet.answer_record_count() {
+        if found.len() == MOST_ADDRESSES {
+            break;
+        }
         let Ok((after, record)) = DnsRecord::parse(rest) else { break };
         let address = match record.data {
             DnsRecordData::A(address) => Some(IpAddr::from(address)),
@@ -132,4 +143,24 @@ fn failure(query: &[u8], question: &Question, code: DnsRcode) -> Vec<u8> {
     message[3] |= u8::from(code) & 0xf;
     message.extend_from_slice(&question.bytes);
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST_ADDRESSES, addresses, question};
+
+    #[test]
+    fn of_a_long_response_the_first_addresses_are_read() {
+        let asked = [0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1];
+        let question = question(&asked).unwrap();
+        let mut response = asked.to_vec();
+        (response[2], response[6], response[7]) = (0x81, 0x0f, 0xff);
+        for number in 0..4095_u16 {
+            let [high, low] = number.to_be_bytes();
+            response.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 203, 0, high, low]);
+        }
+        let found = addresses(&response, &question);
+        assert_eq!(found.len(), MOST_ADDRESSES);
+        assert_eq!(found[1].0.to_string(), "203.0.0.1");
+    }
 }

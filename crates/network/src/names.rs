@@ -9,8 +9,10 @@ use lambfold_types::Timestamp;
 
 use crate::address::plain;
 
-/// Addresses that are remembered; beyond, the one that would be forgotten first is.
+/// Addresses that are remembered. When there are as many, the quarter that would be forgotten first is: all at once, since
+/// looking for them costs as much as all that are there.
 const MOST_ADDRESSES: usize = 4096;
+const KEPT_ADDRESSES: usize = MOST_ADDRESSES / 4 * 3;
 /// Names of one address, likewise.
 const MOST_NAMES: usize = 16;
 /// How long a name is good for at least: programs keep addresses for longer than they were told.
@@ -35,9 +37,7 @@ impl Names {
         let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         let (address, until) = (plain(address), now + life.clamp(LEAST_LIFE, LONGEST_LIFE));
         if all.len() >= MOST_ADDRESSES && !all.contains_key(&address) {
-            let last = |names: &Vec<Named>| names.iter().map(|named| named.until).max();
-            let first_to_go = all.iter().min_by_key(|(_, names)| last(names)).map(|(address, _)| *address);
-            first_to_go.and_then(|address| all.remove(&address));
+            make_room(&mut all);
         }
         let names = all.entry(address).or_default();
         names.retain(|named| named.name != name && named.until > now);
@@ -63,6 +63,19 @@ impl Names {
     }
 }
 
+fn make_room(all: &mut HashMap<IpAddr, Vec<Named>>) {
+    let last = |names: &Vec<Named>| names.iter().map(|named| named.until).max();
+    let mut ends: Vec<_> = all.iter().map(|(address, names)| (last(names), *address)).collect();
+    let excess = ends.len().saturating_sub(KEPT_ADDRESSES);
+    if excess == 0 {
+        return;
+    }
+    ends.select_nth_unstable(excess - 1);
+    for (_, address) in &ends[..excess] {
+        all.remove(address);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
@@ -70,7 +83,7 @@ mod tests {
 
     use lambfold_types::Timestamp;
 
-    use super::{MOST_ADDRESSES, Names};
+    use super::{KEPT_ADDRESSES, MOST_ADDRESSES, Names};
 
     #[test]
     fn names_are_remembered_for_a_while_and_bounded() {
@@ -84,10 +97,13 @@ mod tests {
         assert_eq!(names.find(address(2), soon, |_| true), None);
         assert_eq!(names.find(address(1), now + Duration::from_mins(61), |_| true), None);
 
-        for number in 0..u32::try_from(MOST_ADDRESSES).unwrap() + 50 {
+        let most = u32::try_from(MOST_ADDRESSES).unwrap();
+        for number in 0..most + 50 {
             names.learn(address(number), "x", Duration::ZERO, now + Duration::from_secs(number.into()));
         }
-        assert_eq!(names.of.lock().unwrap().len(), MOST_ADDRESSES);
-        assert_eq!(names.find(address(0), now, |_| true), None, "the oldest went");
+        assert_eq!(names.of.lock().unwrap().len(), KEPT_ADDRESSES + 50, "a quarter went at once");
+        let known = |number| names.find(address(number), now, |_| true).is_some();
+        assert!(!known(0) && !known(most / 4 - 1), "the oldest went");
+        assert!(known(most / 4) && known(most + 49));
     }
 }

@@ -19,6 +19,7 @@ use crate::egress::Egress;
 use crate::metrics::{Protocol, Verdict};
 use crate::names::Names;
 use crate::packet::{self, Ends, Incoming, Unreachable};
+use crate::resolver::Way;
 use crate::stream::Stream;
 use crate::tcp::{self, Connection};
 use crate::udp::Association;
@@ -144,7 +145,7 @@ impl Server {
                     *queries += 1;
                     let (shared, query) = (Arc::clone(&self.shared), payload.to_vec());
                     self.tasks.spawn(async move {
-                        if let Some(response) = shared.resolve(&query).await
+                        if let Some(response) = shared.resolve(&query, Way::Datagram).await
                             && packet::fits(&response)
                         {
                             shared.device.send(&packet::datagram(ends.destination, ends.source, &response));
@@ -358,7 +359,7 @@ impl Shared {
     }
 
     /// The response to a query; `None` if it is none.
-    async fn resolve(&self, query: &[u8]) -> Option<Vec<u8>> {
+    async fn resolve(&self, query: &[u8], way: Way) -> Option<Vec<u8>> {
         let question = dns::question(query)?;
         let permitted = self.egress.may_resolve(&question.name);
         if !permitted {
@@ -371,7 +372,7 @@ impl Shared {
             });
             return Some(dns::no_such_name(query, &question));
         }
-        let response = self.egress.resolver.ask(query, &question).await;
+        let response = self.egress.resolver.ask(query, &question, way).await;
         for (address, life) in dns::addresses(&response, &question) {
             self.names.learn(address, &question.name, life, self.egress.clock.now());
         }
@@ -385,7 +386,7 @@ impl Shared {
             if stream.read_exact(&mut query).await.is_err() {
                 return;
             }
-            let Some(response) = self.resolve(&query).await else { return };
+            let Some(response) = self.resolve(&query, Way::Stream).await else { return };
             let Ok(length) = u16::try_from(response.len()) else { return };
             if stream.write_all(&[&length.to_be_bytes(), &response[..]].concat()).await.is_err() {
                 return;

@@ -25,6 +25,14 @@ pub(crate) struct Resolver {
     entropy: Arc<dyn Entropy>,
 }
 
+/// How a query came, and its response goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// What does not fit is left out and marked so: the function asks again by a stream.
+    Datagram,
+    Stream,
+}
+
 enum Source {
     Given(Vec<SocketAddr>),
     /// A file of resolv.conf(5), read again when it changes: laptops change networks.
@@ -45,15 +53,20 @@ impl Resolver {
         Self { source, clock, entropy }
     }
 
-    /// The response to a query: one server's, or that they failed.
-    pub(crate) async fn ask(&self, query: &[u8], question: &Question) -> Vec<u8> {
+    /// The response to a query: that of the first server that can answer, or else what one said instead.
+    pub(crate) async fn ask(&self, query: &[u8], question: &Question, way: Way) -> Vec<u8> {
+        let mut failure = None;
         for server in self.servers() {
-            match self.ask_one(server, query, question).await {
+            match self.ask_one(server, query, question, way).await {
+                Ok(response) if dns::is_failure(&response) => failure = failure.or(Some(response)),
                 Ok(response) => return dns::with_id(&response, dns::id(query)),
                 Err(error) => tracing::debug!(%server, %error, "a name server does not answer"),
             }
         }
-        dns::server_failure(query, question)
+        match failure {
+            Some(failure) => dns::with_id(&failure, dns::id(query)),
+            None => dns::server_failure(query, question),
+        }
     }
 
     fn servers(&self) -> Vec<SocketAddr> {
@@ -74,7 +87,13 @@ impl Resolver {
         }
     }
 
-    async fn ask_one(&self, server: SocketAddr, query: &[u8], question: &Question) -> io::Result<Vec<u8>> {
+    async fn ask_one(
+        &self,
+        server: SocketAddr,
+        query: &[u8],
+        question: &Question,
+        way: Way,
+    ) -> io::Result<Vec<u8>> {
         // Not the function's: who can guess it, and the port, could put words into the server's mouth.
         let mut id = [0; 2];
         self.entropy.fill(&mut id);
@@ -82,7 +101,7 @@ impl Resolver {
         let query = dns::with_id(query, id);
         let asked = async {
             let response = by_datagram(server, &query, id, question).await?;
-            if dns::is_truncated(&response) {
+            if way == Way::Stream && dns::is_truncated(&response) {
                 by_stream(server, &query, id, question).await
             } else {
                 Ok(response)
@@ -144,7 +163,77 @@ fn parse(text: &str) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use lambfold_clock::{SystemClock, SystemEntropy};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, UdpSocket};
+
+    use super::{Resolver, Way, parse};
+    use crate::dns;
+
+    /// Of `a.test`, its address.
+    const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x04test\0\0\x01\0\x01";
+    const TRUNCATED: u8 = 2;
+
+    /// The response with these flags in its third and fourth byte.
+    fn response(query: &[u8], flags: [u8; 2]) -> Vec<u8> {
+        [&query[..2], &[0x81 | flags[0], 0x80 | flags[1]], &query[4..]].concat()
+    }
+
+    /// A name server that says the same each time.
+    async fn server(flags: [u8; 2]) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut query = [0; 512];
+            while let Ok((length, from)) = socket.recv_from(&mut query).await {
+                socket.send_to(&response(&query[..length], flags), from).await.unwrap();
+            }
+        });
+        address
+    }
+
+    async fn ask(servers: Vec<SocketAddr>, way: Way) -> Vec<u8> {
+        let resolver = Resolver::new(servers, Arc::new(SystemClock::new()), Arc::new(SystemEntropy));
+        resolver.ask(QUERY, &dns::question(QUERY).unwrap(), way).await
+    }
+
+    #[tokio::test]
+    async fn a_server_that_fails_is_not_the_last_one_asked() {
+        let (good, no_such_name) = (server([0, 0]).await, server([0, 3]).await);
+        for code in [2, 4, 5] {
+            let bad = server([0, code]).await;
+            assert_eq!(ask(vec![bad, good], Way::Datagram).await, response(QUERY, [0, 0]));
+            assert_eq!(
+                ask(vec![bad, bad], Way::Datagram).await,
+                response(QUERY, [0, code]),
+                "for want of others"
+            );
+        }
+        assert_eq!(
+            ask(vec![no_such_name, good], Way::Datagram).await,
+            response(QUERY, [0, 3]),
+            "an answer, too"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_fetched_for_streams_only() {
+        let address = server([TRUNCATED, 0]).await;
+        let listener = TcpListener::bind(address).await.unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut query = vec![0; stream.read_u16().await.unwrap().into()];
+            stream.read_exact(&mut query).await.unwrap();
+            let response = response(&query, [0, 0]);
+            stream.write_u16(response.len().try_into().unwrap()).await.unwrap();
+            stream.write_all(&response).await.unwrap();
+        });
+        assert_eq!(ask(vec![address], Way::Datagram).await, response(QUERY, [TRUNCATED, 0]));
+        assert_eq!(ask(vec![address], Way::Stream).await, response(QUERY, [0, 0]));
+    }
 
     #[test]
     fn servers_of_a_file() {
