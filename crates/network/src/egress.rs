@@ -11,7 +11,7 @@ use crate::address::{forbidden, plain};
 use crate::metrics::{Metrics, Protocol};
 use crate::names::Names;
 use crate::policy::Policy;
-use crate::protected::Protected;
+use crate::protected::{Protected, system_lookup};
 use crate::resolver::Resolver;
 
 /// Between mail servers. A function that sends spam costs its operator the address; mail is handed in at 587.
@@ -47,7 +47,7 @@ pub struct Egress {
 }
 
 impl Egress {
-    /// Begins to resolve names, nothing more.
+    /// Looks up the names of what is protected, and goes on doing so as long as this lives.
     pub async fn new(parts: Parts) -> Self {
         let Parts { policy, protected, name_servers, clock, entropy, metrics } = parts;
         let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -55,7 +55,7 @@ impl Egress {
         let half = files.and_then(|files| usize::try_from(files / 2).ok()).unwrap_or(MOST_CONNECTIONS);
         Self {
             policy,
-            protected: Protected::resolve(protected).await,
+            protected: Protected::resolve(protected, system_lookup(), Arc::clone(&clock)).await,
             resolver: Resolver::new(name_servers, Arc::clone(&clock), Arc::clone(&entropy)),
             connections: Arc::new(Semaphore::new(half.min(MOST_CONNECTIONS))),
             clock,
