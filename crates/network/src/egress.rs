@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use lambfold_sandbox::{RESOLVER_IPV4, SANDBOX_IPV4, SANDBOX_IPV6};
 use lambfold_types::{Clock, Entropy};
-use tokio::sync::Semaphore;
 
 use crate::address::{forbidden, plain};
+use crate::connections::Connections;
 use crate::metrics::{Metrics, Protocol};
 use crate::names::Names;
 use crate::policy::Policy;
@@ -39,7 +39,7 @@ pub struct Parts {
 pub struct Egress {
     pub(crate) policy: Policy,
     pub(crate) resolver: Resolver,
-    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) connections: Arc<Connections>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) metrics: Metrics,
@@ -57,7 +57,7 @@ impl Egress {
             policy,
             protected: Protected::resolve(protected, system_lookup(), Arc::clone(&clock)).await,
             resolver: Resolver::new(name_servers, Arc::clone(&clock), Arc::clone(&entropy)),
-            connections: Arc::new(Semaphore::new(half.min(MOST_CONNECTIONS))),
+            connections: Connections::new(half.min(MOST_CONNECTIONS)),
             clock,
             entropy,
             metrics,

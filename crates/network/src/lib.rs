@@ -15,9 +15,11 @@
 mod address;
 mod allow;
 mod audit;
+mod connections;
 mod device;
 mod dns;
 mod egress;
+mod life;
 mod metrics;
 mod names;
 mod network;
@@ -27,6 +29,8 @@ mod protected;
 mod resolver;
 mod stream;
 mod tcp;
+#[cfg(test)]
+mod testing;
 mod udp;
 
 pub use allow::{AllowList, EntryError};

@@ -9,13 +9,15 @@ use std::time::Duration;
 use lambfold_sandbox::{NetworkDevice, RESOLVER_IPV4, SANDBOX_IPV4, SANDBOX_IPV6};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::task::{JoinSet, yield_now};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinError, JoinSet, yield_now};
 
 use crate::audit::{Audit, Line, Traffic};
+use crate::connections::{self, Share};
 use crate::device::Device;
 use crate::dns;
 use crate::egress::Egress;
+use crate::life::Life;
 use crate::metrics::{Protocol, Verdict};
 use crate::names::Names;
 use crate::packet::{self, Ends, Incoming, Unreachable};
@@ -24,9 +26,8 @@ use crate::stream::Stream;
 use crate::tcp::{self, Connection};
 use crate::udp::Association;
 
-/// Connections of one environment: as many as a process may have files.
-const MOST_CONNECTIONS: usize = 1024;
-/// Pairs of addresses between which one environment sends datagrams.
+/// Pairs of addresses between which one environment sends datagrams; for one more, the one that was quiet for the longest
+/// goes.
 const MOST_ASSOCIATIONS: usize = 256;
 /// Queries of one environment that wait for name servers; further ones are lost, and asked again.
 const MOST_QUERIES: usize = 64;
@@ -65,8 +66,7 @@ impl Network {
             egress,
         });
         let mut server = JoinSet::new();
-        server
-            .spawn(Server { shared, tcp: HashMap::new(), udp: HashMap::new(), tasks: JoinSet::new() }.run());
+        server.spawn(Server::new(shared).run());
         Self { _server: server }
     }
 }
@@ -80,9 +80,17 @@ struct Shared {
 
 struct Server {
     shared: Arc<Shared>,
-    tcp: HashMap<Ends, mpsc::Sender<Vec<u8>>>,
+    share: Arc<Share>,
+    tcp: HashMap<Ends, Opened>,
     udp: HashMap<Ends, Arc<Association>>,
+    queries: Arc<Semaphore>,
     tasks: JoinSet<Done>,
+}
+
+/// A TCP connection whose task takes its packets.
+struct Opened {
+    packets: mpsc::Sender<Vec<u8>>,
+    life: Arc<Life>,
 }
 
 /// What has come to its end.
@@ -93,21 +101,30 @@ enum Done {
 }
 
 impl Server {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            share: shared.egress.connections.share(),
+            shared,
+            tcp: HashMap::new(),
+            udp: HashMap::new(),
+            queries: Arc::new(Semaphore::new(MOST_QUERIES)),
+            tasks: JoinSet::new(),
+        }
+    }
+
     async fn run(mut self) {
         let device = Arc::clone(&self.shared.device);
+        let share = Arc::clone(&self.share);
         let mut buffer = device.buffer();
-        let mut queries = 0;
         loop {
             let mut ready = tokio::select! {
                 Some(done) = self.tasks.join_next() => {
-                    match done {
-                        Ok(Done::Tcp(ends)) => drop(self.tcp.remove(&ends)),
-                        Ok(Done::Udp(ends)) => drop(self.udp.remove(&ends)),
-                        Ok(Done::Query) => queries -= 1,
-                        Err(error) => {
-                            tracing::error!(%error, "a connection of a function broke");
-                            self.tcp.retain(|_, packets| !packets.is_closed());
-                        }
+                    self.forget(done);
+                    continue;
+                }
+                count = share.called_back() => {
+                    for _ in 0..count {
+                        self.give_up_quietest();
                     }
                     continue;
                 }
@@ -118,7 +135,7 @@ impl Server {
             };
             for _ in 0..AT_ONCE {
                 match device.receive(&mut buffer) {
-                    Ok(packet) => self.take(packet, &mut queries),
+                    Ok(packet) => self.take(packet),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         ready.clear_ready();
                         break;
@@ -132,7 +149,43 @@ impl Server {
         }
     }
 
-    fn take(&mut self, packet: &[u8], queries: &mut usize) {
+    /// Forgets what has ended, but not what has begun between the same ends since.
+    fn forget(&mut self, done: Result<Done, JoinError>) {
+        match done {
+            Ok(Done::Tcp(ends)) => {
+                if self.tcp.get(&ends).is_some_and(|opened| opened.packets.is_closed()) {
+                    self.tcp.remove(&ends);
+                }
+            }
+            Ok(Done::Udp(ends)) => {
+                if self.udp.get(&ends).is_some_and(has_ended) {
+                    self.udp.remove(&ends);
+                }
+            }
+            Ok(Done::Query) => {}
+            Err(error) => {
+                tracing::error!(%error, "a connection of a function broke");
+                self.tcp.retain(|_, opened| !opened.packets.is_closed());
+                self.udp.retain(|_, association| !has_ended(association));
+            }
+        }
+    }
+
+    /// Closes the connection that was quiet for the longest: another environment has taken over its place.
+    fn give_up_quietest(&mut self) {
+        let tcp = self.tcp.iter().map(|(ends, opened)| (Protocol::Tcp, *ends, &opened.life));
+        let udp = self.udp.iter().map(|(ends, association)| (Protocol::Udp, *ends, &association.life));
+        let Some((protocol, ends, life)) = tcp.chain(udp).min_by_key(|(.., life)| life.last_sign()) else {
+            return;
+        };
+        life.end();
+        match protocol {
+            Protocol::Tcp => drop(self.tcp.remove(&ends)),
+            Protocol::Udp | Protocol::Dns => drop(self.udp.remove(&ends)),
+        }
+    }
+
+    fn take(&mut self, packet: &[u8]) {
         let Some(incoming) = packet::read(packet) else { return };
         let (Incoming::Tcp { ends, .. } | Incoming::Udp { ends, .. }) = incoming;
         if ![IpAddr::from(SANDBOX_IPV4), SANDBOX_IPV6.into()].contains(&ends.source.ip()) {
@@ -140,27 +193,30 @@ impl Server {
         }
         match incoming {
             Incoming::Tcp { ends, opens, resets } => self.segment(ends, packet, opens, resets),
-            Incoming::Udp { ends, payload } if is_resolver(ends.destination) => {
-                if *queries < MOST_QUERIES {
-                    *queries += 1;
-                    let (shared, query) = (Arc::clone(&self.shared), payload.to_vec());
-                    self.tasks.spawn(async move {
-                        if let Some(response) = shared.resolve(&query, Way::Datagram).await
-                            && packet::fits(&response)
-                        {
-                            shared.device.send(&packet::datagram(ends.destination, ends.source, &response));
-                        }
-                        Done::Query
-                    });
-                }
-            }
+            Incoming::Udp { ends, payload } if is_resolver(ends.destination) => self.query(ends, payload),
             Incoming::Udp { ends, payload } => self.datagram(ends, packet, payload),
         }
     }
 
+    /// Has a name resolved, by a connection of the host's.
+    fn query(&mut self, ends: Ends, payload: &[u8]) {
+        let Ok(leave) = Arc::clone(&self.queries).try_acquire_owned() else { return };
+        let Some(permit) = self.share.take() else { return };
+        let (shared, query) = (Arc::clone(&self.shared), payload.to_vec());
+        self.tasks.spawn(async move {
+            if let Some(response) = shared.resolve(&query, Way::Datagram).await
+                && packet::fits(&response)
+            {
+                shared.device.send(&packet::datagram(ends.destination, ends.source, &response));
+            }
+            drop((leave, permit));
+            Done::Query
+        });
+    }
+
     fn segment(&mut self, ends: Ends, packet: &[u8], opens: bool, resets: bool) {
-        if let Some(packets) = self.tcp.get(&ends) {
-            match packets.try_send(packet.to_vec()) {
+        if let Some(opened) = self.tcp.get(&ends) {
+            match opened.packets.try_send(packet.to_vec()) {
                 Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => return,
                 Err(mpsc::error::TrySendError::Closed(_)) => {}
             }
@@ -196,10 +252,11 @@ impl Server {
             return;
         };
         let (sender, packets) = mpsc::channel(PACKETS_WAITING);
-        self.tcp.insert(ends, sender);
+        let life = Arc::new(Life::new(egress.clock.now()));
+        self.tcp.insert(ends, Opened { packets: sender, life: Arc::clone(&life) });
         let (shared, opening) = (Arc::clone(&self.shared), packet.to_vec());
         self.tasks.spawn(async move {
-            shared.connection(ends, name, opening, packets).await;
+            shared.connection(ends, name, opening, packets, life).await;
             drop(permit);
             Done::Tcp(ends)
         });
@@ -208,7 +265,9 @@ impl Server {
     fn datagram(&mut self, ends: Ends, packet: &[u8], payload: &[u8]) {
         let Shared { device, names, audit, egress } = &*self.shared;
         let now = egress.clock.now();
-        if let Some(association) = self.udp.get(&ends) {
+        if let Some(association) = self.udp.get(&ends)
+            && !has_ended(association)
+        {
             association.send(payload, device, now);
             return;
         }
@@ -225,8 +284,7 @@ impl Server {
             Ok(name) => name,
             Err(reason) => return refuse(Verdict::Denied, reason, Unreachable::Network),
         };
-        let permit = if self.udp.len() < MOST_ASSOCIATIONS { self.permit() } else { None };
-        let Some(permit) = permit else {
+        let Some(permit) = self.permit() else {
             return refuse(Verdict::Limited, "too many connections", Unreachable::Network);
         };
         let association = match Association::open(ends, now) {
@@ -234,6 +292,13 @@ impl Server {
             Err(error) => return refuse(Verdict::Failed, &error.to_string(), Unreachable::Network),
         };
         association.send(payload, device, now);
+        if self.udp.len() >= MOST_ASSOCIATIONS {
+            let quietest = self.udp.iter().min_by_key(|(_, association)| association.life.last_sign());
+            if let Some(association) = quietest.map(|(ends, _)| *ends).and_then(|ends| self.udp.remove(&ends))
+            {
+                association.life.end();
+            }
+        }
         self.udp.insert(ends, Arc::clone(&association));
         let shared = Arc::clone(&self.shared);
         self.tasks.spawn(async move {
@@ -246,22 +311,23 @@ impl Server {
 
     /// Leave for one more connection.
     fn permit(&self) -> Option<Permit> {
-        if self.tcp.len() + self.udp.len() >= MOST_CONNECTIONS {
-            return None;
-        }
-        let permit = Arc::clone(&self.shared.egress.connections).try_acquire_owned().ok()?;
-        Some(Permit::new(permit, &self.shared.egress))
+        Some(Permit::new(self.share.take()?, &self.shared.egress))
     }
+}
+
+/// Whether nobody receives for it any more: the server has the last reference.
+fn has_ended(association: &Arc<Association>) -> bool {
+    Arc::strong_count(association) == 1
 }
 
 /// One connection of all that there may be, counted while it is held.
 struct Permit {
-    _permit: OwnedSemaphorePermit,
+    _permit: connections::Permit,
     egress: Arc<Egress>,
 }
 
 impl Permit {
-    fn new(permit: OwnedSemaphorePermit, egress: &Arc<Egress>) -> Self {
+    fn new(permit: connections::Permit, egress: &Arc<Egress>) -> Self {
         egress.metrics.open.inc();
         Self { _permit: permit, egress: Arc::clone(egress) }
     }
@@ -306,6 +372,7 @@ impl Shared {
         name: Option<String>,
         opening: Vec<u8>,
         mut packets: mpsc::Receiver<Vec<u8>>,
+        life: Arc<Life>,
     ) {
         let Self { device, egress, .. } = &**self;
         let mut resolving = JoinSet::new();
@@ -320,6 +387,7 @@ impl Shared {
                 () = egress.clock.sleep_until(egress.clock.now() + CONNECT_PATIENCE) => {
                     Err(io::ErrorKind::TimedOut.into())
                 }
+                () = life.must_end() => Err(io::Error::other("given up for another environment's")),
             }
         };
         // What came meanwhile is the opening again.
@@ -331,8 +399,12 @@ impl Shared {
         };
         let traffic = Traffic::default();
         let record = Record { shared: self, protocol: Protocol::Tcp, ends, name, traffic: &traffic };
-        let connection = Connection::accept(ends, opening, Arc::clone(device), Arc::clone(clock), entropy);
-        connection.join(stream, &mut packets, &traffic).await;
+        let (device, clock) = (Arc::clone(device), Arc::clone(clock));
+        let mut connection = Connection::accept(ends, opening, device, clock, entropy, Arc::clone(&life));
+        tokio::select! {
+            () = connection.join(stream, &mut packets, &traffic) => {}
+            () = life.must_end() => connection.abort(),
+        }
         drop(record);
     }
 
@@ -404,3 +476,6 @@ async fn connect(destination: SocketAddr) -> io::Result<Box<dyn Stream>> {
 fn is_resolver(address: SocketAddr) -> bool {
     address == SocketAddr::from((RESOLVER_IPV4, DNS))
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::audit::Traffic;
 use crate::device::Device;
+use crate::life::Life;
 use crate::packet::Ends;
 use crate::stream::Stream;
 
@@ -39,8 +40,11 @@ pub(crate) struct Connection {
     port: Port,
     clock: Arc<dyn Clock>,
     wake: Option<(Timestamp, SleepFuture)>,
-    last_sign: Timestamp,
+    life: Arc<Life>,
     ended: Ended,
+    /// What the function had said when it and the stack were done with each other, and the other side has not taken yet. The
+    /// stack would forget it after ten seconds.
+    rest: Vec<u8>,
 }
 
 /// What has been passed on of the ends of the two directions.
@@ -60,6 +64,7 @@ impl Connection {
         device: Arc<Device>,
         clock: Arc<dyn Clock>,
         entropy: &dyn Entropy,
+        life: Arc<Life>,
     ) -> Self {
         let mut socket = Socket::new(SocketBuffer::new(vec![0; BUFFER]), SocketBuffer::new(vec![0; BUFFER]));
         // Both sides decide for themselves when to send; nothing is lost on the way, nor crowded.
@@ -68,13 +73,19 @@ impl Connection {
         socket.set_congestion_control(CongestionControl::None);
         // Cannot fail: the port is not zero, which was checked, and the socket is new.
         let _ = socket.listen((ends.destination.ip(), ends.destination.port()));
-        let mut connection = Self::empty(ends, device, clock, entropy);
+        let mut connection = Self::empty(ends, device, clock, entropy, life);
         connection.socket = connection.sockets.add(socket);
         connection.port.packets.push_back(opening);
         connection
     }
 
-    fn empty(ends: Ends, device: Arc<Device>, clock: Arc<dyn Clock>, entropy: &dyn Entropy) -> Self {
+    fn empty(
+        ends: Ends,
+        device: Arc<Device>,
+        clock: Arc<dyn Clock>,
+        entropy: &dyn Entropy,
+        life: Arc<Life>,
+    ) -> Self {
         let mut port = Port { packets: VecDeque::new(), device, space: Vec::new() };
         let mut config = Config::new(HardwareAddress::Ip);
         let mut seed = [0; 8];
@@ -94,14 +105,15 @@ impl Connection {
             port,
             clock,
             wake: None,
-            last_sign: now,
+            life,
             ended: Ended::default(),
+            rest: Vec::new(),
         }
     }
 
     /// Joins it to `stream`, taking what else the function sends from `packets`, until both are done or one has failed.
     pub(crate) async fn join(
-        mut self,
+        &mut self,
         mut stream: Box<dyn Stream>,
         packets: &mut mpsc::Receiver<Vec<u8>>,
         traffic: &Traffic,
@@ -117,33 +129,39 @@ impl Connection {
         traffic: &Traffic,
     ) -> Poll<()> {
         for _ in 0..ROUNDS {
-            while self.port.packets.len() < ROUNDS
-                && let Poll::Ready(Some(packet)) = packets.poll_recv(cx)
-            {
-                self.port.packets.push_back(packet);
-                self.last_sign = self.clock.now();
-            }
             let now = self.clock.now();
+            // Only an empty channel wakes the task when something comes.
+            let mut drained = false;
+            while !drained && self.port.packets.len() < ROUNDS {
+                if let Poll::Ready(Some(packet)) = packets.poll_recv(cx) {
+                    self.port.packets.push_back(packet);
+                    self.life.sign(now);
+                } else {
+                    drained = true;
+                }
+            }
             self.run_stack(now);
+            let was_over = self.is_over();
             let Ok(moved) = self.move_bytes(cx, stream, traffic) else {
                 self.abort();
                 return Poll::Ready(());
             };
             self.run_stack(now);
-            match self.sockets.get::<Socket<'_>>(self.socket).state() {
-                // What it waits for then is that the function's last packets get lost.
-                State::Closed | State::TimeWait => return Poll::Ready(()),
-                _ => {}
+            let is_over = self.is_over();
+            // All that the function said has been passed on. What the stack waits for then is that the function's last packets
+            // get lost.
+            if is_over && self.ended.function {
+                return Poll::Ready(());
             }
             if moved {
-                self.last_sign = now;
+                self.life.sign(now);
                 continue;
             }
-            if !self.port.packets.is_empty() {
+            if !drained || is_over != was_over {
                 continue;
             }
-            let over = self.ended.function || self.ended.peer;
-            let quiet_until = self.last_sign + if over { HALF_CLOSED } else { QUIET };
+            let over = is_over || self.ended.function || self.ended.peer;
+            let quiet_until = self.life.last_sign() + if over { HALF_CLOSED } else { QUIET };
             if quiet_until <= now {
                 self.abort();
                 return Poll::Ready(());
@@ -155,6 +173,12 @@ impl Connection {
         // Others' turn.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Whether the function and its side of the connection are done with each other; what it said may still be here.
+    fn is_over(&self) -> bool {
+        let state = self.sockets.get::<Socket<'_>>(self.socket).state();
+        matches!(state, State::Closed | State::TimeWait)
     }
 
     /// Whether there is nothing to do until a packet, the stream or the time that is waited for wakes the task.
@@ -195,8 +219,28 @@ impl Connection {
         stream: &mut dyn Stream,
         traffic: &Traffic,
     ) -> io::Result<bool> {
+        let is_over = self.is_over();
         let socket = self.sockets.get_mut::<Socket<'_>>(self.socket);
         let mut moved = false;
+        while is_over && socket.can_recv() {
+            let kept = socket.recv(|bytes| {
+                self.rest.extend_from_slice(bytes);
+                (bytes.len(), ())
+            });
+            if kept.is_err() {
+                break;
+            }
+        }
+        while !self.rest.is_empty()
+            && let Poll::Ready(length) = Pin::new(&mut *stream).poll_write(cx, &self.rest)?
+        {
+            if length == 0 {
+                break;
+            }
+            traffic.sent(length);
+            self.rest.drain(..length);
+            moved = true;
+        }
         while socket.can_recv() {
             let written = socket.recv(|bytes| match Pin::new(&mut *stream).poll_write(cx, bytes) {
                 Poll::Ready(Ok(length)) => (length, Ok(length)),
@@ -210,9 +254,11 @@ impl Connection {
             }
             moved = true;
         }
-        let all_said =
-            matches!(socket.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait)
-                && socket.recv_queue() == 0;
+        let all_said = matches!(
+            socket.state(),
+            State::CloseWait | State::LastAck | State::Closing | State::TimeWait | State::Closed
+        ) && socket.recv_queue() == 0
+            && self.rest.is_empty();
         if all_said && !self.ended.function && Pin::new(&mut *stream).poll_shutdown(cx)?.is_ready() {
             self.ended.function = true;
             moved = true;
@@ -241,7 +287,7 @@ impl Connection {
     }
 
     /// Tells the function that the connection is broken.
-    fn abort(&mut self) {
+    pub(crate) fn abort(&mut self) {
         self.sockets.get_mut::<Socket<'_>>(self.socket).abort();
         let now = self.clock.now();
         self.run_stack(now);
@@ -257,7 +303,8 @@ pub(crate) fn refuse(
     entropy: &dyn Entropy,
 ) {
     // A stack without a socket does just that.
-    let mut connection = Connection::empty(ends, Arc::clone(device), Arc::clone(clock), entropy);
+    let life = Arc::new(Life::new(clock.now()));
+    let mut connection = Connection::empty(ends, Arc::clone(device), Arc::clone(clock), entropy, life);
     connection.port.packets.push_back(packet);
     let now = connection.clock.now();
     connection.run_stack(now);
@@ -318,5 +365,109 @@ impl phy::TxToken for Sending<'_> {
         let result = f(self.space);
         self.device.send(self.space);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use lambfold_clock::{ManualClock, SystemEntropy};
+    use lambfold_types::{Clock, Timestamp};
+    use smoltcp::wire::TcpControl;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::net::UnixDatagram;
+    use tokio::sync::mpsc;
+
+    use super::Connection;
+    use crate::audit::Traffic;
+    use crate::device::Device;
+    use crate::life::Life;
+    use crate::testing::{Peer, Segment, device, ends, packet, soon};
+
+    /// A connection at work: the function's side, and the other.
+    struct Joined {
+        function: Peer,
+        packets: mpsc::Sender<Vec<u8>>,
+        device: Arc<UnixDatagram>,
+        other: DuplexStream,
+        clock: ManualClock,
+    }
+
+    impl Joined {
+        /// Of which `room` bytes are on their way to and from the other side.
+        async fn with(room: usize) -> Self {
+            let (network, device) = device();
+            let (near, other) = tokio::io::duplex(room);
+            let (packets, mut received) = mpsc::channel(64);
+            let (mut function, opening) = Peer::open(ends(40_000, "192.0.2.1:80".parse().unwrap()));
+            let clock = ManualClock::at(Timestamp::from_millis(0));
+            let life = Arc::new(Life::new(clock.now()));
+            let network = Arc::new(Device::new(network));
+            let time = Arc::new(clock.clone());
+            let mut connection =
+                Connection::accept(function.ends, opening, network, time, &SystemEntropy, life);
+            tokio::spawn(async move {
+                connection.join(Box::new(near), &mut received, &Traffic::default()).await;
+            });
+            function.take(&packet(&device).await);
+            let mut joined = Self { function, packets, device, other, clock };
+            joined.send(TcpControl::None, &[]);
+            joined
+        }
+
+        fn send(&mut self, control: TcpControl, payload: &[u8]) {
+            self.packets.try_send(self.function.send(control, payload)).unwrap();
+        }
+
+        /// Lets the connection do what it can.
+        async fn rest(&self) {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        }
+
+        async fn until(&mut self, is: impl Fn(&Peer, &Segment) -> bool) {
+            loop {
+                let segment = self.function.take(&packet(&self.device).await);
+                if is(&self.function, &segment) {
+                    return;
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn packets_that_move_nothing_do_not_put_it_to_sleep() {
+        let mut joined = Joined::with(1024).await;
+        // As many as it takes in one go.
+        for _ in 0..super::ROUNDS - 1 {
+            joined.send(TcpControl::None, &[]);
+        }
+        joined.rest().await;
+        joined.send(TcpControl::Psh, b"hello");
+        let mut heard = [0; 5];
+        soon(joined.other.read_exact(&mut heard)).await.unwrap();
+        assert_eq!(&heard, b"hello");
+    }
+
+    #[tokio::test]
+    async fn all_of_an_upload_arrives_though_the_other_side_had_said_all() {
+        let mut joined = Joined::with(1024).await;
+        joined.other.shutdown().await.unwrap();
+        joined.until(|_, segment| segment.ends).await;
+        for _ in 0..8 {
+            joined.send(TcpControl::Psh, &[7; 1000]);
+        }
+        joined.send(TcpControl::Fin, &[]);
+        joined.until(Peer::is_acknowledged).await;
+        joined.rest().await;
+        // Longer than the stack remembers a connection that is over.
+        joined.clock.advance(Duration::from_secs(11));
+        joined.rest().await;
+        let mut heard = Vec::new();
+        soon(joined.other.read_to_end(&mut heard)).await.unwrap();
+        assert_eq!(heard, [7; 8000]);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lambfold_types::{Clock, Timestamp};
@@ -13,17 +14,20 @@ use tokio::net::UdpSocket;
 
 use crate::audit::Traffic;
 use crate::device::Device;
+use crate::life::Life;
 use crate::packet::{self, Ends, Unreachable};
 
 /// How long nothing may be said in either direction.
 const QUIET: Duration = Duration::from_mins(2);
+/// The same as long as nothing has ever come back (RFC 4787 is about two-way traffic).
+const UNANSWERED: Duration = Duration::from_secs(30);
 
 /// See the module.
 pub(crate) struct Association {
     ends: Ends,
     socket: UdpSocket,
-    /// When something was last said, in milliseconds.
-    last_sign: AtomicI64,
+    pub(crate) life: Arc<Life>,
+    answered: AtomicBool,
     pub(crate) traffic: Traffic,
 }
 
@@ -41,14 +45,15 @@ impl Association {
         Ok(Self {
             ends,
             socket: UdpSocket::from_std(socket)?,
-            last_sign: AtomicI64::new(now.millis()),
+            life: Arc::new(Life::new(now)),
+            answered: AtomicBool::new(false),
             traffic: Traffic::default(),
         })
     }
 
     /// Sends what the function sent. What cannot go now is lost, as datagrams are.
     pub(crate) fn send(&self, payload: &[u8], device: &Device, now: Timestamp) {
-        self.last_sign.store(now.millis(), Ordering::Relaxed);
+        self.life.sign(now);
         // Not through the runtime, which does not know yet that a new socket is ready, and would lose the first datagram.
         let send = || rustix::net::send(&self.socket, payload, SendFlags::DONTWAIT);
         let sent = match send() {
@@ -68,8 +73,9 @@ impl Association {
     pub(crate) async fn receive(&self, device: &Device, clock: &dyn Clock) {
         let mut buffer = Vec::new();
         loop {
-            let last_sign = Timestamp::from_millis(self.last_sign.load(Ordering::Relaxed));
-            if last_sign + QUIET <= clock.now() {
+            let quiet = if self.answered.load(Ordering::Relaxed) { QUIET } else { UNANSWERED };
+            let until = self.life.last_sign() + quiet;
+            if until <= clock.now() {
                 break;
             }
             tokio::select! {
@@ -83,13 +89,15 @@ impl Association {
                     Ok(_) => {}
                     Err(_) => break,
                 },
-                () = clock.sleep_until(last_sign + QUIET) => continue,
+                () = clock.sleep_until(until) => continue,
+                () = self.life.must_end() => break,
             }
             buffer.resize(64 << 10, 0);
             match self.socket.try_recv(&mut buffer) {
                 Ok(length) if packet::fits(&buffer[..length]) => {
                     self.traffic.received(length);
-                    self.last_sign.store(clock.now().millis(), Ordering::Relaxed);
+                    self.answered.store(true, Ordering::Relaxed);
+                    self.life.sign(clock.now());
                     device.send(&packet::datagram(
                         self.ends.destination,
                         self.ends.source,
