@@ -128,8 +128,8 @@ mod tests {
     fn a_message_that_lost_descriptors_comes_without_any_and_the_next_one_whole() {
         let (near, far) = pair().unwrap();
         let (_reader, writer) = rustix::pipe::pipe().unwrap();
-        let many = [writer.as_fd(); MAX_DESCRIPTORS + 1];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS + 1))];
+        let many = [writer.as_fd(); MAX_DESCRIPTORS + 8];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS + 8))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         assert!(control.push(SendAncillaryMessage::ScmRights(&many)));
         rustix::net::sendmsg(&near, &[IoSlice::new(b"\"first\"")], &mut control, SendFlags::empty()).unwrap();

@@ -389,7 +389,7 @@ mod tests {
                 "postgres://user:p%40ss@one,two:6000,[2001:db8::1]/lambfold?sslmode=require",
                 &["one:5432", "two:6000", "[2001:db8::1]:5432"][..],
             ),
-            ("postgresql:///lambfold?host=one,two&port=6000", &["one:6000", "two:6000"]),
+            ("postgresql:///lambfold?host=one&host=two&port=6000", &["one:6000", "two:6000"]),
             ("postgresql:///lambfold?host=one&hostaddr=192.0.2.7&port=6000", &["one:6000", "192.0.2.7:6000"]),
             ("postgresql:///lambfold?hostaddr=2001:db8::7", &["[2001:db8::7]:5432"]),
             ("postgres:///lambfold?host=/run/postgresql", &[]),

@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_database_is_kept_from_functions_however_its_url_names_it() {
-        let mut config = Config::default();
+        let mut config = Config::defaults();
         config.queue.database =
             "postgres://user@one/lambfold?host=two&hostaddr=192.0.2.7&port=6000".to_owned();
         let all = protected(&config, None).unwrap();
