@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use lambfold_types::{Entropy, Timestamp};
+
 /// The place of a call in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TraceContext {
@@ -52,6 +54,20 @@ impl TraceContext {
         Self::new(trace, span.unwrap_or(trace as u64), sampled)
     }
 
+    /// A new trace that nobody keeps: functions get a trace header with every invocation, as on AWS. The trace begins with
+    /// the seconds of `now`, which X-Ray's form has first; the rest is random.
+    pub fn unsampled(now: Timestamp, entropy: &dyn Entropy) -> Self {
+        let mut trace_id = [0; 16];
+        let mut span_id = [0; 8];
+        entropy.fill(&mut trace_id[4..]);
+        entropy.fill(&mut span_id);
+        let seconds = u32::try_from(now.secs()).unwrap_or(u32::MAX);
+        trace_id[..4].copy_from_slice(&seconds.to_be_bytes());
+        // Zero is no id.
+        let trace_id = u128::from_be_bytes(trace_id).max(1);
+        Self { trace_id, span_id: u64::from_be_bytes(span_id).max(1), sampled: false }
+    }
+
     fn new(trace_id: u128, span_id: u64, sampled: bool) -> Option<Self> {
         (trace_id != 0 && span_id != 0).then_some(Self { trace_id, span_id, sampled })
     }
@@ -78,7 +94,29 @@ fn is_hex(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use lambfold_types::{Entropy, Timestamp};
+
     use super::TraceContext;
+
+    struct Same(u8);
+
+    impl Entropy for Same {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(self.0);
+        }
+    }
+
+    #[test]
+    fn a_trace_that_nobody_keeps_begins_with_the_time() {
+        let at = Timestamp::from_millis(0x5759_e988 * 1000);
+        let trace = TraceContext::unsampled(at, &Same(0xab));
+        assert_eq!(
+            trace.to_amzn(),
+            "Root=1-5759e988-abababababababababababab;Parent=abababababababab;Sampled=0"
+        );
+        let least = TraceContext::unsampled(Timestamp::from_millis(0), &Same(0));
+        assert_eq!(TraceContext::from_amzn(&least.to_amzn()), Some(least), "no id is zero");
+    }
 
     #[test]
     fn both_forms_say_the_same() {

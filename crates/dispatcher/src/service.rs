@@ -173,7 +173,9 @@ impl DispatcherHandle {
             "cloud.region" = %target.scope.region,
         );
         // A function always gets a trace header, as on AWS.
-        let trace = trace_of(&span).or(ctx.trace).unwrap_or_else(|| self.unsampled_trace());
+        let trace = trace_of(&span)
+            .or(ctx.trace)
+            .unwrap_or_else(|| TraceContext::unsampled(self.shared.clock.now(), &*self.shared.entropy));
         let invocation = Invocation {
             ctx: ctx.with_trace(Some(trace)),
             function,
@@ -236,21 +238,6 @@ impl DispatcherHandle {
         let mut bytes = [0; 4];
         self.shared.entropy.fill(&mut bytes);
         f64::from(u32::from_be_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
-    }
-
-    fn unsampled_trace(&self) -> TraceContext {
-        let mut trace_id = [0; 16];
-        let mut span_id = [0; 8];
-        self.shared.entropy.fill(&mut trace_id);
-        self.shared.entropy.fill(&mut span_id);
-        // X-Ray's form: seconds first.
-        let seconds = u32::try_from(self.shared.clock.now().secs()).unwrap_or(u32::MAX);
-        trace_id[..4].copy_from_slice(&seconds.to_be_bytes());
-        TraceContext {
-            trace_id: u128::from_be_bytes(trace_id),
-            span_id: u64::from_be_bytes(span_id).max(1),
-            sampled: false,
-        }
     }
 }
 

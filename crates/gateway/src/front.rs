@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::body::Room;
-use crate::function_url::{self, UrlTable};
+use crate::function_url::{self, Named, UrlTable};
 use crate::messages;
 use crate::pages::Pages;
 use crate::{Metrics, Options};
@@ -51,8 +51,8 @@ impl Front {
     pub(crate) async fn answer(&self, request: Request<Incoming>, from: IpAddr) -> Response<Answer> {
         let (head, body) = request.into_parts();
         // Before our own pages: a function's paths are its own.
-        if let Some(id) = function_url::id_of(&head) {
-            return self.at_function_url(&id, head, body, from).await;
+        if let Some(named) = function_url::named(&head) {
+            return self.at_function_url(named, head, body, from).await;
         }
         let request = Request::from_parts(head, body);
         if Pages::has(request.uri().path()) {
@@ -78,11 +78,17 @@ impl Front {
         response
     }
 
-    async fn at_function_url(&self, id: &str, head: Parts, body: Incoming, from: IpAddr) -> Response<Answer> {
+    async fn at_function_url(
+        &self,
+        named: Named,
+        head: Parts,
+        body: Incoming,
+        from: IpAddr,
+    ) -> Response<Answer> {
         let began = Instant::now();
         let _under_way = self.metrics.begin();
         let request_id = uuid_v4(&*self.entropy);
-        let call = self.function_url(id, head, body, from, request_id);
+        let call = self.function_url(named, head, body, from, request_id);
         let (operation, mut response) = Box::pin(call).await;
         response.headers_mut().insert(REQUEST_ID, header_value(request_id));
         self.metrics.answered(operation, "url", response.status().as_u16(), began.elapsed());

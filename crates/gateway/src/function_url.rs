@@ -7,12 +7,10 @@ mod table;
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use http::request::Parts;
-use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
 use lambfold_api::lambda::invoke_with_response_stream_frame::Frame;
@@ -20,7 +18,7 @@ use lambfold_api::lambda::{
     InvocationRequest, InvokeWithResponseStreamFrame, InvokeWithResponseStreamRequest, LAMBDA_INVOKE_INVOKE,
     LAMBDA_INVOKE_INVOKE_WITH_RESPONSE_STREAM,
 };
-use lambfold_api::{BoxStream, CallContext, Fault, Operation, Principal, TraceContext};
+use lambfold_api::{BoxStream, CallContext, Endpoint, Fault, Operation, Principal, TraceContext};
 use lambfold_aws_wire::Answer;
 use lambfold_aws_wire::sigv4::{Covered, Signature};
 use lambfold_types::AccountId;
@@ -47,15 +45,24 @@ const FORBIDDEN: &str = "Forbidden. For troubleshooting Function URL authorizati
 
 type Frames = BoxStream<Result<InvokeWithResponseStreamFrame, Fault>>;
 
-/// The id of the function URL that a request is for, if it is for one.
-pub(crate) fn id_of(head: &Parts) -> Option<String> {
-    let forwarded = identity::text(&head.headers, &identity::FORWARDED_HOST);
-    let host = forwarded
-        .or_else(|| head.uri.authority().map(Authority::as_str))
-        .or_else(|| identity::text(&head.headers, &header::HOST))?;
-    let dot = host.find('.')?;
-    let is_url = host.get(dot..dot + LABEL.len()).is_some_and(|it| it.eq_ignore_ascii_case(LABEL));
-    is_url.then(|| host[..dot].to_ascii_lowercase())
+/// A function URL as a request names it.
+pub(crate) struct Named {
+    id: String,
+    /// Where the client found it.
+    endpoint: Endpoint,
+}
+
+/// The function URL that a request is for, if it is for one. A proxy that was asked for a name of its own may have passed
+/// the URL's on.
+pub(crate) fn named(head: &Parts) -> Option<Named> {
+    identity::hosts(head).find_map(|host| {
+        let dot = host.find('.')?;
+        let is_url = host.get(dot..dot + LABEL.len()).is_some_and(|it| it.eq_ignore_ascii_case(LABEL));
+        is_url.then(|| Named {
+            id: host[..dot].to_ascii_lowercase(),
+            endpoint: identity::endpoint_at(head, host),
+        })
+    })
 }
 
 /// Who signed a request.
@@ -66,16 +73,16 @@ struct Signed {
 }
 
 impl Front {
-    /// Answers a request to the function URL `id`, and says which operation it came to.
+    /// Answers a request to that function URL, and says which operation it came to.
     pub(crate) async fn function_url(
         &self,
-        id: &str,
+        Named { id, endpoint }: Named,
         head: Parts,
         body: Incoming,
         from: IpAddr,
         request_id: Uuid,
     ) -> (Option<&'static Operation>, Response<Answer>) {
-        let target = match self.urls.find(id, &*self.clock).await {
+        let target = match self.urls.find(&id, &*self.clock).await {
             Ok(Some(target)) => target,
             // As on AWS: it is not told which there are.
             Ok(None) => return (None, message(StatusCode::FORBIDDEN, "AccessDeniedException", None)),
@@ -88,10 +95,7 @@ impl Front {
         if let Some(answer) = cors.and_then(|cors| cors::preflight(cors, &head)) {
             return (None, answer.map(Answer::Whole));
         }
-        let streams = target.url.invoke_mode == "RESPONSE_STREAM";
-        let operation =
-            if streams { &LAMBDA_INVOKE_INVOKE_WITH_RESPONSE_STREAM } else { &LAMBDA_INVOKE_INVOKE };
-        let outcome = self.invoke_url(&target, operation, &head, body, from, request_id).await;
+        let outcome = self.invoke_url(&target, endpoint, &head, body, from, request_id).await;
         let mut response = outcome.unwrap_or_else(|fault| {
             if fault.http_status() >= 500 {
                 tracing::warn!(%request_id, code = fault.code(), message = fault.message(), "a request failed");
@@ -101,13 +105,13 @@ impl Front {
         if let Some(cors) = cors {
             cors::apply(cors, &head.headers, response.headers_mut());
         }
-        (Some(operation), response)
+        (Some(operation_of(&target)), response)
     }
 
     async fn invoke_url(
         &self,
-        target: &Arc<Target>,
-        operation: &'static Operation,
+        target: &Target,
+        endpoint: Endpoint,
         head: &Parts,
         body: Incoming,
         from: IpAddr,
@@ -126,13 +130,14 @@ impl Front {
             scope: target.scope.clone(),
             principal: principal.unwrap_or_else(|| Principal::from_peer("anonymous")),
             request_id,
-            endpoint: identity::endpoint(head),
+            endpoint,
             trace: identity::trace(&head.headers),
             deadline: Some(self.clock.now() + self.options.request_timeout),
             passed_on: false,
         };
+        let operation = operation_of(target);
         let (ctx, span) = self.traced(operation, ctx);
-        let trace = ctx.trace.unwrap_or_else(|| self.unsampled(request_id));
+        let trace = ctx.trace.unwrap_or_else(|| TraceContext::unsampled(self.clock.now(), &*self.entropy));
         let ctx = ctx.with_trace(Some(trace));
         let around = Around {
             request_id,
@@ -182,17 +187,13 @@ impl Front {
             principal: caller.principal,
         })
     }
+}
 
-    /// A function always gets a trace header, as on AWS; X-Ray's form has the seconds first.
-    fn unsampled(&self, request_id: Uuid) -> TraceContext {
-        let seconds = u32::try_from(self.clock.now().secs()).unwrap_or(u32::MAX);
-        let (high, low) = request_id.as_u64_pair();
-        let rest = request_id.as_u128() & (u128::MAX >> 32);
-        TraceContext {
-            trace_id: u128::from(seconds) << 96 | rest,
-            span_id: (high ^ low).max(1),
-            sampled: false,
-        }
+/// What a request to that URL comes to.
+fn operation_of(target: &Target) -> &'static Operation {
+    match target.url.invoke_mode.as_str() {
+        "RESPONSE_STREAM" => &LAMBDA_INVOKE_INVOKE_WITH_RESPONSE_STREAM,
+        _ => &LAMBDA_INVOKE_INVOKE,
     }
 }
 
@@ -297,4 +298,35 @@ fn message(status: StatusCode, code: &str, text: Option<&str>) -> Response<Answe
         response.headers_mut().insert(ERROR_TYPE, code);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::named;
+
+    #[test]
+    fn the_first_host_that_is_a_url_names_it() {
+        let of = |uri: &str, headers: &[(&str, &str)]| {
+            let mut request = Request::get(uri);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            named(&request.body(()).unwrap().into_parts().0)
+                .map(|it| (it.id, it.endpoint.as_str().to_owned()))
+        };
+        let there = |id: &str, endpoint: &str| Some((id.to_owned(), endpoint.to_owned()));
+        let (a, b) = ("a.lambda-url.us-east-1.localhost:4566", "b.Lambda-URL.us-east-1.localhost");
+        assert_eq!(of("/", &[("host", a)]), there("a", &format!("http://{a}")));
+        assert_eq!(of("/", &[("host", a), ("x-forwarded-host", b)]), there("b", &format!("http://{b}")));
+        // A proxy with a name of its own takes nothing away.
+        for forwarded in ["api.example.com", "api.example.com, b.lambda-url.us-east-1.localhost", ""] {
+            let headers = [("host", a), ("x-forwarded-host", forwarded)];
+            assert_eq!(of("/", &headers), there("a", &format!("http://{a}")), "{forwarded}");
+        }
+        assert_eq!(of(&format!("http://{a}/"), &[("host", "edge")]), there("a", &format!("http://{a}")));
+        assert_eq!(of("/", &[("host", "lambda-url.us-east-1.localhost")]), None);
+        assert_eq!(of("/", &[]), None);
+    }
 }

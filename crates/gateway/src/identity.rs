@@ -17,21 +17,26 @@ use tonic::metadata::{KeyRef, MetadataMap};
 pub(crate) struct Secure;
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 /// Scheme and authority that the client used, through proxies that say so.
 pub(crate) fn endpoint(head: &Parts) -> Endpoint {
-    let first = |name: &HeaderName| {
-        text(&head.headers, name).and_then(|value| value.split(',').next()).map(str::trim)
-    };
+    endpoint_at(head, hosts(head).next().unwrap_or_default())
+}
+
+/// What a request says its host is: the one that a proxy was asked for, that of the URL (HTTP/2), that of the header.
+pub(crate) fn hosts(head: &Parts) -> impl Iterator<Item = &str> {
+    let forwarded = first(head, &FORWARDED_HOST);
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    [forwarded, authority, text(&head.headers, &header::HOST)].into_iter().flatten()
+}
+
+/// The scheme that the client used, and `host`, with its port.
+pub(crate) fn endpoint_at(head: &Parts, host: &str) -> Endpoint {
     let own = if head.extensions.get::<Secure>().is_some() { "https" } else { "http" };
-    let scheme = first(&FORWARDED_PROTO).unwrap_or(own);
-    let host = first(&FORWARDED_HOST)
-        .or_else(|| head.uri.authority().map(http::uri::Authority::as_str))
-        .or_else(|| text(&head.headers, &header::HOST))
-        .unwrap_or_default();
+    let scheme = first(head, &FORWARDED_PROTO).unwrap_or(own);
     Endpoint::new(scheme, host).or_else(|| Endpoint::new("http", host)).unwrap_or_default()
 }
 
@@ -40,6 +45,11 @@ pub(crate) fn trace(headers: &HeaderMap) -> Option<TraceContext> {
     text(headers, &TRACEPARENT)
         .and_then(TraceContext::from_traceparent)
         .or_else(|| text(headers, &AMZN_TRACE_ID).and_then(TraceContext::from_amzn))
+}
+
+/// Of a list, what the proxy next to the client said.
+fn first<'a>(head: &'a Parts, name: &HeaderName) -> Option<&'a str> {
+    text(&head.headers, name).and_then(|value| value.split(',').next()).map(str::trim)
 }
 
 pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
