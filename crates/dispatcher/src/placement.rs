@@ -2,8 +2,9 @@
 //!
 //! Environments are kept per configuration, the most recently used on top. If none is idle a new one is started where
 //! there is most room; if there is no room, idle environments of other functions make it, the longest idle first; if
-//! there are none, the invocation waits. Provisioned environments are kept for their configuration and make no room. Room that comes free goes to the function that has least at work, among those
-//! the one that waits longest: no function can starve another.
+//! there are none, the invocation waits. Provisioned environments are kept for their configuration and make no room.
+//! Room that comes free goes to the function that has least at work, among those the one that waits longest: no
+//! function can starve another.
 
 #[cfg(test)]
 mod properties;
@@ -362,6 +363,8 @@ impl Placement {
         let state = State::Idle(self.uses);
         let Some(environment) = self.environments.get_mut(id) else { return };
         let before = std::mem::replace(&mut environment.state, state);
+        // One more is available.
+        self.provisioning_changed |= before == State::Preparing;
         let (worker, configuration) = (environment.worker, Arc::clone(&environment.configuration));
         let provisioned = environment.provisioned;
         if let State::Idle(since) = before {

@@ -1,6 +1,8 @@
 //! Keeps provisioned environments: starts those that are missing, again when one has ended, and tells control what has
 //! become of them.
 
+mod running;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +12,14 @@ use lambfold_api::control::{
 };
 use lambfold_api::worker::PrepareRequest;
 use lambfold_api::{CallContext, Fault};
-use lambfold_types::Timestamp;
+use lambfold_types::{Scope, Timestamp};
 use tokio::sync::mpsc;
 
+use self::running::Running;
 use crate::functions::Target;
 use crate::placement::{ConfigurationId, Fate, Grant, Need};
 use crate::shared::Shared;
 
-/// Environments that are initialised ahead at once.
-const MOST_AT_ONCE: usize = 16;
 /// Inits that may fail one after another before that is told.
 const FAILURES_TOLD: u32 = 3;
 /// When to look again where there was no room.
@@ -42,8 +43,16 @@ struct Trouble {
     again: Timestamp,
 }
 
+/// What is to be kept ready of a configuration.
+struct Wanted {
+    count: usize,
+    scope: Scope,
+    version: Arc<FunctionVersion>,
+}
+
 /// How a preparation ended.
 struct Prepared {
+    scope: Scope,
     configuration: ConfigurationId,
     outcome: Result<(), Failed>,
 }
@@ -58,14 +67,15 @@ enum Failed {
 struct Provisioner {
     shared: Arc<Shared>,
     trouble: HashMap<ConfigurationId, Trouble>,
-    running: usize,
+    running: Running,
     ended: mpsc::UnboundedSender<Prepared>,
 }
 
 /// Runs for as long as the dispatcher does.
 pub(crate) async fn run(shared: Arc<Shared>, control: Arc<dyn Control>) {
     let (ended, mut endings) = mpsc::unbounded_channel();
-    let mut this = Provisioner { shared: Arc::clone(&shared), trouble: HashMap::new(), running: 0, ended };
+    let running = Running::default();
+    let mut this = Provisioner { shared: Arc::clone(&shared), trouble: HashMap::new(), running, ended };
     let mut told: Option<(ReportProvisionedConcurrencyRequest, Timestamp)> = None;
     loop {
         let changed = shared.provisioning.notified();
@@ -119,18 +129,27 @@ impl Provisioner {
     /// Starts what is missing and ends what is too much. When to look again, if anything has to wait.
     fn provide(&mut self, targets: &[Target]) -> Option<Timestamp> {
         let now = self.shared.clock.now();
-        let mut wanted: HashMap<ConfigurationId, (usize, Arc<FunctionVersion>)> = HashMap::new();
+        let mut wanted: HashMap<ConfigurationId, Wanted> = HashMap::new();
         for target in targets {
             let Some(version) = &target.version else { continue };
             let entry = wanted.entry(version.configuration_id.as_str().into());
-            entry.or_insert_with(|| (0, Arc::clone(version))).0 += target.executions as usize;
+            let none = || Wanted { count: 0, scope: target.name.0.clone(), version: Arc::clone(version) };
+            entry.or_insert_with(none).count += target.executions as usize;
         }
         self.trouble.retain(|configuration, _| wanted.contains_key(configuration));
-        let counts = wanted.iter().map(|(id, (count, _))| (Arc::clone(id), *count)).collect();
+        let counts = wanted.iter().map(|(id, wanted)| (Arc::clone(id), wanted.count)).collect();
         self.shared.act(|placement| placement.set_targets(counts));
         let mut wake: Option<Timestamp> = None;
-        for (configuration, (count, version)) in wanted {
-            while self.running < MOST_AT_ONCE {
+        for (configuration, Wanted { count, scope, version }) in wanted {
+            let there = self.shared.board(|board| (board.placement.provisioned(&configuration), Vec::new()));
+            if there.available >= count {
+                // What was wrong is over, also if it was only that more was wanted than there is room for.
+                self.trouble.remove(&configuration);
+            }
+            if there.allocated >= count {
+                continue;
+            }
+            while self.running.has_room(&scope, &configuration) {
                 if let Some(trouble) = self.trouble.get(&configuration)
                     && now < trouble.again
                 {
@@ -149,7 +168,7 @@ impl Provisioner {
                 match granted {
                     // All there.
                     None => break,
-                    Some(Some(grant)) => self.start(grant, Arc::clone(&version)),
+                    Some(Some(grant)) => self.start(grant, &scope, Arc::clone(&version)),
                     Some(None) => {
                         let memory = version.memory_size_mb;
                         let reason = format!(
@@ -168,11 +187,11 @@ impl Provisioner {
     }
 
     /// Has a worker initialise an environment.
-    fn start(&mut self, grant: Grant, version: Arc<FunctionVersion>) {
-        self.running += 1;
+    fn start(&mut self, grant: Grant, scope: &Scope, version: Arc<FunctionVersion>) {
+        let (scope, configuration) = (scope.clone(), version.configuration_id.as_str().into());
+        self.running.begin(&scope, &configuration);
         let (shared, ended) = (Arc::clone(&self.shared), self.ended.clone());
         self.shared.tasks.spawn(async move {
-            let configuration = version.configuration_id.as_str().into();
             let stopping = shared.stopping.clone();
             let outcome = tokio::select! {
                 outcome = prepare(&shared, &grant, &version) => outcome,
@@ -180,13 +199,13 @@ impl Provisioner {
             };
             let fate = if outcome.is_ok() { Fate::Idle } else { Fate::Gone };
             // Before the room is free again, or it would be tried again at once. Who listens lives as long as the dispatcher.
-            let _ = ended.send(Prepared { configuration, outcome });
+            let _ = ended.send(Prepared { scope, configuration, outcome });
             shared.act(|placement| placement.finish(&grant.environment, fate));
         });
     }
 
-    fn end(&mut self, Prepared { configuration, outcome }: Prepared) {
-        self.running -= 1;
+    fn end(&mut self, Prepared { scope, configuration, outcome }: Prepared) {
+        self.running.end(&scope, &configuration);
         let reason = match outcome {
             Ok(()) => {
                 self.trouble.remove(&configuration);
@@ -199,7 +218,7 @@ impl Provisioner {
             }
         };
         let failures = self.trouble.get(&configuration).map_or(0, |it| it.failures) + 1;
-        let wait = FIRST_WAIT.saturating_mul(1 << failures.min(6).saturating_sub(1)).min(LONGEST_WAIT);
+        let wait = FIRST_WAIT.saturating_mul(1 << failures.min(7).saturating_sub(1)).min(LONGEST_WAIT);
         let again = self.shared.clock.now() + wait;
         self.trouble.insert(configuration, Trouble { failures, reason, again });
     }

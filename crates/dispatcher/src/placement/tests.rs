@@ -133,7 +133,9 @@ fn what_is_provisioned_is_used_first_and_makes_no_room() {
     placement.set_targets([(ConfigurationId::from("f"), 1)].into());
     let ready = placement.provision(&need("f")).0.unwrap();
     assert_eq!(placement.provisioned("f"), Provisioned { allocated: 1, available: 0 });
+    assert!(placement.take_provisioning_changed(), "the worker came");
     placement.finish(&ready.environment, Fate::Idle);
+    assert!(placement.take_provisioning_changed(), "one more is available");
     assert_eq!(placement.provisioned("f"), Provisioned { allocated: 1, available: 1 });
     let first = now(&mut placement, "f");
     assert_eq!((&first.environment, first.cold), (&ready.environment, false));
@@ -149,7 +151,7 @@ fn what_is_provisioned_is_used_first_and_makes_no_room() {
         other => panic!("{other:?}"),
     }
     wait(&mut placement, "h");
-    assert!(placement.take_provisioning_changed(), "the worker came");
+    assert!(!placement.take_provisioning_changed());
     placement.finish(&ready.environment, Fate::Gone);
     assert!(placement.take_provisioning_changed() && placement.provisioned("f").allocated == 0);
 }

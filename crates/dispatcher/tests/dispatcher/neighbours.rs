@@ -63,6 +63,8 @@ struct Scripted {
     prepared: Mutex<Vec<PrepareRequest>>,
     /// How inits ahead of invocations end.
     init_failure: Mutex<String>,
+    /// Functions whose inits ahead of invocations never end.
+    hanging: Mutex<Vec<String>>,
     allocations: Mutex<Vec<ProvisionedAllocation>>,
 }
 
@@ -133,7 +135,12 @@ impl Worker for ScriptedWorker {
 
     async fn prepare(&self, _: &CallContext, input: PrepareRequest) -> Result<PrepareResponse, Fault> {
         let failure = self.0.init_failure.lock().unwrap().clone();
+        let name = input.function.as_ref().map(|it| it.function_name.clone()).unwrap_or_default();
         self.0.prepared.lock().unwrap().push(input);
+        let hangs = self.0.hanging.lock().unwrap().contains(&name);
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         Ok(PrepareResponse { failure })
     }
 
@@ -252,6 +259,11 @@ impl Neighbours {
 
     pub(crate) fn fail_inits(&self, failure: &str) {
         failure.clone_into(&mut self.scripted.init_failure.lock().unwrap());
+    }
+
+    /// Inits of that function never end from now on.
+    pub(crate) fn hang_inits(&self, function_name: &str) {
+        self.scripted.hanging.lock().unwrap().push(function_name.to_owned());
     }
 
     /// What control was told of provisioned concurrency last: how many are allocated, and available; and what is wrong.

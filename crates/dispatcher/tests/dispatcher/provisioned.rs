@@ -74,6 +74,52 @@ async fn an_init_that_fails_is_told_and_tried_again() {
 }
 
 #[tokio::test]
+async fn what_there_was_no_room_for_is_no_trouble_once_less_is_wanted() {
+    let here =
+        Neighbours::start(Options::default(), 2, vec![version("1"), settings(None, &[("1", 3)])]).await;
+    let told = |here: &Neighbours| here.allocations().first().is_some_and(|it| !it.3.is_empty());
+    here.until(told).await;
+    assert_eq!(here.allocations()[0].2, 2);
+    here.tell(Event::Function(settings(None, &[("1", 2)])));
+    here.until(|here| here.allocations() == [("1".into(), 2, 2, String::new())]).await;
+}
+
+/// A version of a function of that account, and so many environments to be kept ready of it.
+fn kept(account: &str, name: &str, executions: u32) -> [Event; 2] {
+    let provisioned = vec![ProvisionedConcurrency { qualifier: "1".into(), executions }];
+    let settings = FunctionSettings { provisioned, ..FunctionSettings::default() };
+    let own = |configuration: &str| FunctionVersion {
+        account: account.into(),
+        ..function(name, &format!("{name}-{configuration}"))
+    };
+    let version = FunctionVersion { version: "1".into(), incarnation: format!("{name}-1/1"), ..own("1") };
+    let latest = FunctionVersion { settings: Some(settings), ..own("latest") };
+    [version, latest].map(Event::Function)
+}
+
+#[tokio::test]
+async fn inits_that_hang_leave_places_to_other_functions_and_other_accounts() {
+    let here = Neighbours::start(Options::default(), 200, Vec::new()).await;
+    let mine = "000000000000";
+    ["hangs-1", "hangs-2", "hangs-3"].into_iter().for_each(|name| here.hang_inits(name));
+    kept(mine, "hangs-1", 40).into_iter().for_each(|event| here.tell(event));
+    let hung = ("1".to_owned(), 8, 0, String::new());
+    here.until(|here| here.allocations() == [hung.clone()]).await;
+    kept(mine, "sound", 3).into_iter().for_each(|event| here.tell(event));
+    let ready = ("1".to_owned(), 3, 3, String::new());
+    here.until(|here| here.allocations() == [hung.clone(), ready.clone()]).await;
+    // Not even all of an account's functions together have all places.
+    for name in ["hangs-2", "hangs-3"] {
+        kept(mine, name, 40).into_iter().for_each(|event| here.tell(event));
+    }
+    here.until(|here| here.prepared().len() == 3 + 16).await;
+    here.settle().await;
+    assert_eq!(here.prepared().len(), 3 + 16);
+    kept("111111111111", "theirs", 3).into_iter().for_each(|event| here.tell(event));
+    here.until(|here| here.allocations().last() == Some(&ready)).await;
+}
+
+#[tokio::test]
 async fn what_is_reserved_bounds_a_function_and_is_its_own() {
     let options = Options { account_concurrency: 3, ..Options::default() };
     let known = vec![version("1"), settings(Some(2), &[("1", 1)]), function("g", "cg")];
