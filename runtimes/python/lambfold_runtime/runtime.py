@@ -53,19 +53,15 @@ class Runtime:
 
             return handler.load(self.settings.handler)
         except Exception as error:
-            self._client.post_init_error(*self._init_error(error))
+            report = self._report(error, "")
+            self._client.post_init_error(self._encode(report.payload()), report.error_type)
             sys.exit(1)
 
     def run_snapshot_hooks(self):
         """Does what SnapStart asks for between init and the first invocation."""
         from lambfold_runtime import snapshot
 
-        snapshot.run_hooks(self._client, self._init_error)
-
-    def _init_error(self, error):
-        """Logs `error`; returns the body and type of its report."""
-        report = self._report(error, "")
-        return self._encode(report.payload()), report.error_type
+        snapshot.run_hooks(self._client, lambda error: self._encode(self._report(error, "").payload()))
 
     def serve(self, handler):
         """Takes invocations one after another."""
