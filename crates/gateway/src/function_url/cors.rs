@@ -1,4 +1,4 @@
-//! Cross-origin requests, answered by the URL's own settings: they win over what the function says.
+//! Cross-origin requests, answered by the URL's own settings: what the function says of them does not count.
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -25,8 +25,14 @@ pub(super) fn preflight(cors: &Cors, head: &Parts) -> Option<Response<Bytes>> {
     Some(response)
 }
 
-/// Adds to an answer's `headers` what the asking origin may do; whether that is anything.
+/// Has an answer's `headers` say what the asking origin may do; whether that is anything. Two opinions in one answer would
+/// be an error to browsers, or permit what the settings do not, so the function's goes.
 pub(super) fn apply(cors: &Cors, asked: &HeaderMap, headers: &mut HeaderMap) -> bool {
+    let said: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned().collect();
+    for name in said {
+        headers.remove(name);
+    }
     let Some(origin) = asked.get(header::ORIGIN) else { return false };
     let all = cors.allow_origins.iter().any(|it| it == "*");
     let named = cors.allow_origins.iter().any(|it| it.as_bytes().eq_ignore_ascii_case(origin.as_bytes()));
@@ -111,15 +117,29 @@ mod tests {
 
     #[test]
     fn the_settings_win_over_the_function() {
-        let mut asked = HeaderMap::new();
-        let mut answer = HeaderMap::new();
-        answer.insert("access-control-allow-origin", "https://function".parse().unwrap());
-        let cors = cors(&["https://a"], true);
-        assert!(!apply(&cors, &asked, &mut answer));
+        let mut said = HeaderMap::new();
+        for (name, value) in [
+            ("access-control-allow-origin", "https://function"),
+            ("access-control-allow-credentials", "true"),
+            ("access-control-expose-headers", "x-f"),
+            ("access-control-allow-methods", "DELETE"),
+            ("x-own", "1"),
+        ] {
+            said.append(name, value.parse().unwrap());
+        }
+        let cors = cors(&["https://a"], false);
+        for origin in [None, Some("https://b")] {
+            let (mut asked, mut answer) = (HeaderMap::new(), said.clone());
+            asked.extend(origin.map(|it| (header::ORIGIN, it.parse().unwrap())));
+            assert!(!apply(&cors, &asked, &mut answer));
+            assert_eq!(answer.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-own"]);
+        }
+        let (mut asked, mut answer) = (HeaderMap::new(), said);
         asked.insert("origin", "https://a".parse().unwrap());
         assert!(apply(&cors, &asked, &mut answer));
         assert_eq!(answer["access-control-allow-origin"], "https://a");
         assert_eq!(answer["access-control-expose-headers"], "x-c");
         assert_eq!(answer["vary"], "Origin");
+        assert_eq!(answer.len(), 4);
     }
 }
