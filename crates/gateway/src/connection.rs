@@ -51,7 +51,8 @@ pub(crate) async fn serve(front: Arc<Front>, listener: TcpListener, shutdown: Ca
             () = shutdown.cancelled() => break,
             connection = listener.accept() => connection,
         };
-        connections.spawn(serve_one(front.clone(), builder.clone(), connection, shutdown.clone()));
+        let (front, builder) = (front.clone(), builder.clone());
+        connections.spawn(serve_one(front, builder, connection, connections.clone(), shutdown.clone()));
     }
     // Refuse at once what comes now, instead of letting it wait for a server that goes.
     drop(listener);
@@ -63,6 +64,7 @@ async fn serve_one(
     front: Arc<Front>,
     builder: Arc<Builder<TokioExecutor>>,
     stream: Connection,
+    tasks: TaskTracker,
     shutdown: CancellationToken,
 ) {
     let clock = front.clock.clone();
@@ -73,13 +75,13 @@ async fn serve_one(
         if secure.load(Ordering::Acquire) {
             request.extensions_mut().insert(Secure);
         }
-        let (front, activity) = (front.clone(), activity.clone());
+        let (front, activity, tasks) = (front.clone(), activity.clone(), tasks.clone());
         async move {
             let busy = Busy::new(activity, front.clock.clone());
             let answer = front.answer(request, from).await;
             // A connection that streams an answer is busy until that ends.
             let (patience, clock) = (front.options.body_timeout, front.clock.clone());
-            Ok::<_, Infallible>(answer.map(|answer| AnswerBody::new(answer, busy, patience, clock)))
+            Ok::<_, Infallible>(answer.map(|answer| AnswerBody::new(answer, busy, patience, clock, &tasks)))
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
