@@ -63,7 +63,11 @@ impl LogsService {
     ) -> Self {
         let (intake, outlet) = writer::channel(options.most_waiting_bytes);
         let shared = Shared {
-            tails: Tails::new(options.most_live_tails, metrics.live_tails.clone()),
+            tails: Tails::new(
+                options.most_live_tails,
+                options.most_live_tails_of_account,
+                metrics.live_tails.clone(),
+            ),
             options,
             store,
             calls: Semaphore::new(STORE_CALLS),

@@ -20,11 +20,12 @@ pub(crate) struct Arrived {
     pub(crate) events: Vec<Event>,
 }
 
-/// All followers. Each account has so many places.
+/// All followers. There are so many places, and so many of them for each account.
 pub(crate) struct Tails {
     sender: broadcast::Sender<Arc<Arrived>>,
     places: Arc<Places>,
     most: usize,
+    most_of_account: usize,
     gauge: Gauge,
 }
 
@@ -48,8 +49,8 @@ impl Places {
 }
 
 impl Tails {
-    pub(crate) fn new(most: usize, gauge: Gauge) -> Self {
-        Self { sender: broadcast::Sender::new(BEHIND), places: Arc::default(), most, gauge }
+    pub(crate) fn new(most: usize, most_of_account: usize, gauge: Gauge) -> Self {
+        Self { sender: broadcast::Sender::new(BEHIND), places: Arc::default(), most, most_of_account, gauge }
     }
 
     /// Tells the followers, if there are any. Never waits for them.
@@ -59,14 +60,15 @@ impl Tails {
         }
     }
 
-    /// A place; `None` if all of this account are taken.
+    /// A place; `None` if all are taken, or all of this account.
     pub(crate) fn follow(&self, account: AccountId) -> Option<Follower> {
         let mut taken = self.places.taken();
-        let count = taken.entry(account).or_default();
-        if *count >= self.most {
+        let count = taken.get(&account).copied().unwrap_or_default();
+        // No more accounts than places have any.
+        if count >= self.most_of_account || taken.values().sum::<usize>() >= self.most {
             return None;
         }
-        *count += 1;
+        taken.insert(account, count + 1);
         self.gauge.inc();
         let arrivals = self.sender.subscribe();
         Some(Follower { arrivals, account, places: self.places.clone(), gauge: self.gauge.clone() })

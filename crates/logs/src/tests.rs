@@ -237,7 +237,7 @@ async fn a_live_tail_hears_what_matches_and_ends_with_the_service() {
 
 #[tokio::test]
 async fn live_tails_have_a_bound() {
-    let rig = Rig::start(Options { most_live_tails: 1, ..Options::default() });
+    let rig = Rig::start(Options { most_live_tails_of_account: 1, most_live_tails: 2, ..Options::default() });
     let group =
         CreateLogGroupRequest { log_group_name: Some("g".into()), ..CreateLogGroupRequest::default() };
     rig.logs.create_log_group(&rig.ctx, group.clone()).await.unwrap();
@@ -249,12 +249,23 @@ async fn live_tails_have_a_bound() {
     let refused = rig.logs.start_live_tail(&rig.ctx, input.clone()).await.err().unwrap();
     assert_eq!(refused.code(), "LimitExceededException");
     // The places of one account are not another's.
-    let mut other = rig.ctx.clone();
-    other.scope.account = "000000000002".parse().unwrap();
-    rig.logs.create_log_group(&other, group).await.unwrap();
-    let theirs = rig.logs.start_live_tail(&other, input.clone()).await;
+    let other = |account: &str| {
+        let mut other = rig.ctx.clone();
+        other.scope.account = account.parse().unwrap();
+        other
+    };
+    let (second, third) = (other("000000000002"), other("000000000003"));
+    for account in [&second, &third] {
+        rig.logs.create_log_group(account, group.clone()).await.unwrap();
+    }
+    let theirs = rig.logs.start_live_tail(&second, input.clone()).await;
     assert!(theirs.is_ok());
+    // All together have a bound too.
+    let refused = rig.logs.start_live_tail(&third, input.clone()).await.err().unwrap();
+    assert_eq!(refused.code(), "LimitExceededException");
     drop(tail);
-    assert!(rig.logs.start_live_tail(&rig.ctx, input).await.is_ok());
+    assert!(rig.logs.start_live_tail(&rig.ctx, input.clone()).await.is_ok());
+    drop(theirs);
+    assert!(rig.logs.start_live_tail(&third, input).await.is_ok());
     rig.stop().await;
 }
