@@ -15,7 +15,7 @@ pub(crate) struct About {
     pub(crate) function_name: String,
     pub(crate) version: String,
     pub(crate) initialization_type: String,
-    /// `python:3.12`
+    /// `python:3.12`; empty for images, which have none.
     pub(crate) runtime: String,
     pub(crate) memory_size_mb: u32,
 }
@@ -118,15 +118,20 @@ impl PlatformEvent<'_> {
     /// Its record there.
     pub(crate) fn record(&self, about: &About) -> Value {
         match *self {
-            Self::InitStart { environment_id, phase } => json!({
-                "initializationType": about.initialization_type,
-                "phase": phase,
-                "runtimeVersion": about.runtime,
-                "functionName": about.function_name,
-                "functionVersion": about.version,
-                "instanceId": environment_id,
-                "instanceMaxMemory": u64::from(about.memory_size_mb) << 20,
-            }),
+            Self::InitStart { environment_id, phase } => {
+                let mut record = json!({
+                    "initializationType": about.initialization_type,
+                    "phase": phase,
+                    "functionName": about.function_name,
+                    "functionVersion": about.version,
+                    "instanceId": environment_id,
+                    "instanceMaxMemory": u64::from(about.memory_size_mb) << 20,
+                });
+                if !about.runtime.is_empty() {
+                    record["runtimeVersion"] = about.runtime.as_str().into();
+                }
+                record
+            }
             Self::InitRuntimeDone { phase, status, error_type } => {
                 let record = json!({ "initializationType": about.initialization_type, "phase": phase, "status": status });
                 with_error(record, error_type)

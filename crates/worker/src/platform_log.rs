@@ -241,6 +241,24 @@ mod tests {
     }
 
     #[test]
+    fn a_start_tells_how_it_came_and_of_which_runtime_if_there_is_one() {
+        let start = |runtime: &str, initialization_type: &str| {
+            let function = FunctionVersion {
+                runtime: runtime.into(),
+                initialization_type: initialization_type.into(),
+                ..function("JSON")
+            };
+            let event = PlatformEvent::InitStart { environment_id: "e", phase: "init" };
+            let line = PlatformLog::new(&function).line(&event, Timestamp::from_millis(0)).unwrap();
+            let record = serde_json::from_str::<Value>(&line).unwrap()["record"].take();
+            (record.get("runtimeVersion").cloned(), record["initializationType"].as_str().unwrap().to_owned())
+        };
+        assert_eq!(start("python3.12", ""), (Some("python:3.12".into()), "on-demand".into()));
+        assert_eq!(start("", "provisioned-concurrency"), (None, "provisioned-concurrency".into()));
+        assert_eq!(start("python3.12", "snap-start").1, "snap-start");
+    }
+
+    #[test]
     fn the_system_level_chooses_events() {
         let of = |level: &str| {
             let function = FunctionVersion { system_log_level: level.into(), ..function("JSON") };
