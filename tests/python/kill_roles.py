@@ -1,7 +1,7 @@
 """kill -9 of every role in turn, under load, in the layout of one process per role (DESIGN §5, 1 and 4).
 
 Senders send numbered messages; a mapping hands them to a Python function that fails some of them at first. Each role is
-killed and started again twice. In the end the queue must be empty, and every acknowledged message must have been seen
+killed and started again, KILL_ROUNDS times (once, if that is not set). In the end the queue must be empty, and every acknowledged message must have been seen
 by the function: it tells each one to a second queue, which is drained and checked.
 """
 

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 
 from conftest import error_of, eventually, unique
 from test_versions import ARN, call, publish, update_code
@@ -118,12 +117,12 @@ def test_reserved_concurrency(lam, functions):
     assert lam.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)["ReservedConcurrentExecutions"] == 1
     assert lam.get_function_concurrency(FunctionName=name)["ReservedConcurrentExecutions"] == 1
     assert lam.get_function(FunctionName=name)["Concurrency"] == {"ReservedConcurrentExecutions": 1}
-    time.sleep(0.5)
     for _ in range(5):
         call(lam, name, Payload=b"{}")  # One after another they are one at once.
-    running = threading.Thread(target=at_once, args=(lam, name, 1, 3))
+    # It gets its turn whichever of the two comes first.
+    running = threading.Thread(target=eventually, args=(lambda: throttled(lam, name, sleep=3) is None,))
     running.start()
-    time.sleep(1)
+    eventually(lambda: throttled(lam, name) == "ReservedFunctionConcurrentInvocationLimitExceeded")
     code, status, _ = error_of(lam.invoke, FunctionName=name, Payload=b"{}")
     assert (code, status) == ("TooManyRequestsException", 429)
     running.join()
@@ -138,9 +137,10 @@ def test_reserved_concurrency(lam, functions):
         f"Function not found: {ARN}{missing}:$LATEST")
 
 
-def throttled(lam, name):
+def throttled(lam, name, **event):
+    """Why a call is throttled, if it is."""
     try:
-        lam.invoke(FunctionName=name, Payload=b"{}")
+        lam.invoke(FunctionName=name, Payload=json.dumps(event))
     except lam.exceptions.TooManyRequestsException as error:
         return error.response["Reason"]
     return None
