@@ -64,18 +64,21 @@ pub struct Options {
     pub images: ImageOptions,
     /// Which directories may stand in for packages.
     pub hot_reload: HotReload,
+    /// Whether functions may ask for a debugger.
+    pub debugger: bool,
     /// Invocations at once in one account and region, of which functions may have a part of their own.
     pub account_concurrency: u32,
 }
 
 impl Default for Options {
-    /// The architecture that this was built for, and AWS's concurrency; no hot reload.
+    /// The architecture that this was built for, and AWS's concurrency; no hot reload, no debuggers.
     fn default() -> Self {
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
         Self {
             architecture,
             images: ImageOptions::default(),
             hot_reload: HotReload::default(),
+            debugger: false,
             account_concurrency: 1000,
         }
     }

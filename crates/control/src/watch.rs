@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use lambfold_api::control::watch_event::Event as Wire;
 use lambfold_api::control::{
-    Alias as WireAlias, EventSourceMapping, FunctionSettings, FunctionVersion, ProvisionedConcurrency, Reset,
-    ScopeRevision, Synced, WatchEvent, WatchRequest,
+    Alias as WireAlias, Debugger as WireDebugger, EventSourceMapping, FunctionSettings, FunctionVersion,
+    ProvisionedConcurrency, Reset, ScopeRevision, Synced, WatchEvent, WatchRequest,
 };
 use lambfold_api::{BoxStream, Fault};
-use lambfold_types::{FunctionName, Qualifier, Scope};
+use lambfold_types::{DEBUG_LIMIT, Debugger, FunctionName, Qualifier, Scope};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -211,6 +211,9 @@ impl Watcher {
     ) -> Result<FunctionVersion, Fault> {
         let sealed = configuration.environment.as_deref();
         let environment = sealed.map(|sealed| open_environment(&*self.shared.sealer, sealed)).transpose()?;
+        let environment = environment.unwrap_or_default();
+        // Checked when it was given.
+        let debugger = Debugger::of(&environment).ok().flatten();
         let logging = &configuration.logging;
         Ok(FunctionVersion {
             account: scope.account.to_string(),
@@ -220,8 +223,9 @@ impl Watcher {
             runtime: configuration.runtime.clone(),
             handler: configuration.handler.clone(),
             code_sha256: configuration.code_sha256.clone(),
-            environment: environment.unwrap_or_default(),
-            timeout_seconds: configuration.timeout,
+            environment,
+            // Dispatcher, poller and worker all go by it.
+            timeout_seconds: debugger.map_or(configuration.timeout, |_| debug_limit_seconds()),
             memory_size_mb: configuration.memory_size,
             ephemeral_storage_mb: configuration.ephemeral_storage,
             log_format: logging.format.clone(),
@@ -233,10 +237,15 @@ impl Watcher {
             tracing_mode: "PassThrough".to_owned(),
             image: configuration.image.as_ref().map(images::wire),
             hot_reload: configuration.hot_reload.clone().unwrap_or_default(),
+            debugger: debugger.map(|it| WireDebugger { port: it.port.into(), wait: it.wait }),
             layers: configuration.layers.iter().map(|it| it.package.code_sha256.clone()).collect(),
             ..FunctionVersion::default()
         })
     }
+}
+
+fn debug_limit_seconds() -> u32 {
+    u32::try_from(DEBUG_LIMIT.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// What the data plane has to know of the function as a whole.

@@ -20,6 +20,14 @@ pub(crate) struct Limits {
     pub(crate) account: u32,
 }
 
+impl Limits {
+    /// As if one were reserved for the function: a debugger is at one port, so it has one environment.
+    pub(crate) fn for_one_at_a_time(self) -> Self {
+        let provisioned = self.provisioned.min(1);
+        Self { provisioned, reserved: Some(self.reserved.unwrap_or(1).min(1 - provisioned)), ..self }
+    }
+}
+
 /// What an invocation that was admitted is taken from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Share {
@@ -96,6 +104,18 @@ fn give_back<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_at_a_time_is_one_at_a_time() {
+        let limits = |provisioned, reserved| {
+            let limits = Limits { provisioned, reserved, account: 9 }.for_one_at_a_time();
+            (limits.provisioned, limits.reserved)
+        };
+        assert_eq!(limits(0, None), (0, Some(1)));
+        assert_eq!(limits(0, Some(5)), (0, Some(1)));
+        assert_eq!(limits(3, None), (1, Some(0)));
+        assert_eq!(limits(0, Some(0)), (0, Some(0)), "one that is switched off stays so");
+    }
 
     #[test]
     fn what_is_provisioned_is_used_first_and_nothing_is_left_behind() {

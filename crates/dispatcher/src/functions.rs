@@ -155,7 +155,8 @@ impl Functions {
         });
         let reserved = settings.and_then(|it| Some(it.reserved_concurrency?.saturating_sub(total(it))));
         let owned = self.owned.get(&name.0).copied().unwrap_or(0);
-        Limits { provisioned, reserved, account: account.saturating_sub(owned) }
+        let limits = Limits { provisioned, reserved, account: account.saturating_sub(owned) };
+        if version.debugger.is_some() { limits.for_one_at_a_time() } else { limits }
     }
 
     /// Everything that is to be kept ready; `None` while not all is known.

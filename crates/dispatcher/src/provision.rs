@@ -12,7 +12,7 @@ use lambfold_api::control::{
 };
 use lambfold_api::worker::PrepareRequest;
 use lambfold_api::{CallContext, Fault};
-use lambfold_types::{Scope, Timestamp};
+use lambfold_types::{DEBUG_LIMIT, Scope, Timestamp};
 use tokio::sync::mpsc;
 
 use self::running::Running;
@@ -272,7 +272,8 @@ impl Provisioner {
 
 async fn prepare(shared: &Shared, grant: &Grant, version: &FunctionVersion) -> Result<(), Failed> {
     shared.metrics.cold_starts.inc();
-    let init = Duration::from_secs(version.timeout_seconds.into()).clamp(LEAST_INIT, MOST_INIT);
+    let most = if version.debugger.is_some() { DEBUG_LIMIT } else { MOST_INIT };
+    let init = Duration::from_secs(version.timeout_seconds.into()).clamp(LEAST_INIT, most);
     let ctx = CallContext { deadline: Some(shared.clock.now() + init + PREPARE_SLACK), ..shared.context() };
     let request = PrepareRequest {
         environment_id: grant.environment.to_string(),

@@ -6,6 +6,7 @@
 //! constructor; once built, nobody checks them again.
 
 mod arn;
+mod debugger;
 mod entropy;
 mod function;
 mod layer;
@@ -16,12 +17,14 @@ mod seal;
 mod time;
 
 pub use arn::{Arn, ParseArnError};
+pub use debugger::{DEBUG_LIMIT, DEBUG_PORT, DEBUG_WAIT, Debugger, DebuggerError};
 pub use entropy::{Entropy, uuid_v4};
 pub use function::{FunctionName, Qualifier};
 pub use layer::LayerName;
 pub use queue_name::{InvalidQueueName, QueueName};
 pub use runtime::{
-    CONTAINER_IMAGES, Language, LanguageVersion, RUNTIMES, Runtime, RuntimeKind, RuntimeState,
+    CONTAINER_IMAGES, ENDPOINT_PORT, Language, LanguageVersion, RUNTIME_API_PORT, RUNTIMES, Runtime,
+    RuntimeKind, RuntimeState,
 };
 pub use scope::{AccountId, InvalidAccountId, InvalidRegion, Region, Scope};
 pub use seal::{PlainSealer, SealError, Sealer};

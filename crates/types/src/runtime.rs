@@ -6,6 +6,12 @@ use std::fmt;
 /// What workers that can run container images say among their runtimes. No function has it as its runtime.
 pub const CONTAINER_IMAGES: &str = "container images";
 
+/// Where every function with a network of its own finds the Runtime API, at 127.0.0.1.
+pub const RUNTIME_API_PORT: u16 = 9001;
+
+/// Where it finds Lambfold, at 127.0.0.1.
+pub const ENDPOINT_PORT: u16 = 4566;
+
 /// A language of a managed runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Language {

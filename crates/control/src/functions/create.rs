@@ -167,7 +167,7 @@ fn configuration(shared: &Shared, input: &CreateFunctionRequest) -> Result<Confi
         memory_size: settings::memory_size(input.memory_size)?.unwrap_or(128),
         ephemeral_storage: settings::ephemeral_storage(input.ephemeral_storage.as_ref())?.unwrap_or(512),
         architecture: settings::architecture(input.architectures.as_ref(), shared.options.architecture)?,
-        environment: environment::seal(&*shared.sealer, input.environment.as_ref())?,
+        environment: environment::seal(shared, input.environment.as_ref())?,
         logging: settings::logging(input.logging_config.as_ref(), &plain)?,
         code_sha256: String::new(),
         code_size: 0,

@@ -6,9 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lambfold_api::Fault;
 use lambfold_api::lambda::Environment;
-use lambfold_types::Sealer;
+use lambfold_types::{DEBUG_PORT, Debugger, Sealer};
 
 use crate::faults;
+use crate::service::Shared;
 
 /// Measured on the JSON text of the map.
 const MOST_BYTES: usize = 4096;
@@ -38,7 +39,7 @@ const RESERVED: [&str; 21] = [
 ];
 
 /// Checks and seals what a request gives; `None` where it gives nothing.
-pub(super) fn seal(sealer: &dyn Sealer, given: Option<&Environment>) -> Result<Option<String>, Fault> {
+pub(super) fn seal(shared: &Shared, given: Option<&Environment>) -> Result<Option<String>, Fault> {
     let Some(environment) = given else { return Ok(None) };
     let variables = environment.variables.as_deref().cloned().unwrap_or_default();
     let json = serde_json::to_string(&variables).map_err(|_| Fault::internal())?;
@@ -58,7 +59,13 @@ pub(super) fn seal(sealer: &dyn Sealer, given: Option<&Environment>) -> Result<O
             reserved.join(", ")
         )));
     }
-    Ok(Some(STANDARD.encode(sealer.seal(json.as_bytes()))))
+    let debugger = Debugger::of(&variables).map_err(|error| faults::invalid_parameter(error.to_string()))?;
+    if debugger.is_some() && !shared.options.debugger {
+        return Err(faults::invalid_parameter(format!(
+            "{DEBUG_PORT}: debuggers are off (worker.debugger; --strict, and listening for other machines, turn them off)."
+        )));
+    }
+    Ok(Some(STANDARD.encode(shared.sealer.seal(json.as_bytes()))))
 }
 
 /// Opens what [`seal`] made.

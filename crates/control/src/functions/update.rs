@@ -129,7 +129,7 @@ pub(crate) async fn update_configuration(
     let timeout = settings::timeout(input.timeout)?;
     let memory_size = settings::memory_size(input.memory_size)?;
     let ephemeral_storage = settings::ephemeral_storage(input.ephemeral_storage.as_ref())?;
-    let sealed = environment::seal(&*shared.sealer, input.environment.as_ref())?;
+    let sealed = environment::seal(shared, input.environment.as_ref())?;
     let snap_start = settings::snap_start(input.snap_start.as_ref());
     let (runtime, handler, role, description) = (input.runtime, input.handler, input.role, input.description);
     let (logging, image_config) = (input.logging_config, input.image_config);
