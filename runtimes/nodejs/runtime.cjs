@@ -49,7 +49,7 @@ class Runtime {
       const { HttpResponseStream, streamifyResponse } = awslambda;
       globalThis.awslambda = { ...globalThis.awslambda, HttpResponseStream, streamifyResponse };
     }
-    loadHandler(this._settings, runtimeDirectory).then(
+    this._load(runtimeDirectory).then(
       (handler) => {
         this._handler = handler;
         this._next();
@@ -59,6 +59,13 @@ class Runtime {
         this._die(title, error, this._settings.callbacks ? UNCAUGHT_EXCEPTION : 1);
       },
     );
+  }
+
+  async _load(runtimeDirectory) {
+    if (this._settings.debugPort) {
+      require('./debugger.cjs').start(this._settings);
+    }
+    return loadHandler(this._settings, runtimeDirectory);
   }
 
   _next() {

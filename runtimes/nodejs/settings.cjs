@@ -12,6 +12,8 @@ function readSettings(env) {
     jsonLogs: env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON',
     logLevel: env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase(),
     logFd: env._LAMBDA_TELEMETRY_LOG_FD,
+    debugPort: Number(env.LAMBFOLD_DEBUG_PORT || 0), // 0: no debugger
+    debugWait: env.LAMBFOLD_DEBUG_WAIT === '1',
     callbacks: nodeMajor(env) < FIRST_WITHOUT_CALLBACKS,
     globalAwsLambda: !['1', 'true'].includes(env.AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA),
   };

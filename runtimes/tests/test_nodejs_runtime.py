@@ -3,6 +3,7 @@ the Lambda Developer Guide."""
 
 import base64
 import json
+import socket
 import unittest
 
 from harness import FUNCTION_ARN, NODE, REQUEST_ID, Function
@@ -519,6 +520,29 @@ class Streaming(NodeTestCase):
         source = "exports.handler = async () => typeof awslambda;"
         with nodejs(source, env={**NODE_22, "AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA": "1"}) as function:
             self.assertEqual(function.invoke({}).json, "undefined")
+
+
+class Debuggers(NodeTestCase):
+    SOURCE = "exports.handler = async () => require('inspector').url() ?? null;"
+
+    def test_it_listens(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with nodejs(self.SOURCE, env={"LAMBFOLD_DEBUG_PORT": str(port)}) as function:
+            self.assertTrue(function.invoke({}).json.startswith("ws://127.0.0.1:%d/" % port))
+
+    def test_nobody_asked(self):
+        for env in ({}, {"LAMBFOLD_DEBUG_PORT": ""}):
+            with nodejs(self.SOURCE, env=env) as function:
+                self.assertIsNone(function.invoke({}).json)
+
+    def test_it_cannot_listen(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with nodejs(self.SOURCE, env={"LAMBFOLD_DEBUG_PORT": str(port)}) as function:
+                answer = function.answer()
+                self.assertEqual((answer.kind, answer.error_type), ("init/error", "Lambfold.Debugger"))
+                self.assertIn("cannot listen at port %d" % port, answer.json["errorMessage"])
 
 
 if __name__ == "__main__":

@@ -458,5 +458,56 @@ class Interpreter(unittest.TestCase):
         self.assertTrue(all(re.match(r"lambfold_runtime(\.|$)", name) for name in names), names)
 
 
+class Debuggers(unittest.TestCase):
+    """The function brings a debugpy of its own, which says what it was asked for."""
+
+    DEBUGPY = """
+        import os, sys
+        asked = ["index" in sys.modules, os.environ["PYDEVD_DISABLE_FILE_VALIDATION"]]
+        def listen(address):
+            asked.append(address)
+            if address[1] == 5999:
+                raise RuntimeError("Address already in use")
+        def wait_for_client():
+            asked.append("wait")
+    """
+    SOURCE = """
+        import os, sys
+        def handler(event, context):
+            debugpy = sys.modules.get("debugpy")
+            return [debugpy and debugpy.asked, "PYDEVD_DISABLE_FILE_VALIDATION" in os.environ]
+    """
+
+    def function(self, **env):
+        env = {"LAMBFOLD_" + name: value for name, value in env.items()}
+        return Function("python", {"index.py": self.SOURCE, "debugpy.py": self.DEBUGPY}, env=env)
+
+    def test_it_listens_before_the_handler_is_loaded(self):
+        with self.function(DEBUG_PORT="5678") as function:
+            self.assertEqual(function.invoke({}).json, [[False, "1", ["127.0.0.1", 5678]], False])
+        with self.function(DEBUG_PORT="5678", DEBUG_WAIT="0") as function:
+            self.assertEqual(function.invoke({}).json[0][3:], [])
+        with self.function(DEBUG_PORT="5678", DEBUG_WAIT="1") as function:
+            self.assertEqual(function.invoke({}).json[0][3:], ["wait"])
+
+    def test_nobody_asked(self):
+        for env in ({}, {"DEBUG_PORT": ""}):
+            with self.function(**env) as function:
+                self.assertEqual(function.invoke({}).json, [None, False])
+
+    def test_it_cannot_listen(self):
+        with self.function(DEBUG_PORT="5999") as function:
+            answer = function.answer()
+            self.assertEqual((answer.kind, answer.error_type), ("init/error", "Lambfold.Debugger"))
+            self.assertIn("cannot listen at port 5999: Address already in use", answer.json["errorMessage"])
+
+    def test_it_is_not_there(self):
+        files = {"index.py": self.SOURCE, "debugpy.py": "raise ImportError('broken')"}
+        with Function("python", files, env={"LAMBFOLD_DEBUG_PORT": "5678"}) as function:
+            answer = function.answer()
+            self.assertEqual((answer.kind, answer.error_type), ("init/error", "Lambfold.Debugger"))
+            self.assertIn("needs debugpy, which cannot be imported: broken.", answer.json["errorMessage"])
+
+
 if __name__ == "__main__":
     unittest.main()

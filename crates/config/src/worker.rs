@@ -36,4 +36,6 @@ pub struct Worker {
     pub nearest_version: bool,
     /// Directories below which hot reload is allowed; `~` for the home directory.
     pub hot_reload: Vec<String>,
+    /// Whether functions may be debugged from this machine.
+    pub debugger: bool,
 }

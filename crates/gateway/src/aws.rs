@@ -105,9 +105,12 @@ impl Front {
         request: RestRequest,
         request_id: Uuid,
     ) -> Outcome<Answer> {
-        let ctx = self.context(&request.head, &request.body, request_id)?;
-        let (ctx, span) = self.traced(operation, ctx);
+        let mut ctx = self.context(&request.head, &request.body, request_id)?;
         let is_invoke = LAMBDA_INVOKE_OPERATIONS.iter().any(|it| std::ptr::eq(*it, operation));
+        if is_invoke {
+            ctx.deadline = Some(self.clock.now() + self.options.invoke_timeout);
+        }
+        let (ctx, span) = self.traced(operation, ctx);
         let mut answer = if is_invoke {
             let codec = EventStreams::rest(RestJson);
             let call = serve_lambda_invoke(&*self.invoke, operation, &ctx, &codec, request);

@@ -132,7 +132,7 @@ impl Front {
             request_id,
             endpoint,
             trace: identity::trace(&head.headers),
-            deadline: Some(self.clock.now() + self.options.request_timeout),
+            deadline: Some(self.clock.now() + self.options.invoke_timeout),
             passed_on: false,
         };
         let operation = operation_of(target);

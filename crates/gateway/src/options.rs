@@ -19,6 +19,8 @@ pub struct Options {
     pub body_timeout: Duration,
     /// How long an operation may take.
     pub request_timeout: Duration,
+    /// How long an invocation may take: as long, or longer where functions are debugged. Over gRPC it holds for every operation.
+    pub invoke_timeout: Duration,
     /// How long a connection may have no request, or take to send the head of its next one.
     pub idle_timeout: Duration,
     /// Whether a request that brings no trace begins one.
@@ -57,6 +59,7 @@ impl Default for Options {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_mins(1),
             request_timeout: Duration::from_secs(920),
+            invoke_timeout: Duration::from_secs(920),
             idle_timeout: Duration::from_mins(2),
             traces_every_request: false,
             tls: None,

@@ -79,7 +79,7 @@ pub(crate) async fn serve(
     LogsRpc::add_to(&mut routes, public.logs, rpc);
     let server = Server::builder()
         // For messages that do not come: a call that was made has a deadline, which is earlier.
-        .timeout(options.body_timeout.saturating_add(options.request_timeout))
+        .timeout(options.body_timeout.saturating_add(options.invoke_timeout))
         .max_concurrent_streams(256)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)

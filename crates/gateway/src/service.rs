@@ -129,7 +129,7 @@ impl GatewayService {
             verifier: around.verifier,
             clock: around.clock.clone(),
             entropy: around.entropy,
-            request_timeout: options.request_timeout,
+            request_timeout: options.invoke_timeout,
             endpoint,
         };
         let edge = || Observed::new(PublicEdge::new(around.authorizer.clone()), around.metrics.clone());

@@ -1,6 +1,7 @@
 //! How each role is put together from settings, stores and the services that it calls.
 
 mod control;
+mod debugger;
 mod dispatcher;
 mod gateway;
 mod hot_reload;

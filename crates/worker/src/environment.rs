@@ -221,6 +221,10 @@ impl Environment {
         };
         // One timer for both: an environment that is not idle for long never pays for being frozen.
         let mut freeze = options.freeze_after.map(|after| now + after).filter(|freeze| *freeze < end);
+        if self.is_debugged() {
+            // Who stands still answers no debugger.
+            freeze = None;
+        }
         let mut idle = clock.sleep_until(freeze.unwrap_or(end));
         let telemetry = Arc::clone(running.api.telemetry());
         let hot_code = running.hot_code().map(|code| (Arc::clone(code), Arc::clone(clock)));
@@ -260,6 +264,10 @@ impl Environment {
                             self.metrics.freezes.inc();
                         }
                         idle = clock.sleep_until(end);
+                    }
+                    // Somebody is looking at it.
+                    Happening::Deadline if running.is_debugged() => {
+                        idle = clock.sleep_until(clock.now() + options.idle);
                     }
                     Happening::Deadline => return Err(Reason::Spindown),
                     // Only answers and calls of `next` make events, and neither comes without an invocation.
@@ -308,6 +316,11 @@ impl Environment {
     /// In the log, and to who subscribes to telemetry.
     fn tell(&mut self, event: &PlatformEvent<'_>, now: Timestamp) {
         self.log.tell(&self.platform, event, now);
+    }
+
+    /// Whether the function asks for a debugger.
+    fn is_debugged(&self) -> bool {
+        self.function.debugger.is_some()
     }
 
     fn timeout(&self) -> Duration {

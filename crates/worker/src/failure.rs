@@ -51,6 +51,11 @@ impl Failure {
         Self::of("Lambfold.HotReload", text)
     }
 
+    /// The port for its debugger is not to be had.
+    pub(crate) fn debugger(text: impl Into<String>) -> Self {
+        Self::of("Lambfold.Debugger", text)
+    }
+
     /// An external extension cannot be executed.
     pub(crate) fn extension_launch(text: impl Into<String>) -> Self {
         Self::of("Extension.LaunchError", text)

@@ -13,6 +13,7 @@ use lambfold_types::{Clock, Entropy, uuid_v4};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::debugger::DebugPorts;
 use crate::error::LaunchError;
 use crate::extensions::Extensions;
 use crate::failure::Failure;
@@ -37,6 +38,7 @@ pub(crate) struct Launcher {
     pub(crate) runtime_files: RuntimeFiles,
     pub(crate) packages: PackageCache,
     pub(crate) hot_reloads: Arc<HotReloads>,
+    pub(crate) debug_ports: Arc<DebugPorts>,
     /// Where logs go.
     pub(crate) logs: Option<Outbox>,
     /// What functions reach beyond their endpoint.
@@ -215,7 +217,12 @@ impl Launcher {
             Some(_) if vacant.waits => Vec::new(),
             Some(interpreter) => wrapped(
                 function,
-                runtime_files::command(interpreter, &view.runtime_dir, assigned_memory(function)),
+                runtime_files::command(
+                    interpreter,
+                    &view.runtime_dir,
+                    assigned_memory(function),
+                    function.debugger,
+                ),
             ),
             None => provided_command(package, layers, view)?,
         };

@@ -11,6 +11,7 @@
 //! runtime does inside (`runtimes/`).
 
 mod answer_stream;
+mod debugger;
 mod environment;
 mod error;
 mod extensions;

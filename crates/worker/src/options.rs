@@ -36,6 +36,8 @@ pub struct Options {
     pub pool_minimum: u32,
     /// Which directories of this machine may stand in for packages.
     pub hot_reload: HotReload,
+    /// Whether functions may have a port of this machine for their debugger.
+    pub debugger: bool,
     /// `host:port` of the gateway: what functions reach at 127.0.0.1:4566. `None`: they reach nothing there.
     pub endpoint: Option<String>,
     /// How long invocations that run may take to finish when the worker is stopped.
@@ -59,6 +61,7 @@ impl Options {
             pool_memory_mib: 256,
             pool_minimum: 1,
             hot_reload: HotReload::default(),
+            debugger: false,
             endpoint: None,
             stop_within: Duration::from_secs(8),
         }

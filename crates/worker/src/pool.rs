@@ -308,7 +308,7 @@ impl Launcher {
     async fn make_waiting(&self, interpreter: &Interpreter) -> Result<Vacant, LaunchError> {
         let view = lambfold_sandbox::SandboxView::own_root();
         let limits = Assignment::new(view.task_root.clone(), Vec::new());
-        let mut command = runtime_files::command(interpreter, &view.runtime_dir, limits.memory_mb);
+        let mut command = runtime_files::command(interpreter, &view.runtime_dir, limits.memory_mb, None);
         command.push("wait".to_owned());
         let mut environment = at_start(&view, interpreter);
         let runtime_api = std::net::SocketAddr::from(RUNTIME_API);

@@ -9,6 +9,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
+use crate::debugger::DebugPort;
 use crate::hot_reload::HotCode;
 use crate::log::{FunctionLog, Source};
 use crate::packages::Package;
@@ -62,6 +63,8 @@ pub(crate) struct Running {
     frozen: bool,
     /// Which of the external extensions run.
     external: Vec<bool>,
+    /// A developer's way in, where the function is debugged.
+    pub(crate) debugger: Option<DebugPort>,
     /// The ways out. Held, not used.
     _ways: (Option<Relay>, Option<Network>),
     /// Code and layers, held.
@@ -89,6 +92,7 @@ impl Running {
             exit: None,
             frozen: false,
             external: vec![true; external.len()],
+            debugger: None,
             _ways: ways,
             packages,
         }
@@ -127,6 +131,16 @@ impl Running {
     /// The code, where it may change under it.
     pub(crate) fn hot_code(&self) -> Option<&Arc<HotCode>> {
         self.packages.0.hot_code()
+    }
+
+    /// Lets a debugger in, at a port of this machine.
+    pub(crate) fn let_in(&mut self, port: DebugPort) {
+        self.debugger = Some(port.open(self.sandbox.network()));
+    }
+
+    /// Whether a debugger is attached.
+    pub(crate) fn is_debugged(&self) -> bool {
+        self.debugger.as_ref().is_some_and(DebugPort::is_attached)
     }
 
     pub(crate) fn has_external(&self) -> bool {

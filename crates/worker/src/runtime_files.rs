@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use lambfold_api::control::Debugger;
 use sha2::{Digest, Sha256};
 
 use crate::interpreter::{Interpreter, Language};
@@ -23,6 +24,7 @@ const PYTHON: Files = files!(
     "lambfold_runtime/__init__.py",
     "lambfold_runtime/client.py",
     "lambfold_runtime/context.py",
+    "lambfold_runtime/debugger.py",
     "lambfold_runtime/fault.py",
     "lambfold_runtime/handler.py",
     "lambfold_runtime/interpreter.py",
@@ -45,6 +47,7 @@ const NODEJS: Files = files!(
     "client.cjs",
     "console.cjs",
     "context.cjs",
+    "debugger.cjs",
     "errors.cjs",
     "handler.cjs",
     "response-stream.cjs",
@@ -127,8 +130,14 @@ impl RuntimeFiles {
     }
 }
 
-/// The program and arguments that start a bootstrap at `runtime_dir`, as seen inside, for a function of that memory.
-pub(crate) fn command(interpreter: &Interpreter, runtime_dir: &Path, memory_mb: u32) -> Vec<String> {
+/// The program and arguments that start a bootstrap at `runtime_dir`, as seen inside, for a function of that memory. The
+/// bootstraps of Python and Node.js start a debugger themselves, and Ruby has none of ours.
+pub(crate) fn command(
+    interpreter: &Interpreter,
+    runtime_dir: &Path,
+    memory_mb: u32,
+    debugger: Option<Debugger>,
+) -> Vec<String> {
     let program = interpreter.program.display().to_string();
     match interpreter.language {
         Language::Python => {
@@ -136,18 +145,34 @@ pub(crate) fn command(interpreter: &Interpreter, runtime_dir: &Path, memory_mb: 
         }
         Language::NodeJs => vec![program, runtime_dir.join("bootstrap.cjs").display().to_string()],
         Language::Ruby => vec![program, runtime_dir.join("bootstrap.rb").display().to_string()],
-        Language::Java => vec![
-            program,
-            // AWS's choice: 85 % of the memory for objects, and the compiler that is quick to start.
-            format!("-XX:MaxHeapSize={}k", u64::from(memory_mb) * 1024 * 85 / 100),
-            "-XX:+UseSerialGC".into(),
-            "-XX:TieredStopAtLevel=1".into(),
-            "-Xshare:auto".into(),
-            "-cp".into(),
-            runtime_dir.join("lambfold-runtime.jar").display().to_string(),
-            "lambfold.runtime.Bootstrap".into(),
-        ],
+        Language::Java => {
+            let mut command = vec![
+                program,
+                // AWS's choice: 85 % of the memory for objects, and the compiler that is quick to start.
+                format!("-XX:MaxHeapSize={}k", u64::from(memory_mb) * 1024 * 85 / 100),
+                "-XX:+UseSerialGC".into(),
+                "-XX:TieredStopAtLevel=1".into(),
+                "-Xshare:auto".into(),
+            ];
+            // Only when it starts can a virtual machine be told that it will be debugged.
+            command.extend(debugger.map(jdwp));
+            command.extend([
+                "-cp".into(),
+                runtime_dir.join("lambfold-runtime.jar").display().to_string(),
+                "lambfold.runtime.Bootstrap".into(),
+            ]);
+            command
+        }
     }
+}
+
+/// The option by which a Java virtual machine has a debugger listen.
+fn jdwp(debugger: Debugger) -> String {
+    let suspend = if debugger.wait { 'y' } else { 'n' };
+    format!(
+        "-agentlib:jdwp=transport=dt_socket,server=y,suspend={suspend},address=127.0.0.1:{}",
+        debugger.port
+    )
 }
 
 /// The directory's name has the hash of the files in it, so that an old one is never taken for the present one.

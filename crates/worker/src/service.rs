@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
 
 use crate::answer_stream;
+use crate::debugger::DebugPorts;
 use crate::environment::{Environment, Invocation, NotPrepared, Pending, Preparation};
 use crate::error::{Error, capacity_exceeded, environment_gone, worker_restarted};
 use crate::hot_reload::HotReloads;
@@ -98,8 +99,9 @@ impl WorkerService {
         let incarnation = uuid_v4(&*entropy).to_string();
         let (logs, delivery) =
             logs.map(|logs| log_delivery::channel(logs, &clock, &entropy, &metrics)).unzip();
-        let own_root = driver.capabilities().own_root;
+        let (own_root, own_network) = (driver.capabilities().own_root, driver.capabilities().own_network);
         let launcher = Launcher {
+            debug_ports: Arc::new(DebugPorts::new(options.debugger, own_network, Arc::clone(&clock))),
             hot_reloads: Arc::new(HotReloads::new(options.hot_reload.clone(), driver.report().reached)),
             pools: Pools::new(&options, own_root, &interpreters, metrics.clone()),
             options,

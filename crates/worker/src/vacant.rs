@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lambfold_sandbox::{PreparedSandbox, SandboxError, SandboxTemplate, WaitingProgram};
+use lambfold_types::{ENDPOINT_PORT, RUNTIME_API_PORT};
+use tokio::net::TcpListener;
 
 use crate::error::LaunchError;
 use crate::launch::Launcher;
-use crate::relay::Relay;
+use crate::relay::{Relay, Target};
 use crate::runtime_api::RuntimeApi;
 
-pub(crate) const RUNTIME_API: ([u8; 4], u16) = ([127, 0, 0, 1], 9001);
-const ENDPOINT: ([u8; 4], u16) = ([127, 0, 0, 1], 4566);
+pub(crate) const RUNTIME_API: ([u8; 4], u16) = ([127, 0, 0, 1], RUNTIME_API_PORT);
+const ENDPOINT: ([u8; 4], u16) = ([127, 0, 0, 1], ENDPOINT_PORT);
 
 /// A slot is free a moment after its sandbox was killed.
 const SLOT_ATTEMPTS: u32 = 50;
@@ -78,7 +80,9 @@ impl Launcher {
         let (mut relay, mut endpoint) = (None, None);
         if let (Some(listener), Some(target)) = (listeners.next(), &self.options.endpoint) {
             endpoint = Some(listener.address);
-            relay = Some(Relay::start(listener.listener, target.clone(), Arc::clone(&self.clock))?);
+            let (listener, target) =
+                (TcpListener::from_std(listener.listener)?, Target::Outside(target.clone()));
+            relay = Some(Relay::start(listener, target, Arc::clone(&self.clock)));
         }
         Ok(Vacant { prepared, waits, api, api_address, relay, endpoint })
     }

@@ -10,6 +10,8 @@ MALFORMED_HANDLER_NAME = "Runtime.MalformedHandlerName"
 CONTEXT_UNMARSHAL_ERROR = "Runtime.LambdaContextUnmarshalError"
 BEFORE_SNAPSHOT_ERROR = "Runtime.BeforeSnapshotError"
 AFTER_RESTORE_ERROR = "Runtime.AfterRestoreError"
+# Not one of AWS's.
+DEBUGGER = "Lambfold.Debugger"
 
 
 class Fault(Exception):

@@ -26,7 +26,7 @@ def prepare(settings):
         settings.layers_directory + "/python",
         *interpreter_path,
         runtime_directory,
-        *_directories_with_boto3(version),
+        *directories_with("boto3"),
     ]
     _add_site_builtins()
 
@@ -64,8 +64,10 @@ def _call_after_execution(loader, callback):
     loader.exec_module = exec_module
 
 
-def _directories_with_boto3(version):
-    """AWS's runtime brings boto3. Ours lends the interpreter's own where it is installed, behind everything else."""
+def directories_with(package):
+    """Of the interpreter's own packages' directories the one that has `package`, if any. AWS's runtime brings boto3: ours lends
+    the interpreter's where it is installed, behind everything else."""
+    version = "python%d.%d" % sys.version_info[:2]
     prefix = os.path.dirname(os.path.dirname(os.path.abspath(sys.executable)))
     candidates = (
         os.path.join(prefix, "lib", version, "site-packages"),
@@ -74,7 +76,7 @@ def _directories_with_boto3(version):
         "/usr/lib/python3/dist-packages",
     )
     for candidate in candidates:
-        if os.path.isdir(candidate + "/boto3"):
+        if os.path.isdir(candidate + "/" + package):
             return [candidate]
     return []
 

@@ -49,6 +49,10 @@ class Runtime:
     def load_handler(self):
         """Returns the handler; reports what prevents that to the platform and leaves with status 1."""
         try:
+            if self.settings.debug_port:
+                from lambfold_runtime import debugger
+
+                debugger.start(self.settings)
             from lambfold_runtime import handler
 
             return handler.load(self.settings.handler)

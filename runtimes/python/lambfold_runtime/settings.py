@@ -19,6 +19,8 @@ class Settings:
         self.log_level = _python_level(environ.get("AWS_LAMBDA_LOG_LEVEL"))
         # Taken away so that children of the function do not write frames to an fd they do not have.
         self.log_fd = environ.pop("_LAMBDA_TELEMETRY_LOG_FD", None)
+        self.debug_port = int(environ.get("LAMBFOLD_DEBUG_PORT") or 0)  # 0: no debugger
+        self.debug_wait = environ.get("LAMBFOLD_DEBUG_WAIT") == "1"
         self.ascii_json = not _is_python_312_or_later(self.declared_python)
 
 

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use lambfold_api::sqs::SQS_SEND_MESSAGE;
 use lambfold_gateway::Options;
+use lambfold_types::Clock;
 use tonic::{Code, Status};
 
 use crate::client::{Client, create_queue, request, sqs};
@@ -141,11 +142,27 @@ async fn a_call_has_its_time_and_no_more() {
     assert_eq!(client.ask("GET /livez HTTP/1.1", b"").await.status, 200);
 }
 
+#[tokio::test]
+async fn an_invocation_has_a_time_of_its_own() {
+    let options = Options { invoke_timeout: Duration::from_hours(2), ..Options::default() };
+    let edge = Edge::with(Policy::Serve, options.clone()).await;
+    let mut client = edge.client().await;
+    let invoke = "POST /2015-03-31/functions/f/invocations HTTP/1.1".to_owned();
+    for (head, expected) in [
+        (invoke, options.invoke_timeout),
+        ("GET /2015-03-31/functions/f HTTP/1.1".to_owned(), options.request_timeout),
+        (sqs("ListQueues"), options.request_timeout),
+    ] {
+        client.ask(&head, b"{}").await;
+        assert_eq!(edge.log.context().deadline, Some(edge.clock.now() + expected), "{head}");
+    }
+}
+
 /// tonic's timers are the machine's: this one takes its time.
 #[tokio::test]
 async fn a_message_over_grpc_has_its_time() {
     let short = Duration::from_millis(50);
-    let options = Options { body_timeout: short, request_timeout: short, ..Options::default() };
+    let options = Options { body_timeout: short, invoke_timeout: short, ..Options::default() };
     let edge = Edge::with(Policy::Serve, options).await;
     let mut sender = h2::connect(edge.grpc).await;
     let body = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());

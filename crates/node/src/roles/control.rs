@@ -7,7 +7,7 @@ use lambfold_control::{ControlService, ImageOptions, Options};
 use lambfold_store_sqlite::SqliteControlStore;
 use lambfold_types::PlainSealer;
 
-use super::{Services, hot_reload, packages};
+use super::{Services, debugger, hot_reload, packages};
 use crate::node::Surroundings;
 use crate::part::Part;
 use crate::{Role, StartError};
@@ -28,6 +28,7 @@ pub(super) async fn start(around: &Surroundings, services: &mut Services) -> Res
     let options = Options {
         images: images(around),
         hot_reload: hot_reload::rules(&around.config)?,
+        debugger: debugger::is_on(&around.config),
         account_concurrency: around.config.dispatcher.account_concurrency,
         ..Options::default()
     };

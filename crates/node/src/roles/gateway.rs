@@ -9,12 +9,16 @@ use lambfold_aws_wire::sigv4::Unverified;
 use lambfold_gateway::{
     GatewayService, Metrics, Options, Services as EdgeServices, Surroundings as EdgeSurroundings,
 };
+use lambfold_types::DEBUG_LIMIT;
 use tokio::net::TcpListener;
 
-use super::{Services, packages};
+use super::{Services, debugger, packages};
 use crate::node::Surroundings;
 use crate::part::Part;
 use crate::{Role, StartError, tls};
+
+/// What an invocation that is debugged may take beyond its own time: it waits for its environment, package and port.
+const DEBUG_SLACK: Duration = Duration::from_mins(3);
 
 /// Starts the edge on listeners that are bound already. Last: it serves what the others offer.
 pub(crate) fn start(
@@ -25,13 +29,20 @@ pub(crate) fn start(
     traces: Arc<dyn Traces>,
 ) -> Result<Part, StartError> {
     let config = &around.config.gateway;
+    let request_timeout = Duration::from_secs(config.request_timeout_seconds);
+    let invoke_timeout = if debugger::is_on(&around.config) {
+        request_timeout.max(DEBUG_LIMIT + DEBUG_SLACK)
+    } else {
+        request_timeout
+    };
     let options = Options {
         max_connections: config.max_connections,
         max_body_bytes: config.max_body_bytes,
         body_memory_bytes: config.body_memory_mib.saturating_mul(1 << 20),
         header_timeout: Duration::from_secs(config.header_timeout_seconds),
         body_timeout: Duration::from_secs(config.body_timeout_seconds),
-        request_timeout: Duration::from_secs(config.request_timeout_seconds),
+        request_timeout,
+        invoke_timeout,
         traces_every_request: around.traces_every_request,
         tls: tls::public(&config.tls)?,
         ..Options::default()

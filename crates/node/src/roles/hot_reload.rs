@@ -31,7 +31,8 @@ pub(super) fn rules(config: &Config) -> Result<HotReload, StartError> {
     Ok(rules)
 }
 
-fn listens_for_this_machine_only(listen: &str) -> bool {
+/// Whether nobody on another machine reaches what listens there.
+pub(super) fn listens_for_this_machine_only(listen: &str) -> bool {
     listen.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
         || listen.starts_with("localhost:")
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lambfold_sandbox::{IsolationLevel, LevelReport, Spawner, SpawnerOptions};
 use lambfold_worker::{Interpreters, Metrics, Options, Parts, WorkerService};
 
-use super::{Services, hot_reload, network, packages};
+use super::{Services, debugger, hot_reload, network, packages};
 use crate::node::{Isolation, Surroundings};
 use crate::part::Part;
 use crate::{Role, StartError};
@@ -36,6 +36,7 @@ pub(super) async fn start(around: &mut Surroundings, services: &mut Services) ->
         pool_memory_mib: config.pool_memory_mib,
         pool_minimum: config.pool_minimum,
         hot_reload: hot_reload::rules(&around.config)?,
+        debugger: debugger::is_on(&around.config),
         stop_within: Duration::from_secs(around.config.stop_within_seconds.saturating_sub(2)),
         ..Options::new(around.data_dir.join("worker"))
     };

@@ -14,7 +14,7 @@ use super::shutdown::Reason;
 use super::{Environment, Invocation, Turn, micros, start_of};
 use crate::error::LaunchError;
 use crate::failure::Failure;
-use crate::launch::Contents;
+use crate::launch::{Contents, Launcher};
 use crate::log::FunctionLog;
 use crate::metrics::InvocationOutcome;
 use crate::platform_event::{PlatformEvent, Report};
@@ -58,15 +58,22 @@ impl InitFailure {
 impl Environment {
     /// Starts the function for its first invocation. `None` if that has been answered with the failure to do so.
     pub(super) async fn start(&mut self, first: Invocation) -> Option<(Running, Turn)> {
-        let outcome = self.init_before_all(self.launcher.options.init_limit, first.trace).await;
+        // Who is being debugged has the same time for all of it.
+        let limit = if self.is_debugged() { self.timeout() } else { self.launcher.options.init_limit };
+        let until = self.is_debugged().then(|| self.launcher.clock.now() + limit);
+        let within =
+            |turn: Turn| Turn { deadline: until.map_or(turn.deadline, |it| it.min(turn.deadline)), ..turn };
+        let outcome = self.init_before_all(limit, first.trace).await;
         match outcome {
             Ok(Ok((running, took))) => {
                 let turn = self.begin(first, micros(took));
-                Some((running, turn))
+                Some((running, within(turn)))
             }
             Ok(Err(_)) => {
                 self.metrics.init_failures.inc();
-                self.start_again(first).await
+                let contents = self.launcher.contents(&self.function).await;
+                let turn = self.begin_again(first);
+                self.start_again(within(turn), contents).await
             }
             Err(error) => {
                 self.cannot_launch(first, &error);
@@ -104,12 +111,18 @@ impl Environment {
         }))
     }
 
-    /// The suppressed init.
-    async fn start_again(&mut self, first: Invocation) -> Option<(Running, Turn)> {
+    fn begin_again(&mut self, first: Invocation) -> Turn {
         // Those who listened are being shut down.
         self.log.publish_to_nobody();
-        let contents = self.launcher.contents(&self.function).await;
-        let turn = self.begin(first, 0);
+        self.begin(first, 0)
+    }
+
+    /// The suppressed init.
+    async fn start_again(
+        &mut self,
+        turn: Turn,
+        contents: Result<Contents, LaunchError>,
+    ) -> Option<(Running, Turn)> {
         let environment_id = self.entry.id().to_owned();
         let event = PlatformEvent::InitStart { environment_id: &environment_id, phase: "invoke" };
         // Extensions are new, too, and have not heard of the invocation.
@@ -171,11 +184,7 @@ impl Environment {
     ) -> Result<Result<Running, InitFailure>, LaunchError> {
         let launcher = std::sync::Arc::clone(&self.launcher);
         let _starting = launcher.pools.starting();
-        let launched = match contents {
-            Ok(contents) => launcher.launch(&self.function, &self.log_stream, contents).await,
-            Err(error) => Err(error),
-        };
-        let mut running = match launched {
+        let mut running = match self.launch(&launcher, contents).await {
             Ok(running) => running,
             Err(LaunchError::Function(failure)) => {
                 let failure = InitFailure::Platform(failure);
@@ -249,6 +258,22 @@ impl Environment {
         );
         self.shut_down(running, reason, log);
         Ok(Err(failure))
+    }
+
+    /// Starts what is to be initialised, with a way in for a debugger if the function asks for that.
+    async fn launch(
+        &self,
+        launcher: &Launcher,
+        contents: Result<Contents, LaunchError>,
+    ) -> Result<Running, LaunchError> {
+        let contents = contents?;
+        let port = launcher.debug_ports.take(&self.function, &self.entry.retire).await;
+        let port = port.map_err(LaunchError::Function)?;
+        let mut running = launcher.launch(&self.function, &self.log_stream, contents).await?;
+        if let Some(port) = port {
+            running.let_in(port);
+        }
+        Ok(running)
     }
 
     fn tell_failure(&mut self, attempt: &Attempt, failure: &InitFailure) {

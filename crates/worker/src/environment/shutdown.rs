@@ -53,7 +53,9 @@ struct Shutdown {
 
 impl Environment {
     /// Ends what runs. Returns at once.
-    pub(super) fn shut_down(&self, running: Running, reason: Reason, log: FunctionLog) {
+    pub(super) fn shut_down(&self, mut running: Running, reason: Reason, log: FunctionLog) {
+        // Whatever comes after it needs the port.
+        running.debugger = None;
         if !running.api.has_extensions() || self.launcher.is_going_down() {
             // Killed as it is dropped here.
             return;
