@@ -25,16 +25,16 @@ pytest_plugins = ["attack_ground"]
 class Server:
     """One process on a data directory; can be stopped, killed and started again on the same ports."""
 
-    def __init__(self, data_dir, *flags, verb=("up",), settings=None, binary=BIN, user=None):
+    def __init__(self, data_dir, *flags, verb=("up",), settings=None, binary=BIN, user=None, listen="127.0.0.1"):
         self.data_dir, self.flags, self.process, self.log = str(data_dir), flags, None, ""
         self.verb, self.settings, self.binary, self.user = verb, settings or {}, str(binary), user
-        self.port, self.grpc_port = free_port(), free_port()
+        self.listen, self.port, self.grpc_port = listen, free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self, wait=True):
         identity = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
         self.process = subprocess.Popen(
-            [self.binary, *self.verb, "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}",
+            [self.binary, *self.verb, "--data-dir", self.data_dir, "--listen", f"{self.listen}:{self.port}",
              "--grpc-listen", f"127.0.0.1:{self.grpc_port}", *self.flags],
             stdout=subprocess.PIPE, stderr=open(f"{self.data_dir}.log", "ab"), text=True,
             env={**os.environ, **self.settings}, **identity)
