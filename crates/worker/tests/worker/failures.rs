@@ -73,7 +73,7 @@ async fn an_init_that_takes_too_long_is_done_again_inside_the_invocation() {
 /// lifecycle").
 #[tokio::test(flavor = "multi_thread")]
 async fn fetching_code_is_no_part_of_init() {
-    let fetch = std::time::Duration::from_secs(3);
+    let fetch = std::time::Duration::from_secs(6);
     let rig = Rig::with_slow_store(fetch, |options| {
         options.init_limit = fetch;
         options.pool_memory_mib = 0;
