@@ -136,4 +136,18 @@ function writeFully(fd, bytes) {
   }
 }
 
-module.exports = { patchConsole, setCurrentInvocation };
+/** Makes a record that nobody gets to see. */
+function rehearseRecord() {
+  const time = new Date().toISOString();
+  const values = ['rehearsal', 1, { records: [{ number: 1, text: 'a' }] }, new Error('rehearsal')];
+  textRecord({ callbacks: true }, 'INFO', time, values);
+  jsonRecord('INFO', time, values);
+}
+
+/** As if there had been none. */
+function forgetInvocation() {
+  delete globalThis[REQUEST_ID];
+  delete globalThis[TENANT_ID];
+}
+
+module.exports = { forgetInvocation, patchConsole, rehearseRecord, setCurrentInvocation };

@@ -17,7 +17,9 @@ const UNSETTLED_AWAIT = 13;
 
 /** Becomes the runtime of the function that `env` describes. A `client` may be connected already. */
 function run(env, runtimeDirectory, client) {
-  new Runtime(env, client).start(runtimeDirectory);
+  const runtime = new Runtime(env, client);
+  runtime.takeOver();
+  runtime.load(runtimeDirectory);
 }
 
 class Runtime {
@@ -34,7 +36,8 @@ class Runtime {
     };
   }
 
-  start(runtimeDirectory) {
+  /** What concerns the whole process. */
+  takeOver() {
     process.on('uncaughtException', (error) => this._die('Uncaught Exception', error, UNCAUGHT_EXCEPTION));
     process.on('unhandledRejection', (reason, promise) => {
       const error = new errors.UnhandledPromiseRejection(reason, promise);
@@ -49,6 +52,10 @@ class Runtime {
       const { HttpResponseStream, streamifyResponse } = awslambda;
       globalThis.awslambda = { ...globalThis.awslambda, HttpResponseStream, streamifyResponse };
     }
+  }
+
+  /** Loads the handler and goes into the loop. */
+  load(runtimeDirectory) {
     this._load(runtimeDirectory).then(
       (handler) => {
         this._handler = handler;
@@ -303,4 +310,4 @@ function refusal(answer) {
   return `status ${answer.status} ${answer.body.toString()}`;
 }
 
-module.exports = { run };
+module.exports = { Runtime, run };

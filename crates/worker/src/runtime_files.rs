@@ -1,5 +1,7 @@
 //! The bootstraps of the managed runtimes, embedded; written out once per content.
 
+mod one_file;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,9 +18,10 @@ macro_rules! files {
     };
 }
 
-type Files = &'static [(&'static str, &'static [u8])];
+/// Names and contents.
+type Files<'a> = &'a [(&'a str, &'a [u8])];
 
-const PYTHON: Files = files!(
+const PYTHON: Files<'static> = files!(
     "python":
     "bootstrap.py",
     "lambfold_runtime/__init__.py",
@@ -39,9 +42,10 @@ const PYTHON: Files = files!(
     "snapshot_restore_py/__init__.py",
 );
 
-const NODEJS: Files = files!(
+const NODEJS: Files<'static> = files!(
     "nodejs":
     "answer-reader.cjs",
+    "assignment.cjs",
     "awslambda.cjs",
     "bootstrap.cjs",
     "client.cjs",
@@ -50,14 +54,17 @@ const NODEJS: Files = files!(
     "debugger.cjs",
     "errors.cjs",
     "handler.cjs",
+    "rehearsal.cjs",
+    "rehearsal/first.mjs",
+    "rehearsal/second.mjs",
+    "rehearsal/third.cjs",
     "response-stream.cjs",
     "runtime.cjs",
     "settings.cjs",
     "waiting.cjs",
-    "warm.mjs",
 );
 
-const RUBY: Files = files!(
+const RUBY: Files<'static> = files!(
     "ruby":
     "bootstrap.rb",
     "lambfold_runtime/client.rb",
@@ -68,7 +75,7 @@ const RUBY: Files = files!(
 );
 
 /// Made of `runtimes/java/src` by `runtimes/java/build`.
-const JAVA: Files = files!("java": "lambfold-runtime.jar");
+const JAVA: Files<'static> = files!("java": "lambfold-runtime.jar");
 
 /// What stands at `/var/runtime`, per language.
 #[derive(Clone, Debug)]
@@ -89,7 +96,7 @@ impl RuntimeFiles {
         fs::create_dir_all(&provided)?;
         Ok(Self {
             python: install(directory, "python", PYTHON)?,
-            nodejs: install(directory, "nodejs", NODEJS)?,
+            nodejs: install(directory, "nodejs", &one_file::of(NODEJS).as_files())?,
             ruby: install(directory, "ruby", RUBY)?,
             java: install(directory, "java", JAVA)?,
             provided,
@@ -176,7 +183,7 @@ fn jdwp(debugger: Debugger) -> String {
 }
 
 /// The directory's name has the hash of the files in it, so that an old one is never taken for the present one.
-fn install(directory: &Path, name: &str, files: Files) -> io::Result<PathBuf> {
+fn install(directory: &Path, name: &str, files: Files<'_>) -> io::Result<PathBuf> {
     let mut hash = Sha256::new();
     for (name, content) in files {
         hash.update(name);

@@ -26,6 +26,13 @@ def handler(event, context):
 ";
 
 const NODE: &str = r"const fs = require('fs');
+function target(fd) {
+  try {
+    return fs.readlinkSync('/proc/self/fd/' + fd).replace(/\d+/, '');
+  } catch {
+    return '';
+  }
+}
 exports.handler = async () => {
   const environment = { ...process.env };
   delete environment.AWS_LAMBDA_LOG_STREAM_NAME;
@@ -37,6 +44,12 @@ exports.handler = async () => {
     limits: fs.readFileSync('/proc/self/limits', 'utf8'), input: fs.readlinkSync('/proc/self/fd/0'),
     opt: fs.readdirSync('/opt'), task: fs.readdirSync('/var/task'), zone: new Date(0).getTimezoneOffset(),
     main: require.main?.filename, globals: Object.keys(globalThis),
+    modules: [Object.keys(require.cache), require.main?.children.map((it) => it.filename), Object.keys(require('module')._pathCache)],
+    symbols: Object.getOwnPropertySymbols(globalThis).map(String), console: Object.keys(console),
+    collector: [typeof gc, require('vm').runInNewContext('typeof gc')],
+    listeners: process.eventNames().map((name) => [String(name), process.listenerCount(name)]),
+    resources: process.getActiveResourcesInfo(), names: Object.keys(process.env), exitCode: process.exitCode,
+    files: fs.readdirSync('/proc/self/fd').map(target).filter((it) => it.startsWith('/') || it.startsWith('socket')),
   };
 };
 ";

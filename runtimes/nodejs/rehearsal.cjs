@@ -1,0 +1,96 @@
+'use strict';
+// What a process that waits does in advance: it becomes functions that do nothing, one after the other, and runs them with
+// its own connection, so that Node.js has loaded, and V8 compiled, what the first invocation of a real one goes through.
+// A function sees nothing of it.
+
+const fs = require('fs');
+const Module = require('module');
+const path = require('path');
+const v8 = require('v8');
+const vm = require('vm');
+const { AnswerReader } = require('./answer-reader.cjs');
+const { USUAL_BYTES, become, readToEnd } = require('./assignment.cjs');
+const { RuntimeClient } = require('./client.cjs');
+const { forgetInvocation, rehearseRecord } = require('./console.cjs');
+const { Runtime } = require('./runtime.cjs');
+
+const FOLDER = path.join(__dirname, 'rehearsal');
+const FUNCTIONS = ['first', 'second', 'third'];
+// Of each. More would have V8 optimise, which takes memory and gives a first invocation nothing.
+const INVOCATIONS = 3;
+
+/** In the platform's place: each request becomes a sign of life on the real connection, each answer to it an invocation. */
+class StandIn extends RuntimeClient {
+  /** `done` is called when all invocations have been answered. */
+  constructor(client, address, done) {
+    super(address);
+    this._client = client;
+    this._done = done;
+    this._left = INVOCATIONS;
+  }
+
+  next(done) {
+    if (this._left === 0) {
+      this._done();
+    } else {
+      this._left--;
+      super.next(done);
+    }
+  }
+
+  postFatalError(_requestId, report) {
+    throw new Error(`the rehearsal failed: ${report.json}`);
+  }
+
+  _exchange(_request, done) {
+    this._client.ping((error) => {
+      if (error) {
+        throw error;
+      }
+      done(undefined, new AnswerReader().push(invocation()));
+    });
+  }
+}
+
+function invocation() {
+  const body = JSON.stringify({ records: [{ number: 1, text: 'a' }] });
+  return Buffer.from(
+    'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: rehearsal\r\n' +
+      'Lambda-Runtime-Deadline-Ms: 0\r\nLambda-Runtime-Invoked-Function-Arn: rehearsal\r\n' +
+      `Lambda-Runtime-Trace-Id: rehearsal\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+  );
+}
+
+/** Calls `done` at the end of it. `env` is changed; the next assignment replaces it as a whole. */
+function rehearse(env, client, done, left = FUNCTIONS) {
+  const [name, ...others] = left;
+  if (name === undefined) {
+    forget();
+    done();
+    return;
+  }
+  readToEnd(fs.openSync(__filename), Buffer.alloc(USUAL_BYTES));
+  const assignment = { ...env, LAMBDA_TASK_ROOT: FOLDER, _HANDLER: `${name}.handler` };
+  become(env, Object.entries(assignment).map((variable) => `${variable.join('=')}\0`).join(''));
+  const standIn = new StandIn(client, env.AWS_LAMBDA_RUNTIME_API, () => rehearse(env, client, done, others));
+  new Runtime(env, standIn).load(__dirname);
+}
+
+function forget() {
+  rehearseRecord();
+  forgetInvocation();
+  // The second one Node.js does not document.
+  for (const cache of [require.cache, Module._pathCache ?? {}]) {
+    for (const file of Object.keys(cache)) {
+      if (file.startsWith(`${FOLDER}/`)) {
+        delete cache[file];
+      }
+    }
+  }
+  // So that what all this has left is not collected while the first invocation runs.
+  v8.setFlagsFromString('--expose-gc');
+  vm.runInNewContext('gc')({ type: 'minor' });
+  v8.setFlagsFromString('--no-expose-gc');
+}
+
+module.exports = { rehearse };
