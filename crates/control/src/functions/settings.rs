@@ -59,21 +59,21 @@ pub(super) fn snap_start(given: Option<&SnapStart>) -> Option<bool> {
     given?.apply_on.as_deref().map(|on| on == "PublishedVersions")
 }
 
-/// Whether what SnapStart asks for can be done: AWS has it for some runtimes, and of those the hooks of Python are run
-/// here.
+/// Whether what SnapStart asks for can be done: the hooks of Java and Python are run. (.NET, for which AWS has it too, is not
+/// here.)
 pub(super) fn check_snap_start(configuration: &Configuration) -> Result<(), Fault> {
     if !configuration.snap_start {
         return Ok(());
     }
     let runtime = configuration.runtime.as_str();
-    let minor = runtime.strip_prefix("python3.").and_then(|minor| minor.parse::<u32>().ok());
-    if minor.is_none_or(|minor| minor < 12) {
-        let on_aws = runtime.starts_with("java") || runtime.starts_with("dotnet");
-        return Err(if on_aws {
-            faults::not_supported(&format!("SnapStart for {runtime}"))
-        } else {
-            faults::invalid_parameter(format!("{runtime} is not supported for SnapStart enabled functions."))
-        });
+    let is_from = |language: &str, first: u32| {
+        let version = runtime.strip_prefix(language).and_then(|version| version.parse::<u32>().ok());
+        version.is_some_and(|version| version >= first)
+    };
+    if !is_from("python3.", 12) && !is_from("java", 11) {
+        return Err(faults::invalid_parameter(format!(
+            "{runtime} is not supported for SnapStart enabled functions."
+        )));
     }
     if configuration.ephemeral_storage > 512 {
         return Err(faults::invalid_parameter(

@@ -33,7 +33,6 @@ async fn what_nothing_would_act_on_is_refused_unless_it_asks_for_nothing() {
             }]}),
             "FileSystemConfigs",
         ),
-        (json!({"SnapStart": {"ApplyOn": "PublishedVersions"}, "Runtime": "java21"}), "SnapStart for java21"),
         (json!({"KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"}), "KMSKeyArn"),
         (json!({"TracingConfig": {"Mode": "Active"}}), "TracingConfig Active"),
         (json!({"DurableConfig": {"ExecutionTimeout": 60}}), "DurableConfig"),

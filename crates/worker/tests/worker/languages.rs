@@ -229,6 +229,54 @@ async fn java_functions_run() {
     rig.stop().await;
 }
 
+const HOOKS: &str = r#"
+package example;
+import com.amazonaws.services.lambda.crac.*;
+import java.util.*;
+public class Hooks implements Resource {
+    static final List<String> TOLD = new ArrayList<>();
+    static final Hooks FIRST = new Hooks("first"), SECOND = new Hooks("second");
+    static {
+        // As the library org.crac does it for a function.
+        if (!System.getProperty("org.crac.Core.Compat").equals(Core.class.getPackageName())) throw new AssertionError();
+        for (Hooks hooks : List.of(SECOND, FIRST, SECOND)) Core.getGlobalContext().register(hooks);
+    }
+    private final String name;
+    private Hooks(String name) { this.name = name; }
+    public Hooks() { this(""); }
+    public void beforeCheckpoint(Context<? extends Resource> context) throws Exception { tell("before"); }
+    public void afterRestore(Context<? extends Resource> context) throws Exception { tell("after"); }
+    private void tell(String when) throws Exception {
+        TOLD.add(when + " " + name);
+        if ((when + " " + name).equals(System.getenv("FAIL"))) throw new IllegalStateException("no");
+    }
+    public List<String> told() { return TOLD; }
+}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_of_java_run_around_where_a_snapshot_would_be() {
+    if !has("java") || !has("javac") {
+        return;
+    }
+    let rig = Rig::start().await;
+    let runtime = concat!(env!("CARGO_MANIFEST_DIR"), "/../../runtimes/java/lambfold-runtime.jar");
+    let mut function = rig.archive("java17", &compiled(runtime, &[("Hooks.java", HOOKS)])).await;
+    function.memory_size_mb = 512;
+    function.handler = "example.Hooks::told".into();
+    assert_eq!(success(&rig.cold(&function, "{}").await.1), json!([]), "not without SnapStart");
+    function.initialization_type = "snap-start".into();
+    let told = json!(["before second", "before first", "after first", "after second"]);
+    assert_eq!(success(&rig.cold(&function, "{}").await.1), told);
+    for (fails, exception) in [("before second", "CheckpointException"), ("after first", "RestoreException")]
+    {
+        function.environment = [("FAIL".to_owned(), fails.to_owned())].into();
+        let error = failed(&rig, &function).await;
+        assert_eq!(error["errorType"], format!("com.amazonaws.services.lambda.crac.{exception}"));
+    }
+    rig.stop().await;
+}
+
 #[test]
 fn the_java_runtime_is_what_its_sources_make() {
     if has("javac") {

@@ -34,7 +34,9 @@ public final class Bootstrap {
     }
 
     private void run() throws IOException {
+        Snapshot.offer();
         Handler handler = load();
+        Snapshot.runHooks(client);
         while (true) {
             Client.Answer invocation = client.next();
             if (invocation.status() != 200) {
@@ -109,7 +111,7 @@ public final class Bootstrap {
         return client.postError(id, document(error), USER_EXCEPTION);
     }
 
-    private static void log(Throwable error) {
+    static void log(Throwable error) {
         StringWriter trace = new StringWriter();
         try {
             error.printStackTrace(new PrintWriter(trace, true));
@@ -120,7 +122,7 @@ public final class Bootstrap {
         System.out.flush();
     }
 
-    private static byte[] document(Throwable error) {
+    static byte[] document(Throwable error) {
         return JsonWriter.write(describe(error, 0)).getBytes(StandardCharsets.UTF_8);
     }
 
@@ -146,7 +148,7 @@ public final class Bootstrap {
         return document;
     }
 
-    private static String refusal(Client.Answer answer) {
+    static String refusal(Client.Answer answer) {
         return "status " + answer.status() + " " + new String(answer.body(), StandardCharsets.UTF_8);
     }
 }

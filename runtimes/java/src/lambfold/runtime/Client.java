@@ -44,6 +44,15 @@ final class Client {
         return request("POST", "init/error", body, errorHeaders(type));
     }
 
+    /** Returns when what stands in a snapshot is to go on. */
+    Answer restoreNext() throws IOException {
+        return request("GET", "restore/next", null, Map.of());
+    }
+
+    Answer postRestoreError(byte[] body, String type) throws IOException {
+        return request("POST", "restore/error", body, errorHeaders(type));
+    }
+
     private static Map<String, String> errorHeaders(String type) {
         return Map.of("Content-Type", "application/json", "Lambda-Runtime-Function-Error-Type", type);
     }
