@@ -156,6 +156,7 @@ fn observation(shared: &Shared, environment: ExecutionEnvironment) -> Option<Obs
         configuration: environment.configuration_id.into(),
         memory_mb: environment.memory_size_mb,
         provisioned: environment.provisioned,
+        ending: environment.ending,
         observed,
     })
 }

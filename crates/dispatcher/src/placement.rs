@@ -87,6 +87,8 @@ struct Environment {
     /// Kept ready for its configuration alone, whoever needs room.
     provisioned: bool,
     state: State,
+    /// It ends by itself soon, and is provisioned.
+    ending: bool,
     /// Its end was heard of before its invocation's answer.
     gone: bool,
 }
@@ -111,6 +113,8 @@ struct Configuration {
     ready: Vec<EnvironmentId>,
     provisioned: usize,
     preparing: usize,
+    /// Provisioned ones that end by themselves soon.
+    ending: usize,
     busy: usize,
     waiting: VecDeque<(Ticket, Need)>,
     /// All environments, whatever they do.
@@ -195,6 +199,9 @@ impl Placement {
             self.remove(&id);
         } else if usable {
             self.set_idle(&id);
+            // It may stand in for one that ends.
+            self.provisioning_changed |=
+                self.configurations.get(&configuration).is_some_and(|it| it.ending > 0);
         } else {
             self.remove(&id);
         }
@@ -312,6 +319,7 @@ impl Placement {
             memory_mb,
             provisioned,
             state,
+            ending: false,
             gone: false,
         };
         self.environments.insert(Arc::clone(id), environment);
@@ -335,7 +343,7 @@ impl Placement {
     }
 
     fn remove(&mut self, id: &EnvironmentId) {
-        let Some(Environment { worker, configuration, memory_mb, provisioned, state, .. }) =
+        let Some(Environment { worker, configuration, memory_mb, provisioned, state, ending, .. }) =
             self.environments.remove(id)
         else {
             return;
@@ -348,6 +356,7 @@ impl Placement {
         self.change(&configuration, |it| {
             it.environments -= 1;
             it.provisioned -= usize::from(provisioned);
+            it.ending -= usize::from(ending);
             match state {
                 State::Idle(_) if provisioned => it.ready.retain(|idle| idle != id),
                 State::Idle(_) => it.idle.retain(|idle| idle != id),

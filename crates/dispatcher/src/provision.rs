@@ -159,7 +159,7 @@ impl Provisioner {
                 let need =
                     Need { configuration: Arc::clone(&configuration), memory_mb: version.memory_size_mb };
                 let granted = self.shared.board(|board| {
-                    if board.placement.provisioned(&configuration).allocated >= count {
+                    if board.placement.provisioned(&configuration).lasting >= count {
                         return (None, Vec::new());
                     }
                     let (grant, effects) = board.placement.provision(&need);

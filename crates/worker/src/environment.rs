@@ -213,19 +213,23 @@ impl Environment {
     async fn idle(&mut self, running: &mut Running, born: Timestamp) -> Result<Invocation, Reason> {
         let Launcher { clock, options, .. } = &*self.launcher;
         let now = clock.now();
-        let end = if self.entry.provisioned {
+        let (mut announce, mut end) = if self.entry.provisioned {
             // Not all of them at once.
-            born + self.launcher.provisioned_age(self.entry.id())
+            let (announce, end) = self.launcher.provisioned_ages(self.entry.id());
+            (Some(born + announce).filter(|_| !self.entry.is_ending()), born + end)
         } else {
-            (now + options.idle).min(born + options.max_age)
+            (None, (now + options.idle).min(born + options.max_age))
         };
-        // One timer for both: an environment that is not idle for long never pays for being frozen.
+        // One timer for all: an environment that is not idle for long never pays for being frozen.
         let mut freeze = options.freeze_after.map(|after| now + after).filter(|freeze| *freeze < end);
         if self.is_debugged() {
             // Who stands still answers no debugger.
             freeze = None;
         }
-        let mut idle = clock.sleep_until(freeze.unwrap_or(end));
+        let next = |freeze: Option<Timestamp>, announce: Option<Timestamp>, end: Timestamp| {
+            clock.sleep_until([freeze, announce].into_iter().flatten().fold(end, Timestamp::min))
+        };
+        let mut idle = next(freeze, announce, end);
         let telemetry = Arc::clone(running.api.telemetry());
         let hot_code = running.hot_code().map(|code| (Arc::clone(code), Arc::clone(clock)));
         let changed = async move {
@@ -251,25 +255,25 @@ impl Environment {
                         tracing::debug!(environment = self.entry.id(), ?failure, "an idle environment's extension is lost");
                         return Err(Reason::Failure);
                     }
-                    // What is on its way to an extension gets a moment to arrive.
-                    Happening::Deadline
-                        if freeze.is_some()
-                            && telemetry.is_delivering()
-                            && clock.now() < now + DELIVERY_PATIENCE =>
-                    {
-                        idle = clock.sleep_until(clock.now() + DELIVERY_STEP);
-                    }
-                    Happening::Deadline if freeze.take().is_some() => {
-                        if running.freeze() {
-                            self.metrics.freezes.inc();
+                    Happening::Deadline => {
+                        let at = clock.now();
+                        if announce.take_if(|announce| *announce <= at).is_some() {
+                            self.entry.ends_soon();
+                        } else if freeze.take_if(|freeze| *freeze <= at).is_some() {
+                            // What is on its way to an extension gets a moment to arrive.
+                            if telemetry.is_delivering() && at < now + DELIVERY_PATIENCE {
+                                freeze = Some(at + DELIVERY_STEP);
+                            } else if running.freeze() {
+                                self.metrics.freezes.inc();
+                            }
+                        } else if running.is_debugged() {
+                            // Somebody is looking at it.
+                            end = at + options.idle;
+                        } else {
+                            return Err(Reason::Spindown);
                         }
-                        idle = clock.sleep_until(end);
+                        idle = next(freeze, announce, end);
                     }
-                    // Somebody is looking at it.
-                    Happening::Deadline if running.is_debugged() => {
-                        idle = clock.sleep_until(clock.now() + options.idle);
-                    }
-                    Happening::Deadline => return Err(Reason::Spindown),
                     // Only answers and calls of `next` make events, and neither comes without an invocation.
                     Happening::Api(event) => tracing::debug!(?event, "an idle runtime spoke"),
                 },

@@ -183,11 +183,13 @@ impl Launcher {
         running.start_command().await.map_err(|error| exec_failure(error, function))
     }
 
-    /// How old a provisioned environment may become: between eight and ten tenths of what others may, by its id, so that
-    /// those that were made at once do not end at once.
-    pub(crate) fn provisioned_age(&self, id: &str) -> Duration {
+    /// At which age a provisioned environment tells that it ends soon, and at which it does: the latter between eight and ten
+    /// tenths of what others may reach, by its id, so that those that were made at once do not end at once; the former a
+    /// tenth earlier, in which another one can be made.
+    pub(crate) fn provisioned_ages(&self, id: &str) -> (Duration, Duration) {
         let sum: u32 = id.bytes().map(u32::from).sum();
-        self.options.max_age * (800 + sum % 201) / 1000
+        let end = 800 + sum % 201;
+        (self.options.max_age * (end - 100) / 1000, self.options.max_age * end / 1000)
     }
 
     /// Whether processes end because the worker or its spawner does, and not by themselves.

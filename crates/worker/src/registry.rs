@@ -1,6 +1,7 @@
 //! The environments that exist, and the reports of them to dispatchers.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lambfold_api::worker::worker_report::Report;
@@ -29,6 +30,8 @@ pub(crate) struct Entry {
     pub(crate) provisioned: bool,
     /// Where its invocations go.
     pub(crate) invocations: mpsc::Sender<Invocation>,
+    /// It ends soon because of its age.
+    ending: AtomicBool,
     /// Ends it when it is idle.
     pub(crate) retire: CancellationToken,
     status: Mutex<Status>,
@@ -72,6 +75,7 @@ impl Registry {
             memory_size_mb,
             provisioned,
             invocations: sender,
+            ending: AtomicBool::new(false),
             retire: CancellationToken::new(),
             status: Mutex::new(Status { state: EnvironmentState::Starting, observed_at_work: false }),
             reports: self.reports.clone(),
@@ -137,6 +141,18 @@ impl Entry {
         }
     }
 
+    /// Tells, once and while it is idle, that it ends soon.
+    pub(crate) fn ends_soon(&self) {
+        if !self.ending.swap(true, Ordering::Relaxed) {
+            self.tell(EnvironmentState::Idle);
+        }
+    }
+
+    /// Whether that has been told.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
     fn observe(&self) -> WorkerReport {
         let mut status = self.status();
         status.observed_at_work = status.state != EnvironmentState::Idle;
@@ -157,6 +173,7 @@ impl Entry {
                 state: state.into(),
                 memory_size_mb: self.memory_size_mb,
                 provisioned: self.provisioned,
+                ending: self.ending.load(Ordering::Relaxed),
             })),
         }
     }

@@ -12,6 +12,22 @@ pub(crate) struct Provisioned {
     pub(crate) allocated: usize,
     /// Those that are initialised, idle or not.
     pub(crate) available: usize,
+    /// All but those that end by themselves soon.
+    pub(crate) lasting: usize,
+}
+
+/// How many of a configuration's provisioned environments are too many.
+#[derive(Clone, Copy, Debug, Default)]
+struct Surplus {
+    lasting: usize,
+    /// Of those that end soon: they stay until others are initialised in their place.
+    ending: usize,
+}
+
+impl Surplus {
+    fn of(self, ending: bool) -> usize {
+        if ending { self.ending } else { self.lasting }
+    }
 }
 
 impl Placement {
@@ -19,11 +35,14 @@ impl Placement {
     /// ends now.
     pub(crate) fn set_targets(&mut self, targets: HashMap<ConfigurationId, usize>) -> Vec<Effect> {
         self.targets = Some(targets);
-        let surplus: Vec<EnvironmentId> = self
-            .configurations
-            .iter()
-            .flat_map(|(id, it)| it.ready.iter().take(self.surplus(id)).cloned())
-            .collect();
+        let mut surplus: Vec<EnvironmentId> = Vec::new();
+        for (id, configuration) in &self.configurations {
+            let too_many = self.surplus(id);
+            for ending in [true, false] {
+                let idle = configuration.ready.iter().filter(|it| self.environments[*it].ending == ending);
+                surplus.extend(idle.take(too_many.of(ending)).cloned());
+            }
+        }
         let mut effects = Vec::new();
         for environment in surplus {
             effects.push(Effect::Retire(self.environments[&environment].worker, Arc::clone(&environment)));
@@ -47,6 +66,7 @@ impl Placement {
         known.map_or_else(Provisioned::default, |it| Provisioned {
             allocated: it.provisioned,
             available: it.provisioned - it.preparing,
+            lasting: it.provisioned - it.ending,
         })
     }
 
@@ -55,15 +75,34 @@ impl Placement {
         std::mem::take(&mut self.provisioning_changed)
     }
 
+    /// That environment ends by itself soon, if it is provisioned.
+    pub(super) fn set_ending(&mut self, id: &EnvironmentId) {
+        let Some(environment) = self.environments.get_mut(id).filter(|it| it.provisioned && !it.ending)
+        else {
+            return;
+        };
+        environment.ending = true;
+        let configuration = Arc::clone(&environment.configuration);
+        self.change(&configuration, |it| it.ending += 1);
+        self.provisioning_changed = true;
+    }
+
     /// Whether that environment is provisioned and nobody wants it to be.
     pub(super) fn is_surplus(&self, id: &EnvironmentId) -> bool {
         let environment = &self.environments[id];
-        environment.provisioned && self.surplus(&environment.configuration) > 0
+        environment.provisioned && self.surplus(&environment.configuration).of(environment.ending) > 0
     }
 
-    fn surplus(&self, configuration: &ConfigurationId) -> usize {
-        let Some(targets) = &self.targets else { return 0 };
+    fn surplus(&self, configuration: &ConfigurationId) -> Surplus {
+        let (Some(targets), Some(there)) = (&self.targets, self.configurations.get(configuration)) else {
+            return Surplus::default();
+        };
         let wanted = targets.get(configuration).copied().unwrap_or(0);
-        self.configurations.get(configuration).map_or(0, |it| it.provisioned.saturating_sub(wanted))
+        let lasting = there.provisioned - there.ending;
+        let initialised = lasting.saturating_sub(there.preparing);
+        Surplus {
+            lasting: lasting.saturating_sub(wanted),
+            ending: (initialised + there.ending).saturating_sub(wanted).min(there.ending),
+        }
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn observation(
         memory_mb,
         observed,
         provisioned: false,
+        ending: false,
         current,
     }
 }
@@ -132,11 +133,11 @@ fn what_is_provisioned_is_used_first_and_makes_no_room() {
     let mut placement = placement(256, 10);
     placement.set_targets([(ConfigurationId::from("f"), 1)].into());
     let ready = placement.provision(&need("f")).0.unwrap();
-    assert_eq!(placement.provisioned("f"), Provisioned { allocated: 1, available: 0 });
+    assert_eq!(placement.provisioned("f"), Provisioned { allocated: 1, available: 0, lasting: 1 });
     assert!(placement.take_provisioning_changed(), "the worker came");
     placement.finish(&ready.environment, Fate::Idle);
     assert!(placement.take_provisioning_changed(), "one more is available");
-    assert_eq!(placement.provisioned("f"), Provisioned { allocated: 1, available: 1 });
+    assert_eq!(placement.provisioned("f"), Provisioned { allocated: 1, available: 1, lasting: 1 });
     let first = now(&mut placement, "f");
     assert_eq!((&first.environment, first.cold), (&ready.environment, false));
     let spilled = now(&mut placement, "f");
@@ -170,6 +171,36 @@ fn what_is_provisioned_ends_when_nobody_wants_it() {
     assert!(placement.set_targets(HashMap::new()).is_empty(), "the other is at work");
     assert_eq!(placement.finish(&busy.environment, Fate::Idle), [Effect::Retire(0, busy.environment)]);
     assert_eq!(placement.provisioned("f"), Provisioned::default());
+}
+
+#[test]
+fn what_ends_soon_stays_until_another_is_there() {
+    let mut placement = placement(10_000, 10);
+    let targets = || [(ConfigurationId::from("f"), 1)].into();
+    placement.set_targets(targets());
+    let old = placement.provision(&need("f")).0.unwrap();
+    placement.finish(&old.environment, Fate::Idle);
+    placement.take_provisioning_changed();
+    let ending = Observation {
+        provisioned: true,
+        ending: true,
+        ..observation(&old.environment, "f", 128, Observed::Idle, true)
+    };
+    placement.observed(0, ending.clone());
+    assert!(placement.take_provisioning_changed(), "somebody must look");
+    let there = Provisioned { allocated: 1, available: 1, lasting: 0 };
+    assert_eq!(placement.provisioned("f"), there);
+    let new = placement.provision(&need("f")).0.unwrap();
+    assert!(placement.set_targets(targets()).is_empty(), "the new one is not ready");
+    assert_eq!(now(&mut placement, "f").environment, old.environment);
+    placement.finish(&old.environment, Fate::Idle);
+    // Told again, it counts once.
+    placement.observed(0, ending);
+    placement.take_provisioning_changed();
+    assert!(placement.finish(&new.environment, Fate::Idle).is_empty(), "the new one is kept");
+    assert!(placement.take_provisioning_changed());
+    assert_eq!(placement.set_targets(targets()), [Effect::Retire(0, old.environment)]);
+    assert_eq!(placement.provisioned("f"), Provisioned { allocated: 1, available: 1, lasting: 1 });
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub(crate) struct Observation {
     pub(crate) observed: Observed,
     /// It is one of those that are kept ready.
     pub(crate) provisioned: bool,
+    /// It ends by itself, soon.
+    pub(crate) ending: bool,
     /// The configuration is still to be used.
     pub(crate) current: bool,
 }
@@ -127,7 +129,7 @@ impl Placement {
     /// Of environments that have an invocation of ours we know better than their worker; of their end nothing comes
     /// before the invocation's own answer, which says whether it may be placed again.
     fn take_over(&mut self, worker: WorkerId, observation: &Observation, effects: &mut Vec<Effect>) {
-        let Observation { environment, configuration, memory_mb, observed, provisioned, current } =
+        let Observation { environment, configuration, memory_mb, observed, provisioned, ending, current } =
             observation;
         let outdated = !current || self.outdated.contains(configuration);
         if let (Some(known), Observed::Gone) = (self.environments.get_mut(environment), observed) {
@@ -155,6 +157,9 @@ impl Placement {
                     self.outdated.insert(Arc::clone(configuration));
                 }
             }
+        }
+        if *ending {
+            self.set_ending(environment);
         }
     }
 }
