@@ -251,19 +251,26 @@ def test_what_does_not_go_together_is_refused(place):
     package = {**image, "PackageType": "Zip", "Runtime": "provided.al2023", "Handler": "x", "Code": {"ZipFile": zip_of({"bootstrap": "x"})}}
     layer_arn = "arn:aws:lambda:us-east-1:000000000000:layer:l:1"
     of_image = "Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image."
+    hot = {"S3Bucket": "hot-reload", "S3Key": str(place.folder)}
     of_zip = "Please don't provide ImageConfig when the intended function PackageType is Zip."
     for arguments, message in [
         ({**image, "Runtime": "python3.12"}, of_image), ({**image, "Handler": "x"}, of_image), ({**image, "Layers": [layer_arn]}, of_image),
         ({**image, "Code": {"ZipFile": b"x"}}, "Please provide ImageUri when creating a function with packageType Image."),
         ({**package, "ImageConfig": {"Command": ["x"]}}, of_zip),
+        ({**image, "Code": {"ImageUri": uri, **hot}}, "Please provide ImageUri when creating a function with packageType Image."),
         ({**package, "Code": {"ImageUri": uri}}, "Please provide a source for function code."),
+        ({**package, "Code": {"ImageUri": uri, **hot}}, "Please don't provide ImageUri when creating a function with packageType Zip."),
     ]:
         assert error_of(lam.create_function, **arguments) == ("InvalidParameterValueException", 400, message)
+    no_uri = "Please provide ImageUri when updating a function with packageType Image."
     name, zipped = place.create(uri), unique("zip")
     lam.create_function(**{**package, "FunctionName": zipped})
     place.settled(zipped)
     for call, arguments, message in [
-        (lam.update_function_code, {"FunctionName": name, "ZipFile": b"x"}, "Please provide ImageUri when updating a function with packageType Image."),
+        (lam.update_function_code, {"FunctionName": name, "ZipFile": b"x"}, no_uri),
+        (lam.update_function_code, {"FunctionName": name, **hot}, no_uri),
+        (lam.update_function_code, {"FunctionName": name, "ImageUri": uri, **hot}, no_uri),
+        (lam.update_function_code, {"FunctionName": name}, no_uri),
         (lam.update_function_configuration, {"FunctionName": name, "Handler": "x"}, of_image),
         (lam.update_function_configuration, {"FunctionName": zipped, "ImageConfig": {"Command": ["x"]}}, of_zip),
         (lam.update_function_code, {"FunctionName": zipped, "ImageUri": uri}, "Please don't provide ImageUri when updating a function with packageType Zip."),

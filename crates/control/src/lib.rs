@@ -18,6 +18,7 @@ mod packages;
 pub mod record;
 mod service;
 pub mod store;
+mod sweep;
 mod tags;
 mod watch;
 mod workers;

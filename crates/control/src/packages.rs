@@ -58,7 +58,7 @@ pub(crate) async fn check(zip: Bytes) -> Result<Stored, Fault> {
 /// Stores a checked package durably. Before the row that names it: a crash between the two leaves an object that
 /// nothing names, never a name without its object.
 pub(crate) async fn put(objects: &Arc<dyn ObjectStore>, stored: &Stored, zip: Bytes) -> Result<(), Fault> {
-    let path = location(&stored.sha256)?;
+    let path = location(&stored.sha256).ok_or_else(Fault::internal)?;
     if objects.head(&path).await.is_ok_and(|found| found.size == stored.size) {
         return Ok(());
     }
@@ -79,7 +79,7 @@ pub(crate) async fn get(objects: &Arc<dyn ObjectStore>, hex: &str) -> Result<Opt
 
 /// Whether the object is there.
 pub(crate) async fn exists(objects: &Arc<dyn ObjectStore>, sha256: &str) -> Result<bool, Fault> {
-    match objects.head(&location(sha256)?).await {
+    match objects.head(&location(sha256).ok_or_else(Fault::internal)?).await {
         Ok(_) => Ok(true),
         Err(object_store::Error::NotFound { .. }) => Ok(false),
         Err(error) => Err(failed(&error)),
@@ -96,11 +96,12 @@ fn hex_of(sha256: &str) -> Option<String> {
     STANDARD.decode(sha256).ok().map(hex::encode)
 }
 
-fn location(sha256: &str) -> Result<Path, Fault> {
-    hex_of(sha256).map(|hex| Path::from(format!("packages/{hex}"))).ok_or_else(Fault::internal)
+/// Where the package of that `CodeSha256` is; `None` if it is none.
+pub(crate) fn location(sha256: &str) -> Option<Path> {
+    hex_of(sha256).map(|hex| Path::from(format!("packages/{hex}")))
 }
 
-fn failed(error: &object_store::Error) -> Fault {
+pub(crate) fn failed(error: &object_store::Error) -> Fault {
     tracing::error!(%error, "the object store failed");
     Fault::internal()
 }

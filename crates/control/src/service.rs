@@ -51,8 +51,8 @@ use crate::images::Pulls;
 use crate::store::{ControlStore, StoreError};
 use crate::workers::Workers;
 use crate::{
-    activation, aliases, concurrency, faults, function_urls, functions, layers, mappings, packages, tags,
-    watch as watching,
+    activation, aliases, concurrency, faults, function_urls, functions, layers, mappings, packages, sweep,
+    tags, watch as watching,
 };
 
 /// Settings of the control plane.
@@ -114,6 +114,8 @@ pub(crate) struct Shared {
     /// Held while an alias is pointed somewhere, while a version is removed, and while concurrency is given to a function,
     /// so that none misses another.
     pub(crate) alias_targets: tokio::sync::Mutex<()>,
+    /// Read by who finds that an object is there and then names it, written by who removes objects.
+    pub(crate) objects_in_use: tokio::sync::RwLock<()>,
     /// What has become of provisioned concurrency.
     pub(crate) allocations: Allocations,
     /// What can be run.
@@ -147,6 +149,7 @@ impl ControlService {
             audience: Arc::default(),
             activations: Activations::default(),
             alias_targets: tokio::sync::Mutex::default(),
+            objects_in_use: tokio::sync::RwLock::default(),
             allocations: Allocations::default(),
             workers: Workers::default(),
             stop: CancellationToken::new(),
@@ -159,7 +162,7 @@ impl ControlService {
         self.handle.clone()
     }
 
-    /// Activates functions until `shutdown`; those that a crash left pending first.
+    /// Activates functions until `shutdown`, those that a crash left pending first, and removes packages that nothing names.
     pub fn run(self, shutdown: CancellationToken) -> RunFuture {
         Box::pin(self.work(shutdown))
     }
@@ -167,7 +170,7 @@ impl ControlService {
     async fn work(self, shutdown: CancellationToken) {
         let shared = self.handle.0;
         let _watches_end = shared.stop.clone().drop_guard();
-        activation::run(&shared, shutdown).await;
+        tokio::join!(activation::run(&shared, shutdown.clone()), sweep::run(&shared, shutdown));
     }
 }
 

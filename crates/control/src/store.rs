@@ -167,6 +167,9 @@ pub trait ControlStore: Send + Sync + 'static {
         max: usize,
     ) -> Result<Vec<LayerVersion>, StoreError>;
 
+    /// The packages of all layer versions of all accounts, as base64 of their SHA-256.
+    fn layer_packages(&self) -> Result<Vec<String>, StoreError>;
+
     /// Edits the layer version in place, alone. `false` if there is none.
     fn edit_layer_version(
         &self,

@@ -278,6 +278,10 @@ impl ControlStore for SqliteControlStore {
         layers::latest(&self.connection(), scope, filter, after, max)
     }
 
+    fn layer_packages(&self) -> Result<Vec<String>> {
+        layers::packages(&self.connection())
+    }
+
     fn edit_layer_version(
         &self,
         scope: &Scope,

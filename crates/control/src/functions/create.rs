@@ -15,7 +15,7 @@ use crate::record::{
     Configuration, FORMAT, Function, FunctionConcurrency, FunctionRecord, Logging, State, Versions,
 };
 use crate::service::Shared;
-use crate::{faults, layers, packages, tags};
+use crate::{faults, layers, packages, sweep, tags};
 
 pub(crate) async fn create(
     shared: &Arc<Shared>,
@@ -45,6 +45,7 @@ pub(crate) async fn create(
     if shared.store(move |store| store.function(&scope, &name)).await?.is_some() {
         return Err(exists(&target));
     }
+    let _held = sweep::hold(shared, &configuration.layers).await?;
     if let Some((stored, zip)) = package {
         packages::put(&shared.objects, &stored, zip).await?;
     }
@@ -89,6 +90,11 @@ async fn with_code(
         return Ok((image::with(configuration, found), None));
     }
     let source = input.code.clone().unwrap_or_default();
+    if source.image_uri.is_some() && (source.zip_file.is_some() || source.s3_bucket.is_some()) {
+        return Err(faults::invalid_parameter(
+            "Please don't provide ImageUri when creating a function with packageType Zip.",
+        ));
+    }
     let (bucket, key) = (source.s3_bucket.as_deref(), source.s3_key.as_deref());
     if let Some(found) = hot_reload::requested(shared, bucket, key, source.zip_file.is_some()).await? {
         return Ok((hot_reload::with(configuration, found), None));
@@ -112,11 +118,6 @@ fn code(input: &CreateFunctionRequest) -> Result<Bytes, Fault> {
     let code = input.code.clone().unwrap_or_default();
     if code.s3_bucket.is_some() || code.s3_key.is_some() {
         return Err(faults::not_supported("code from S3 (Code.S3Bucket)"));
-    }
-    if code.image_uri.is_some() && code.zip_file.is_some() {
-        return Err(faults::invalid_parameter(
-            "Please don't provide ImageUri when creating a function with packageType Zip.",
-        ));
     }
     if code.source_kms_key_arn.as_ref().is_some_and(|key| !key.is_empty()) {
         return Err(faults::not_supported("Code.SourceKMSKeyArn"));

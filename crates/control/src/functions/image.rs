@@ -53,12 +53,19 @@ pub(super) async fn of_update(
     input: &UpdateFunctionCodeRequest,
     architecture: &str,
 ) -> Result<FunctionImage, Fault> {
-    let Some(uri) = input.image_uri.as_deref().filter(|_| input.zip_file.is_none()) else {
+    resolve(shared, input.image_uri.as_deref().unwrap_or_default(), architecture).await
+}
+
+/// Code of a function of an image is an image, wherever else it is said to be.
+pub(super) fn refuse_package(input: &UpdateFunctionCodeRequest) -> Result<(), Fault> {
+    let (None, None, None, None, Some(_)) =
+        (&input.zip_file, &input.s3_bucket, &input.s3_key, &input.s3_object_version, &input.image_uri)
+    else {
         return Err(faults::invalid_parameter(
             "Please provide ImageUri when updating a function with packageType Image.",
         ));
     };
-    resolve(shared, uri, architecture).await
+    Ok(())
 }
 
 async fn resolve(shared: &Shared, uri: &str, architecture: &str) -> Result<FunctionImage, Fault> {

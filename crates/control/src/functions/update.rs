@@ -16,7 +16,7 @@ use super::{environment, hot_reload, image, render, runtime, timestamp};
 use crate::record::{Configuration, FunctionRecord, LastUpdate, State};
 use crate::service::Shared;
 use crate::store::Publication;
-use crate::{faults, layers, packages};
+use crate::{faults, layers, packages, sweep};
 
 pub(crate) async fn update_code(
     shared: &Arc<Shared>,
@@ -25,7 +25,9 @@ pub(crate) async fn update_code(
 ) -> Result<FunctionConfiguration, Fault> {
     let target = FunctionTarget::read(ctx, &input.function_name.clone().unwrap_or_default(), None)?;
     let record = find_latest(shared, &target).await?;
-    if record.configuration.image.is_none() && input.image_uri.is_some() {
+    if record.configuration.image.is_some() {
+        image::refuse_package(&input)?;
+    } else if input.image_uri.is_some() {
         return Err(faults::invalid_parameter(
             "Please don't provide ImageUri when updating a function with packageType Zip.",
         ));
@@ -52,6 +54,7 @@ pub(crate) async fn update_code(
             let configuration = Configuration { architecture: architecture.clone(), ..configuration.clone() };
             Ok(image::with(configuration, found.clone()))
         };
+        let _held = sweep::hold(shared, &[]).await?;
         return update_or_show(shared, target, record, input.revision_id, (dry_run, publish), change).await;
     }
     if hot_reload.is_none() && input.zip_file.is_none() {
@@ -61,6 +64,7 @@ pub(crate) async fn update_code(
         Some(zip) => packages::check(zip.clone()).await?,
         None => hot_reload::stored(),
     };
+    let _held = sweep::hold(shared, &[]).await?;
     if let Some(zip) = input.zip_file.filter(|_| !dry_run) {
         packages::put(&shared.objects, &stored, zip).await?;
     }
@@ -134,6 +138,7 @@ pub(crate) async fn update_configuration(
     let (runtime, handler, role, description) = (input.runtime, input.handler, input.role, input.description);
     let (logging, image_config) = (input.logging_config, input.image_config);
     let expected = input.revision_id;
+    let _held = sweep::hold(shared, layers.as_deref().unwrap_or_default()).await?;
     update(shared, target, &record, expected, What::Settings, false, move |configuration: &Configuration| {
         let current = configuration.clone();
         let changed = Configuration {

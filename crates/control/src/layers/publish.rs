@@ -13,7 +13,7 @@ use super::target::LayerTarget;
 use crate::functions::timestamp;
 use crate::record::{FORMAT, LayerPackage, LayerVersionRecord};
 use crate::service::Shared;
-use crate::{faults, packages};
+use crate::{faults, packages, sweep};
 
 pub(crate) async fn publish(
     shared: &Arc<Shared>,
@@ -23,6 +23,7 @@ pub(crate) async fn publish(
     let target = LayerTarget::read(ctx, &input.layer_name.unwrap_or_default())?.owned_by(ctx)?;
     let zip = content(input.content.unwrap_or_default())?;
     let stored = packages::check(zip.clone()).await?;
+    let _held = sweep::hold(shared, &[]).await?;
     packages::put(&shared.objects, &stored, zip).await?;
     let record = LayerVersionRecord {
         format: FORMAT,

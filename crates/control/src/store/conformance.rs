@@ -182,6 +182,8 @@ fn layer_numbers_are_never_given_again(store: &dyn ControlStore) {
     let [scope, other, _] = scopes();
     let name = "same".parse().expect("a name");
     let publish = |scope: &Scope| store.publish_layer_version(scope, &name, &layer("")).expect("it works");
+    let packages = || store.layer_packages().expect("it works").len();
+    let before = packages();
     assert_eq!((publish(&scope), publish(&scope), publish(&other)), (1, 2, 1));
     let remove = |version| store.edit_layer_version(&scope, &name, version, &mut |_| Decision::Remove);
     assert!(remove(2).expect("it works") && !remove(2).expect("it works"), "gone is gone");
@@ -193,6 +195,7 @@ fn layer_numbers_are_never_given_again(store: &dyn ControlStore) {
         Some(layer("")),
         "the other account's stays"
     );
+    assert_eq!(packages(), before + 2, "those of all accounts");
     let edit = |decision| {
         let edit = &mut |record: &mut LayerVersionRecord| {
             record.permissions.clear();

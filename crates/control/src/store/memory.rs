@@ -360,6 +360,12 @@ impl ControlStore for MemoryControlStore {
         Ok(latest.take(max).collect())
     }
 
+    fn layer_packages(&self) -> Result<Vec<String>, StoreError> {
+        let tables = self.tables();
+        let versions = tables.layers.values().flat_map(|layer| layer.versions.values());
+        Ok(versions.map(|record| record.package.code_sha256.clone()).collect())
+    }
+
     fn edit_layer_version(
         &self,
         scope: &Scope,

@@ -31,6 +31,7 @@ mod names;
 mod refusals;
 mod restart;
 mod rig;
+mod sweep;
 mod tags;
 mod versions;
 mod watch;

@@ -22,6 +22,10 @@ pub(super) async fn start(around: &Surroundings, services: &mut Services) -> Res
     let opened = tokio::task::spawn_blocking(move || open(&data_dir)).await;
     let store = opened.map_err(StartError::part("control plane"))??;
     let objects = packages::open(&around.packages_dir)?;
+    // The control plane alone writes, and the lock on its store says that there is no other.
+    let directory = around.packages_dir.clone();
+    let tidied = tokio::task::spawn_blocking(move || packages::remove_unfinished(&directory)).await;
+    tidied.map_err(StartError::part("package store"))?.map_err(StartError::part("package store"))?;
     let sqs = around.peers.sqs(services.sqs.clone())?;
     let (clock, entropy) = (around.clock.clone(), around.entropy.clone());
     let sealer = Arc::new(PlainSealer);

@@ -110,6 +110,19 @@ pub(super) fn latest(
     Ok(found)
 }
 
+pub(super) fn packages(connection: &Connection) -> Result<Vec<String>> {
+    let mut statement =
+        connection.prepare_cached("SELECT name, document FROM layer_versions").map_err(driver)?;
+    let mut rows = statement.query([]).map_err(driver)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(driver)? {
+        let (name, text): (String, String) = (column(row, 0)?, column(row, 1)?);
+        let record: LayerVersionRecord = document(TABLE, &name, &text)?;
+        found.push(record.package.code_sha256);
+    }
+    Ok(found)
+}
+
 pub(super) fn edit(
     connection: &Connection,
     scope: &Scope,
