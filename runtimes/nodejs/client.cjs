@@ -76,7 +76,6 @@ class RuntimeClient {
     this._port = parseInt(address.slice(colon + 1), 10);
     this._hostHeader = `Host: ${address}\r\n`;
     this._nextRequest = `GET ${PREFIX}invocation/next HTTP/1.1\r\n${this._hostHeader}\r\n`;
-    this._pingRequest = `GET /2018-06-01/ping HTTP/1.1\r\n${this._hostHeader}\r\n`;
     this._connection = undefined;
   }
 
@@ -89,11 +88,6 @@ class RuntimeClient {
       done();
     });
     socket.once('error', done);
-  }
-
-  /** Asks for a sign of life. */
-  ping(done) {
-    this._exchange(this._pingRequest, done);
   }
 
   /** Waits, for hours if need be, until an invocation comes. */

@@ -21,7 +21,7 @@ function wait(env, done) {
     if (error) {
       throw error;
     }
-    rehearse(env, client, () => {
+    rehearse(env, () => {
       const buffer = Buffer.alloc(USUAL_BYTES);
       fs.writeSync(ASSIGNMENT_FD, 'r');
       // There is nothing else to do meanwhile, and a read that blocks is sooner back than the event loop.

@@ -288,6 +288,7 @@ impl Neighbours {
             state: state.into(),
             memory_size_mb: 128,
             provisioned: self.prepared().iter().any(|it| it == environment),
+            ending: false,
         });
         let report = WorkerReport { incarnation: "w1".into(), report: Some(report) };
         self.scripted.reports.lock().unwrap().as_ref().unwrap().send(Ok(report)).unwrap();
