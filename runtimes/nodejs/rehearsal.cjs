@@ -80,7 +80,7 @@ function becomeOneAfterTheOther(env, address, [name, ...others], done) {
     done();
     return;
   }
-  readToEnd(fs.openSync(__filename), Buffer.alloc(USUAL_BYTES));
+  readToEnd(fs.openSync(path.join(FOLDER, 'first.mjs')), Buffer.alloc(USUAL_BYTES));
   const assignment = { ...env, LAMBDA_TASK_ROOT: FOLDER, _HANDLER: `${name}.handler` };
   become(env, Object.entries(assignment).map((variable) => `${variable.join('=')}\0`).join(''));
   const standIn = new StandIn(address, () => becomeOneAfterTheOther(env, address, others, done));
