@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
 class Function:
     """A function: files in a task root of its own, run by the bootstrap of `runtime` ("python" or "nodejs")."""
 
-    def __init__(self, runtime, files, handler="index.handler", env=None, command=None):
+    def __init__(self, runtime, files, handler="index.handler", env=None, command=None, wait=WAIT):
         self._directory = tempfile.TemporaryDirectory()
         self.root = os.path.realpath(self._directory.name)
         for name, text in files.items():
@@ -148,7 +148,7 @@ class Function:
                 file.write(textwrap.dedent(text))
         self.api = StubApi()
         environment = self._environment(handler, env or {})
-        if WAIT and command is None and not AT_START.intersection(environment):
+        if wait and command is None and not AT_START.intersection(environment):
             self._process = self._start_waiting([*start_command(runtime), "wait"], environment)
         else:
             self._process = self._start(command or start_command(runtime), environment)

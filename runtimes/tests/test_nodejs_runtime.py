@@ -545,5 +545,30 @@ class Debuggers(NodeTestCase):
                 self.assertIn("cannot listen at port %d" % port, answer.json["errorMessage"])
 
 
+class Waiting(NodeTestCase):
+    """What a process that waited has rehearsed, a function does not see."""
+
+    VIEW = """
+        const mine = (names) => names.filter((name) => !name.includes('nodejs') || name.includes('rehearsal/'));
+        const symbols = Object.getOwnPropertySymbols(globalThis).map(String);
+        exports.handler = async () => ({
+          modules: mine(Object.keys(require.cache)).length, paths: mine(Object.keys(require('module')._pathCache)).length,
+          symbols, globals: Object.keys(globalThis), console: Object.keys(console),
+          collector: [typeof gc, require('vm').runInNewContext('typeof gc')], argv: process.argv.length, execArgv: process.execArgv,
+          listeners: process.eventNames().map((name) => [String(name), process.listenerCount(name)]),
+          resources: process.getActiveResourcesInfo(), environment: Object.keys(process.env), exitCode: process.exitCode ?? null,
+          handler: process.env._HANDLER, format: process.env.AWS_LAMBDA_LOG_FORMAT ?? null,
+        });
+    """
+
+    def test_a_rehearsal_leaves_nothing(self):
+        views = []
+        for wait in (False, True):
+            with Function("nodejs", {"index.js": self.VIEW}, wait=wait) as function:
+                views.append(function.invoke({}).json)
+                self.assertEqual(function.output(), "")
+        self.assertEqual(*views)
+
+
 if __name__ == "__main__":
     unittest.main()
