@@ -49,7 +49,7 @@ exports.handler = async () => {
     collector: [typeof gc, require('vm').runInNewContext('typeof gc')],
     listeners: process.eventNames().map((name) => [String(name), process.listenerCount(name)]),
     resources: process.getActiveResourcesInfo(), names: Object.keys(process.env), exitCode: process.exitCode,
-    files: fs.readdirSync('/proc/self/fd').map(target).filter((it) => it.startsWith('/') || it.startsWith('socket')),
+    files: fs.readdirSync('/proc/self/fd').map(target).filter((it) => it.startsWith('/') || it.startsWith('socket')).sort(),
   };
 };
 ";
