@@ -18,6 +18,7 @@ mod extensions;
 mod failure;
 mod hot_reload;
 mod interpreter;
+mod lasting_spawner;
 mod launch;
 mod log;
 mod log_delivery;
@@ -40,6 +41,7 @@ mod variables;
 
 pub use error::Error;
 pub use interpreter::Interpreters;
+pub use lasting_spawner::LastingSpawner;
 pub use metrics::Metrics;
 pub use options::Options;
 pub use service::{Parts, WorkerHandle, WorkerService};

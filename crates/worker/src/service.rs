@@ -154,7 +154,7 @@ impl WorkerService {
         let delivery = self.delivery.map(|delivery| tokio::spawn(delivery.run(delivered.clone())));
         tokio::select! {
             () = shutdown.cancelled() => {}
-            () = driver.closed() => tracing::error!("the spawner has ended: no function can run any more"),
+            () = driver.closed() => tracing::error!("there is no spawner any more: no function can run"),
         }
         shared.stopping.cancel();
         shared.registry.retire_all();

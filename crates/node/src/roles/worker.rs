@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lambfold_sandbox::{IsolationLevel, LevelReport, Spawner, SpawnerOptions};
-use lambfold_worker::{Interpreters, Metrics, Options, Parts, WorkerService};
+use lambfold_sandbox::{IsolationLevel, LevelReport, SpawnerOptions};
+use lambfold_worker::{Interpreters, LastingSpawner, Metrics, Options, Parts, WorkerService};
 
 use super::{Services, debugger, hot_reload, network, packages};
 use crate::node::{Isolation, Surroundings};
@@ -48,7 +48,8 @@ pub(super) async fn start(around: &mut Surroundings, services: &mut Services) ->
         total_memory_mb: Some(memory_mb.saturating_add(config.pool_memory_mib)),
         ..SpawnerOptions::new(around.spawner.clone(), around.data_dir.join("sandboxes"))
     };
-    let driver = Spawner::start(spawner).await.map_err(StartError::part("spawner"))?;
+    let started = LastingSpawner::start(spawner, around.clock.clone()).await;
+    let driver = started.map_err(StartError::part("spawner"))?;
     let in_force = network::enforce(policy, driver.capabilities(), driver.report(), around).await;
     let in_force = match in_force {
         Ok(in_force) => in_force,

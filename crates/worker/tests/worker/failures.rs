@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Rig, json, success, tail, unique};
+use crate::support::{Rig, eventually_async, json, success, tail, unique};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handlers_error_is_passed_on_and_the_environment_lives() {
@@ -205,5 +205,33 @@ async fn what_is_not_installed_or_not_there_is_said_clearly() {
     function.code_sha256 = "c29tZXRoaW5nIHRoYXQgaXMgbm90IHRoZXJlIGF0IGE=".into();
     let fault = rig.invoke(&unique(), Some(&function), "{}").await.unwrap_err();
     assert_eq!((fault.code(), fault.http_status()), ("ServiceException", 500));
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spawner_that_was_killed_is_started_anew() {
+    let rig = Rig::start().await;
+    let function = rig
+        .python("import time\ndef handler(event, context):\n    print('here')\n    time.sleep(event)\n    return event\n")
+        .await;
+    let (idle, _) = rig.cold(&function, "0").await;
+    for _ in 0..2 {
+        let (id, worker, slow) = (unique(), rig.worker.clone(), function.clone());
+        let in_flight =
+            tokio::spawn(async move { crate::support::invoke(&worker, &id, Some(&slow), "8").await });
+        let printed = rig.logged().matches("here").count();
+        eventually_async("the function at work", async || rig.logged().matches("here").count() > printed)
+            .await;
+        rig.kill_spawner();
+        let answer = in_flight.await.unwrap().unwrap();
+        assert_eq!(json(&answer)["errorType"], "Runtime.ExitError");
+        eventually_async("an invocation that succeeds", async || {
+            // What had not begun is placed again by the dispatcher, under another name.
+            let answer = rig.invoke(&unique(), Some(&function), "0").await;
+            answer.is_ok_and(|answer| success(&answer) == json!(0))
+        })
+        .await;
+    }
+    assert_eq!(rig.warm(&idle, "0").await.unwrap_err().code(), "EnvironmentGone");
     rig.stop().await;
 }

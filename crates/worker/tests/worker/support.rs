@@ -16,9 +16,9 @@ use lambfold_api::worker::{InvokeRequest, InvokeResponse, RetireRequest, Worker}
 use lambfold_api::{CallContext, Fault};
 use lambfold_clock::{SystemClock, SystemEntropy};
 use lambfold_network::Egress;
-use lambfold_sandbox::{SandboxDriver, Spawner, SpawnerCommand, SpawnerOptions};
+use lambfold_sandbox::{SandboxDriver, SpawnerCommand, SpawnerOptions};
 use lambfold_types::{Clock, Scope, uuid_v4};
-use lambfold_worker::{Interpreters, Metrics, Options, Parts, WorkerHandle, WorkerService};
+use lambfold_worker::{Interpreters, LastingSpawner, Metrics, Options, Parts, WorkerHandle, WorkerService};
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
@@ -85,7 +85,7 @@ impl Rig {
             SpawnerOptions::new(SpawnerCommand::program(spawner()), directory.path().join("sandbox"));
         options.extra_readonly = interpreters.directories();
         options.network_device = egress.is_some();
-        let driver = Spawner::start(options).await.unwrap();
+        let driver = LastingSpawner::start(options, clock.clone()).await.unwrap();
         let store = Arc::new(InMemory::new());
         let mut options = Options::new(directory.path().join("worker"));
         options.pool_memory_mib = if WAITING { 200 } else { 0 };
@@ -227,6 +227,22 @@ impl Rig {
         event: impl Into<Bytes>,
     ) -> Result<InvokeResponse, Fault> {
         invoke(&self.worker, environment, function, event).await
+    }
+
+    /// SIGKILL to its spawner: the child of this process that holds the lock of its directory.
+    pub(crate) fn kill_spawner(&self) {
+        let lock = self.directory.path().join("sandbox/lock");
+        let holds_it = |pid: &str| {
+            let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            files.map(|file| std::fs::read_link(file.path())).any(|link| link.is_ok_and(|it| it == lock))
+        };
+        let mut children = Vec::new();
+        for thread in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
+            let text = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            children.extend(text.split_whitespace().map(str::to_owned));
+        }
+        let spawner = children.into_iter().find(|pid| holds_it(pid)).expect("it has a spawner");
+        assert!(Command::new("kill").args(["-KILL", &spawner]).status().unwrap().success());
     }
 
     /// Stops, whatever is left.
