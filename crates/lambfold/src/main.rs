@@ -6,6 +6,7 @@
 mod banner;
 mod cli;
 mod commands;
+mod open_files;
 
 use std::process::ExitCode;
 

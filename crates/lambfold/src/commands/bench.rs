@@ -18,6 +18,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             reference::serve(listener, directory).await
         });
     }
+    crate::open_files::raise_limit();
     // One thread: the generator shares the machine with what it measures.
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(session::run(options))
 }

@@ -13,12 +13,13 @@ use lambfold_telemetry::Telemetry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::banner;
 use crate::cli::Settings;
+use crate::{banner, open_files};
 
 /// Runs `roles` in this process until SIGINT or SIGTERM; a second signal cuts the stop short.
 pub(crate) fn run(settings: &Settings, roles: BTreeSet<Role>) -> anyhow::Result<()> {
     let began = Instant::now();
+    open_files::raise_limit();
     let config = settings.load()?;
     raise_file_limit();
     let runtime =
