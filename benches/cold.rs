@@ -9,13 +9,14 @@ use bytes::Bytes;
 use serde_json::json;
 
 use crate::cell::{Cell, latencies, note};
-use crate::invoke::{Language, NODE, PAYLOAD, PYTHON};
+use crate::invoke::{Language, NODE, PAYLOAD, PROVIDED, PYTHON};
 use crate::options::Options;
 use crate::queues::unique;
 use crate::server::Server;
 use crate::session::fresh;
 use crate::table;
-use crate::target::{Target, pause, zip_of};
+use crate::target::{Target, pause};
+use crate::usage::proportional_kib;
 
 /// Cold starts of a cell.
 const STARTS: u32 = 200;
@@ -87,7 +88,7 @@ async fn managed(
     what: &str,
     variables: &[(&str, &str)],
 ) -> anyhow::Result<Cell> {
-    let zip = zip_of(language.file, language.source)?;
+    let zip = language.package()?;
     let name = unique("bench-cold");
     target.create_function(&name, language.runtime, "index.handler", &zip).await?;
     cold_calls(target, &name, &format!("{what} {}", language.name), variables).await
@@ -95,9 +96,9 @@ async fn managed(
 
 /// The same of a native program.
 async fn provided_cell(target: &Target, what: &str) -> anyhow::Result<Cell> {
-    let zip = zip_of_this_program()?;
+    let zip = PROVIDED.package()?;
     let name = unique("bench-cold");
-    target.create_function(&name, "provided.al2023", "index.handler", &zip).await?;
+    target.create_function(&name, PROVIDED.runtime, "index.handler", &zip).await?;
     cold_calls(target, &name, what, &[]).await
 }
 
@@ -138,7 +139,7 @@ async fn cold_calls(
 
 /// Two hundred functions that are called for the first time at the same moment.
 async fn at_once(target: &Target, language: Language) -> anyhow::Result<Cell> {
-    let zip = zip_of(language.file, language.source)?;
+    let zip = language.package()?;
     let mut names = Vec::new();
     for _ in 0..BURST {
         let name = unique("bench-burst");
@@ -202,22 +203,4 @@ fn idle(server: &Server, name: &str) {
         mean(&inits),
         interpreters.len()
     );
-}
-
-fn proportional_kib(pid: u32) -> anyhow::Result<u32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let value = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-    Ok(value.and_then(|it| it.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0))
-}
-
-/// This executable, as a function of `provided.al2023`.
-fn zip_of_this_program() -> anyhow::Result<Vec<u8>> {
-    use std::io::Write;
-    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let options = zip::write::SimpleFileOptions::default().unix_permissions(0o755);
-    archive.start_file("bootstrap", options)?;
-    archive.write_all(b"#!/bin/sh\nexec \"$LAMBDA_TASK_ROOT/program\" bench --bootstrap\n")?;
-    archive.start_file("program", options)?;
-    archive.write_all(&std::fs::read(std::env::current_exe()?)?)?;
-    Ok(archive.finish()?.into_inner())
 }

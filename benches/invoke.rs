@@ -19,6 +19,13 @@ pub struct Language {
     pub(crate) source: &'static str,
 }
 
+impl Language {
+    /// A package with the function.
+    pub(crate) fn package(self) -> anyhow::Result<Vec<u8>> {
+        if self.source.is_empty() { zip_of_this_program() } else { zip_of(self.file, self.source) }
+    }
+}
+
 /// Python.
 pub const PYTHON: Language = Language {
     name: "python",
@@ -35,9 +42,16 @@ pub const NODE: Language = Language {
     source: "export const handler = async (event) => ({ ok: true, n: Object.keys(event).length });\n",
 };
 
+/// A native program: this executable, which answers with its event.
+pub const PROVIDED: Language =
+    Language { name: "provided", runtime: "provided.al2023", file: "bootstrap", source: "" };
+
+/// Every one.
+pub const LANGUAGES: [Language; 3] = [PYTHON, NODE, PROVIDED];
+
 pub(crate) const PAYLOAD: &[u8] = br#"{"greeting":"hello","from":"the load generator","padding":"0123"}"#;
 
-/// Warm calls for `seconds` over `connections`.
+/// Warm calls for `seconds` over `connections`, of a function that is made for them.
 pub async fn warm(
     target: &Target,
     language: Language,
@@ -45,17 +59,28 @@ pub async fn warm(
     seconds: f64,
 ) -> anyhow::Result<Cell> {
     let name = unique("bench-warm");
-    target
-        .create_function(&name, language.runtime, "index.handler", &zip_of(language.file, language.source)?)
-        .await?;
+    target.create_function(&name, language.runtime, "index.handler", &language.package()?).await?;
+    let cell = warm_of(target, &name, language, connections, seconds).await;
+    target.delete_function(&name).await?;
+    cell
+}
+
+/// The same of a function that is there.
+pub async fn warm_of(
+    target: &Target,
+    name: &str,
+    language: Language,
+    connections: usize,
+    seconds: f64,
+) -> anyhow::Result<Cell> {
     let warm_up: Vec<_> =
-        (0..connections).map(|_| tokio::spawn(calls(target.clone(), name.clone(), 0.3))).collect();
+        (0..connections).map(|_| tokio::spawn(calls(target.clone(), name.to_owned(), 0.3))).collect();
     for call in warm_up {
         call.await?;
     }
     let started = Instant::now();
     let loops: Vec<_> =
-        (0..connections).map(|_| tokio::spawn(calls(target.clone(), name.clone(), seconds))).collect();
+        (0..connections).map(|_| tokio::spawn(calls(target.clone(), name.to_owned(), seconds))).collect();
     let (mut all, mut done, mut errors) = (latencies(), 0, 0);
     for one in loops {
         let (times, failed) = one.await?;
@@ -63,10 +88,19 @@ pub async fn warm(
         errors += failed;
         all.add(times)?;
     }
-    let cell =
-        Cell::new(&format!("warm {} c{connections}", language.name), done, started.elapsed(), &all, errors);
-    target.delete_function(&name).await?;
-    Ok(cell)
+    Ok(Cell::new(&format!("warm {} c{connections}", language.name), done, started.elapsed(), &all, errors))
+}
+
+/// This executable, as a function of `provided.al2023`.
+fn zip_of_this_program() -> anyhow::Result<Vec<u8>> {
+    use std::io::Write;
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default().unix_permissions(0o755);
+    archive.start_file("bootstrap", options)?;
+    archive.write_all(b"#!/bin/sh\nexec \"$LAMBDA_TASK_ROOT/program\" bench --bootstrap\n")?;
+    archive.start_file("program", options)?;
+    archive.write_all(&std::fs::read(std::env::current_exe()?)?)?;
+    Ok(archive.finish()?.into_inner())
 }
 
 async fn calls(target: Target, name: String, seconds: f64) -> (hdrhistogram::Histogram<u64>, u64) {

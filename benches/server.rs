@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::target::Target;
+use crate::usage;
 
 /// A server that listens; killed when it is dropped.
 pub struct Server {
@@ -91,15 +92,17 @@ impl Server {
         Target::new(&self.metrics_address)
     }
 
+    /// The id of its process, where it is one.
+    pub fn process(&self) -> anyhow::Result<u32> {
+        Ok(self.children.first().context("it has a process")?.id())
+    }
+
     /// The ids of its processes and all below them.
     pub fn processes(&self) -> Vec<u32> {
         let mut found: Vec<u32> = self.children.iter().map(Child::id).collect();
         let mut next = 0;
         while let Some(pid) = found.get(next).copied() {
-            for thread in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
-                let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-                found.extend(children.split_whitespace().filter_map(|it| it.parse::<u32>().ok()));
-            }
+            found.extend(usage::children(pid));
             next += 1;
         }
         found
@@ -107,7 +110,7 @@ impl Server {
 
     /// Memory that is resident now, in MiB, over all of its processes.
     pub fn resident_mib(&self) -> anyhow::Result<f64> {
-        self.children.iter().map(resident_mib).sum()
+        self.children.iter().map(|child| Ok(usage::resident_mib(child.id())?.0)).sum()
     }
 
     /// Stops it as an operator does, and waits until it is gone.
@@ -148,13 +151,6 @@ fn start(mut command: Command, log: &Path) -> anyhow::Result<Child> {
     let log = std::fs::read_to_string(log).unwrap_or_default();
     let end: Vec<&str> = log.lines().rev().take(3).collect();
     bail!("it ended before it was ready: {}", end.into_iter().rev().collect::<Vec<_>>().join(" / "))
-}
-
-fn resident_mib(child: &Child) -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()))?;
-    let kib =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the kernel tells VmRSS")?;
-    Ok(kib.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }
 
 fn free_address() -> anyhow::Result<String> {

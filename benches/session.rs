@@ -9,7 +9,7 @@ use crate::options::{Layout, Options};
 use crate::rounds::{Contestant, Rounds};
 use crate::server::{Server, timed};
 use crate::target::Target;
-use crate::{cold, fifo, invoke, long_poll, memory, postgres, queues, table};
+use crate::{cold, endurance, fifo, first_calls, invoke, long_poll, many, memory, postgres, queues, table};
 
 /// Connections of a cell, in all.
 const CONNECTIONS: usize = 16;
@@ -43,10 +43,23 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     if options.endpoint.is_none() {
         cold::run(options, &fresh(directory.path(), "cold")?).await?;
     }
+    let (invokes, environments) = (options.wants("invokes at"), options.wants("environments at"));
+    if options.endpoint.is_none() && invokes {
+        endurance::run(&fresh(directory.path(), "endurance")?, options.invokes).await?;
+    }
+    if options.endpoint.is_none() && environments {
+        many::run(&fresh(directory.path(), "many")?, options.environments).await?;
+    }
     if let Some(url) = options.postgres.as_deref().filter(|_| options.wants("postgres: life c16 b10")) {
         postgres::run(options, url, &fresh(directory.path(), "postgres")?).await?;
     }
     Ok(())
+}
+
+/// Functions of other servers in a language: label, name, where they are.
+fn others(options: &Options, language: invoke::Language) -> Vec<(String, String, Target)> {
+    let of_language = options.invoke_peer.iter().filter(|peer| peer.language == language.name);
+    of_language.map(|peer| (format!("{}: ", peer.name), peer.function(0), Target::new(&peer.url))).collect()
 }
 
 pub(crate) fn fresh(parent: &Path, name: &str) -> anyhow::Result<std::path::PathBuf> {
@@ -219,13 +232,26 @@ impl<'a> Session<'a> {
 
     async fn functions(&self) -> anyhow::Result<()> {
         let seconds = self.options.seconds;
-        for language in [invoke::PYTHON, invoke::NODE] {
+        for language in invoke::LANGUAGES {
+            let others = others(self.options, language);
             for connections in [1, CONNECTIONS] {
-                if self.options.wants(&format!("warm {} c{connections}", language.name)) {
-                    let warm = self
-                        .lambfold(|target| Box::pin(invoke::warm(target, language, connections, seconds)));
-                    self.rounds.hold(self.options.runs(), &[warm]).await?;
+                if !self.options.wants(&format!("warm {} c{connections}", language.name)) {
+                    continue;
                 }
+                let mut contestants = self.everybody(Vec::new(), false, |target| {
+                    Box::pin(invoke::warm(target, language, connections, seconds))
+                });
+                for (label, function, target) in &others {
+                    let other = Contestant::new(label, move || {
+                        Box::pin(invoke::warm_of(target, function, language, connections, seconds))
+                    });
+                    contestants.push(other.against(0, "of Lambfold").may_fail());
+                }
+                self.rounds.hold(self.options.runs(), &contestants).await?;
+            }
+            let peers = !(self.peers.is_empty() && others.is_empty());
+            if peers && self.options.wants(&format!("first call {}", language.name)) {
+                first_calls::run(&self.target, &self.peers, &self.options.invoke_peer, language).await?;
             }
         }
         Ok(())

@@ -98,11 +98,13 @@ class Cluster:
     def groups(self):
         """Control groups of any spawner of ours, by hierarchy: of sandboxes, and of spawners."""
         found = collections.Counter()
-        for mount in pathlib.Path("/sys/fs/cgroup").glob("*"):
-            for path in mount.rglob("lambfold-*"):
-                if path.is_dir() and int(path.name.rsplit("-", 1)[1]) in self.spawners:
-                    found["spawner", mount.name] += 1
-                    found["sandbox", mount.name] += sum(1 for child in path.iterdir() if child.is_dir())
+        for mount in os.listdir("/sys/fs/cgroup"):
+            # Groups go while they are looked for, which this passes over.
+            for path, below, _ in os.walk(f"/sys/fs/cgroup/{mount}"):
+                stem, _, spawner = os.path.basename(path).rpartition("-")
+                if stem.startswith("lambfold-") and spawner.isdigit() and int(spawner) in self.spawners:
+                    found["spawner", mount] += 1
+                    found["sandbox", mount] += len(below)
         return +found
 
     def processes(self):
