@@ -36,8 +36,8 @@ use self::step::{Step, describe};
 use crate::packet;
 use crate::protocol::{Call, Failure, Message, Reply, Request, Settings};
 
-/// How long to wait for a spawner that is ending.
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+/// How long to wait for a spawner that is ending: on a machine that has far too much to do it takes seconds.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The spawner's whole life: what the executable named in [`SpawnerCommand`](crate::SpawnerCommand) must call first in
 /// `main`, before it has made a thread. Standard input is the socket to the worker.
