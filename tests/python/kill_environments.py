@@ -282,7 +282,7 @@ def settled(cluster):
             now["groups of spawners"] == 1 and len(seen) > 3 and seen[-2]["sandboxes"] == now["sandboxes"]
     time.sleep(IDLE_SECONDS + 0.5)
     try:
-        eventually(sound, 15, "rest")
+        eventually(sound, 60, "rest")
     except AssertionError:
         raise AssertionError(f"something is left: {seen[-1]}, groups {cluster.groups()}")
     return seen[-1]
