@@ -3,7 +3,7 @@
 use tokio::sync::OnceCell;
 
 use crate::cell::Cell;
-use crate::queues::{available, fill, life_in, unique};
+use crate::queues::{Load, available, fill, life_in, unique};
 use crate::target::Target;
 
 /// A queue with many messages. It is filled when it is first used, and then serves run after run: filling takes longer
@@ -30,10 +30,10 @@ impl<'a> Backlog<'a> {
         Ok(url)
     }
 
-    /// Sends, receives and deletes for `seconds` behind the backlog.
-    pub async fn whole_life(&self, connections: usize, batch: usize, seconds: f64) -> anyhow::Result<Cell> {
+    /// Sends, receives and deletes behind the backlog.
+    pub async fn whole_life(&self, load: Load) -> anyhow::Result<Cell> {
         let url = self.ready().await?;
-        let mut cell = life_in(self.target, url, connections, batch, seconds).await?;
+        let mut cell = life_in(self.target, url, load).await?;
         cell.name = format!("{} at {}", cell.name, self.messages);
         Ok(cell)
     }

@@ -8,6 +8,7 @@
 mod answers;
 pub mod backlog;
 pub mod bootstrap;
+mod caller;
 pub mod cell;
 pub mod cold;
 pub mod disk;
@@ -16,6 +17,7 @@ pub mod endurance;
 pub mod fifo;
 pub mod first_calls;
 pub mod invoke;
+mod lead;
 pub mod long_poll;
 pub mod many;
 pub mod memory;

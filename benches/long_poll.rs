@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::answers::{Delete, Received};
+use crate::answers::{Received, Send};
 use crate::cell::{Cell, latencies, note};
-use crate::queues::{BODY_BYTES, unique};
+use crate::queues::{BODY_BYTES, delete_request, unique};
 use crate::target::{Target, pause_until};
 
 /// `rate` messages a second for `seconds`, one receiver that long-polls; the time from before the send to the
@@ -17,8 +16,7 @@ pub async fn run(target: &Target, rate: u64, seconds: f64) -> anyhow::Result<Cel
     let url = target.create_queue(&unique("bench-poll")).await?;
     let origin = Instant::now();
     let until = origin + Duration::from_secs_f64(seconds);
-    let (mut sender, mut receiver, mut deleter) =
-        (target.connection(), target.connection(), target.connection());
+    let (mut sender, mut receiver, mut deleter) = (target.caller(), target.caller(), target.caller());
     let send_url = url.clone();
     let mut sending = JoinSet::new();
     sending.spawn(async move {
@@ -27,22 +25,26 @@ pub async fn run(target: &Target, rate: u64, seconds: f64) -> anyhow::Result<Cel
         while next < until {
             pause_until(next).await;
             let now = format!("{:0BODY_BYTES$}", origin.elapsed().as_nanos());
-            sender.sqs("SendMessage", &json!({ "QueueUrl": send_url, "MessageBody": now })).await?;
+            let request = Send { queue_url: Some(&send_url), message_body: &now, ..Send::default() };
+            sender.call("SendMessage", &serde_json::to_vec(&request)?).await?;
             next += Duration::from_secs(1) / u32::try_from(rate.max(1)).unwrap_or(u32::MAX);
         }
-        Ok::<_, lambfold_client::Error>(origin.elapsed())
+        Ok::<_, anyhow::Error>(origin.elapsed())
     });
-    let (mut times, mut received) = (latencies(), 0);
-    let receive: Bytes =
-        json!({ "QueueUrl": url, "MaxNumberOfMessages": 1, "WaitTimeSeconds": 1 }).to_string().into();
+    let (mut times, mut received, mut errors) = (latencies(), 0, 0);
+    let receive = json!({ "QueueUrl": url, "MaxNumberOfMessages": 1, "WaitTimeSeconds": 1 }).to_string();
     while Instant::now() < until {
-        let answer = receiver.sqs_bytes("ReceiveMessage", receive.clone()).await?;
-        for message in Received::parse(&answer)? {
+        let answer = receiver.call("ReceiveMessage", receive.as_bytes()).await?;
+        let arrived = origin.elapsed();
+        let messages = Received::parse(answer)?;
+        for message in &messages {
             let sent: u64 = message.body.parse()?;
-            note(&mut times, origin.elapsed().saturating_sub(Duration::from_nanos(sent)));
+            note(&mut times, arrived.saturating_sub(Duration::from_nanos(sent)));
             received += 1;
-            let request = Delete { id: None, queue_url: Some(&url), receipt_handle: &message.receipt_handle };
-            deleter.sqs_bytes("DeleteMessage", serde_json::to_vec(&request)?.into()).await?;
+            errors += u64::from(!message.is_unharmed());
+        }
+        if let Some(request) = delete_request(&url, &messages)? {
+            request.send(&mut deleter).await?;
         }
     }
     let mut elapsed = origin.elapsed();
@@ -50,5 +52,5 @@ pub async fn run(target: &Target, rate: u64, seconds: f64) -> anyhow::Result<Cel
         elapsed = sent??;
     }
     target.delete_queue(&url).await?;
-    Ok(Cell::new(&format!("long poll at {rate}/s"), received, elapsed, &times, 0))
+    Ok(Cell::new(&format!("long poll at {rate}/s"), received, elapsed, &times, errors))
 }

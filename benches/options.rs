@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::invoke::LANGUAGES;
+use crate::queues::Load;
+
+/// Connections of a cell, in all.
+pub(crate) const CONNECTIONS: usize = 16;
 
 /// What to measure, and how often.
 #[derive(Clone, Debug, Args)]
@@ -30,6 +34,9 @@ pub struct Options {
     /// Environments that are to be alive at once.
     #[arg(long, default_value_t = 1_000)]
     pub environments: usize,
+    /// How many requests' worth of messages senders may be ahead of deletes in the cells of whole lives; 0: they run free.
+    #[arg(long, default_value_t = 256)]
+    pub lead: usize,
     /// Layouts to measure: one process, and gateway and queue as two.
     #[arg(long, value_delimiter = ',', default_value = "one,two")]
     pub layout: Vec<Layout>,
@@ -122,6 +129,11 @@ impl Options {
     /// Whether a cell of that name is asked for.
     pub fn wants(&self, name: &str) -> bool {
         name.contains(&self.only)
+    }
+
+    /// The load of a cell with `batch` messages a request.
+    pub fn load(&self, batch: usize) -> Load {
+        Load { connections: CONNECTIONS, batch, seconds: self.seconds, lead: self.lead }
     }
 
     /// How many runs a cell gets.

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tokio_postgres::{Client, NoTls, Statement};
 
+use crate::answers::Sample;
 use crate::cell::{Cell, latencies, note};
 use crate::options::Options;
-use crate::queues::{body, whole_life};
+use crate::queues::{BODY_BYTES, whole_life};
 use crate::rounds::{Contestant, Rounds};
 use crate::server::Server;
 use crate::table;
@@ -37,10 +38,10 @@ pub async fn run(options: &Options, url: &str, directory: &Path) -> anyhow::Resu
     let target = server.as_ref().ok().map(Server::target);
     println!("Postgres: {}", raw.settings().await?);
     table::head();
-    let seconds = options.seconds;
+    let (seconds, load) = (options.seconds, options.load(10));
     let mut contestants = vec![Contestant::new("", || Box::pin(raw.lives(seconds)))];
     if let Some(target) = &target {
-        let lambfold = Contestant::new("postgres: ", move || Box::pin(whole_life(target, 16, 10, seconds)));
+        let lambfold = Contestant::new("postgres: ", move || Box::pin(whole_life(target, load)));
         contestants.push(lambfold.told_by(target).against(0, "of the raw loop"));
     }
     // Of the disk of the work directory, which Postgres may not share.
@@ -83,7 +84,7 @@ impl RawLoop {
 
     /// Lives for `seconds`; the latency is that of the three steps together.
     async fn lives(&self, seconds: f64) -> anyhow::Result<Cell> {
-        let body = body();
+        let body = Sample::of(BODY_BYTES).body;
         let rows = usize::try_from(ROWS)?;
         let (records, times_sent) = (vec![body.as_bytes(); rows], vec![0_i64; rows]);
         self.client.batch_execute("TRUNCATE lambfold_bench.messages, lambfold_bench.deliveries").await?;

@@ -5,14 +5,11 @@ use std::path::Path;
 use crate::backlog::Backlog;
 use crate::disk::fdatasync_p50;
 use crate::durability::Reading;
-use crate::options::{Layout, Options};
+use crate::options::{CONNECTIONS, Layout, Options};
 use crate::rounds::{Contestant, Rounds};
 use crate::server::{Server, timed};
 use crate::target::Target;
 use crate::{cold, endurance, fifo, first_calls, invoke, long_poll, many, memory, postgres, queues, table};
-
-/// Connections of a cell, in all.
-const CONNECTIONS: usize = 16;
 
 /// Runs the cells that `options` ask for and prints a table.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
@@ -159,17 +156,16 @@ impl<'a> Session<'a> {
     }
 
     async fn sends(&self) -> anyhow::Result<()> {
-        let seconds = self.options.seconds;
         for batch in [1, 10] {
             if !self.options.wants(&format!("send c16 b{batch}")) {
                 continue;
             }
             let reference = self.bare_target.iter().map(|bare| {
-                Contestant::new("", move || Box::pin(queues::send_to_reference(bare, CONNECTIONS, seconds)))
+                Contestant::new("", move || Box::pin(queues::send_to_reference(bare, self.options.load(1))))
                     .told_by(bare)
             });
             let contestants = self.everybody(reference.collect(), true, |target| {
-                Box::pin(queues::send(target, CONNECTIONS, batch, seconds))
+                Box::pin(queues::send(target, self.options.load(batch)))
             });
             self.rounds.hold(self.options.runs(), &contestants).await?;
         }
@@ -177,11 +173,10 @@ impl<'a> Session<'a> {
     }
 
     async fn lives(&self) -> anyhow::Result<()> {
-        let seconds = self.options.seconds;
         for batch in [1, 10] {
             if self.options.wants(&format!("life c16 b{batch}")) {
                 let contestants = self.everybody(Vec::new(), true, |target| {
-                    Box::pin(queues::whole_life(target, CONNECTIONS, batch, seconds))
+                    Box::pin(queues::whole_life(target, self.options.load(batch)))
                 });
                 self.rounds.hold(self.options.runs(), &contestants).await?;
             }
@@ -190,7 +185,7 @@ impl<'a> Session<'a> {
     }
 
     async fn behind_a_backlog(&self) -> anyhow::Result<()> {
-        let (seconds, messages) = (self.options.seconds, self.options.backlog);
+        let messages = self.options.backlog;
         let backlog = Backlog::new(&self.target, messages);
         for batch in [1, 10] {
             if self.options.wants(&format!("life c16 b{batch} at {messages}")) {
@@ -198,8 +193,8 @@ impl<'a> Session<'a> {
                 backlog.ready().await?;
                 queues::settle().await;
                 let empty =
-                    self.lambfold(|target| Box::pin(queues::whole_life(target, CONNECTIONS, batch, seconds)));
-                let full = self.lambfold(|_| Box::pin(backlog.whole_life(CONNECTIONS, batch, seconds)));
+                    self.lambfold(|target| Box::pin(queues::whole_life(target, self.options.load(batch))));
+                let full = self.lambfold(|_| Box::pin(backlog.whole_life(self.options.load(batch))));
                 let pair = [empty, full.against(0, "of the empty queue")];
                 self.rounds.hold(self.options.backlog_runs(), &pair).await?;
             }
@@ -208,11 +203,10 @@ impl<'a> Session<'a> {
     }
 
     async fn fifo(&self) -> anyhow::Result<()> {
-        let seconds = self.options.seconds;
         for batch in [1, 10] {
             if self.options.wants(&format!("fifo c16 g64 b{batch}")) {
                 let contestants = self.everybody(Vec::new(), false, |target| {
-                    Box::pin(fifo::whole_life(target, CONNECTIONS, 64, batch, seconds))
+                    Box::pin(fifo::whole_life(target, self.options.load(batch), 64))
                 });
                 self.rounds.hold(self.options.runs(), &contestants).await?;
             }

@@ -6,6 +6,8 @@ use lambfold_client::{Connection, Credentials, Endpoint};
 use lambfold_clock::SystemClock;
 use serde_json::{Value, json};
 
+use crate::caller::Caller;
+
 /// An AWS endpoint and how to reach it.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -25,6 +27,11 @@ impl Target {
     pub fn connection(&self) -> Connection {
         let clock = Arc::new(SystemClock::new());
         Connection::new(&self.endpoint, &Credentials::default(), &self.region, clock)
+    }
+
+    /// A new connection to it for the operations of SQS that are counted.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller::new(&self.endpoint, &self.region, Arc::new(SystemClock::new()))
     }
 
     /// Makes a queue and returns its URL.
@@ -91,6 +98,12 @@ pub async fn pause(millis: u64) {
 #[expect(clippy::disallowed_methods, reason = "a load generator works in real time")]
 pub async fn pause_until(instant: std::time::Instant) {
     tokio::time::sleep_until(instant.into()).await;
+}
+
+/// What `work` comes to, if it does before an instant.
+#[expect(clippy::disallowed_methods, reason = "a load generator works in real time")]
+pub async fn before<T>(instant: std::time::Instant, work: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout_at(instant.into(), work).await.ok()
 }
 
 /// A package of one file.

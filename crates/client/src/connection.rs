@@ -101,12 +101,6 @@ impl Connection {
         self.sqs_traced(operation, input, None).await
     }
 
-    /// An SQS operation whose input is JSON already; the answer as it came. For callers that count what JSON costs.
-    pub async fn sqs_bytes(&mut self, operation: &str, input: Bytes) -> Result<Bytes, Error> {
-        let answer = self.send(Service::Sqs, sqs_request(operation), input).await?;
-        if answer.status.is_success() { Ok(answer.body) } else { Err(service_error(&answer)) }
-    }
-
     /// An operation of CloudWatch Logs in AWS JSON.
     pub async fn logs(&mut self, operation: &str, input: &Value) -> Result<Value, Error> {
         let request = Request::post("/")

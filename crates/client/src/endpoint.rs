@@ -22,7 +22,8 @@ impl Endpoint {
         &self.authority
     }
 
-    pub(crate) async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+    /// Opens a connection to it, inside TLS if it is `https`.
+    pub async fn connect(&self) -> io::Result<Box<dyn Stream>> {
         let (host, port) = match self.authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
             _ => (self.authority.as_str(), Some(if self.secure { 443 } else { 80 })),
@@ -35,7 +36,8 @@ impl Endpoint {
     }
 }
 
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+/// A connection, whatever it runs over.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 

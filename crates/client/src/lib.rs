@@ -6,5 +6,5 @@ mod endpoint;
 mod signature;
 
 pub use connection::{Answer, Connection, Error};
-pub use endpoint::Endpoint;
-pub use signature::{Credentials, Signer};
+pub use endpoint::{Endpoint, Stream};
+pub use signature::{Credentials, Signer, Stamp, sha256_hex};

@@ -45,12 +45,44 @@ impl fmt::Debug for Signer {
 
 /// What signatures of one second have in common.
 #[derive(Clone)]
-struct Stamp {
+pub struct Stamp {
     second: i64,
     time: String,
     scope: String,
-    /// Keyed, so that a signature hashes only what it signs.
+    /// Of the day: keyed, so that a signature hashes only what it signs.
+    key: Hmac<Sha256>,
+    /// The same, with what all signatures of the second begin with.
     mac: Hmac<Sha256>,
+}
+
+impl fmt::Debug for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stamp").field("time", &self.time).field("scope", &self.scope).finish_non_exhaustive()
+    }
+}
+
+impl Stamp {
+    /// What stands in `X-Amz-Date`.
+    pub fn time(&self) -> &str {
+        &self.time
+    }
+
+    /// What follows the access key id in `Credential`: day, region, service.
+    pub fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    /// The signature of a canonical request, in hexadecimal.
+    pub fn signature(&self, canonical: &str) -> [u8; 64] {
+        let mut mac = self.mac.clone();
+        mac.update(&sha256_hex(canonical.as_bytes()));
+        hex(&mac.finalize().into_bytes())
+    }
+}
+
+/// The SHA-256 of `bytes` in hexadecimal: how a body stands in its canonical request.
+pub fn sha256_hex(bytes: &[u8]) -> [u8; 64] {
+    hex(&Sha256::digest(bytes))
 }
 
 const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
@@ -65,12 +97,9 @@ impl Signer {
 
     /// Adds `x-amz-date` and `Authorization` to a request that has its `host` header.
     pub fn sign(&mut self, parts: &mut Parts, body: &[u8], now: Timestamp) {
-        let second = now.millis().div_euclid(1000);
-        if self.stamp.as_ref().is_none_or(|stamp| stamp.second != second) {
-            self.stamp = Some(self.stamp_of(now, second));
-        }
-        let Some(Stamp { time, scope, mac, .. }) = &self.stamp else { return };
-        parts.headers.insert(AMZ_DATE, ascii(time));
+        let access_key_id = self.credentials.access_key_id.clone();
+        let stamp = self.stamp(now);
+        parts.headers.insert(AMZ_DATE, ascii(stamp.time()));
 
         let mut names: Vec<&str> = parts
             .headers
@@ -88,31 +117,43 @@ impl Signer {
             let value = parts.headers.get(*name).and_then(|value| value.to_str().ok()).unwrap_or_default();
             writeln!(canonical, "{name}:{}", value.trim()).expect("strings take writes");
         }
-        let mut digits = [0; 64];
-        write!(canonical, "\n{signed}\n{}", hex(&Sha256::digest(body), &mut digits))
-            .expect("strings take writes");
+        write!(canonical, "\n{signed}\n{}", text(&sha256_hex(body))).expect("strings take writes");
 
-        let hashed = hex(&Sha256::digest(canonical), &mut digits);
-        let mut mac = mac.clone();
-        mac.update(format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{hashed}").as_bytes());
-        let signature = hex(&mac.finalize().into_bytes(), &mut digits);
+        let scope = stamp.scope();
         let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={signed}, Signature={signature}",
-            self.credentials.access_key_id
+            "AWS4-HMAC-SHA256 Credential={access_key_id}/{scope}, SignedHeaders={signed}, Signature={}",
+            text(&stamp.signature(&canonical))
         );
         parts.headers.insert(header::AUTHORIZATION, ascii(&authorization));
     }
 
-    /// What the requests of `now`'s second have in common; the key is that of the stamp before if the day is.
-    fn stamp_of(&self, now: Timestamp, second: i64) -> Stamp {
+    /// Whose signatures they are.
+    pub fn access_key_id(&self) -> &str {
+        &self.credentials.access_key_id
+    }
+
+    /// What signs requests of `now`'s second.
+    pub fn stamp(&mut self, now: Timestamp) -> &Stamp {
+        let second = now.millis().div_euclid(1000);
+        let before = self.stamp.take_if(|stamp| stamp.second != second);
+        if self.stamp.is_none() {
+            self.stamp = Some(self.stamp_of(now, second, before));
+        }
+        self.stamp.as_ref().expect("it was just made")
+    }
+
+    /// The stamp of `now`'s second; the key is that of the stamp before if the day is.
+    fn stamp_of(&self, now: Timestamp, second: i64, before: Option<Stamp>) -> Stamp {
         let time = now.utc("%Y%m%dT%H%M%SZ");
         let (day, _) = time.split_at(8);
         let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
-        let mac = match &self.stamp {
-            Some(before) if before.scope == scope => before.mac.clone(),
+        let key = match before {
+            Some(before) if before.scope == scope => before.key,
             _ => self.signing_key(day),
         };
-        Stamp { second, time, scope, mac }
+        let mut mac = key.clone();
+        mac.update(format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n").as_bytes());
+        Stamp { second, time, scope, key, mac }
     }
 
     fn signing_key(&self, day: &str) -> Hmac<Sha256> {
@@ -128,9 +169,13 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
 }
 
-/// The digits of a SHA-256, in a buffer of the caller's.
-fn hex<'d>(hash: &[u8], digits: &'d mut [u8; 64]) -> &'d str {
-    hex::encode_to_slice(hash, digits).expect("a SHA-256 has 64 digits");
+fn hex(hash: &[u8]) -> [u8; 64] {
+    let mut digits = [0; 64];
+    hex::encode_to_slice(hash, &mut digits).expect("a SHA-256 has 64 digits");
+    digits
+}
+
+fn text(digits: &[u8; 64]) -> &str {
     std::str::from_utf8(digits).expect("digits are ASCII")
 }
 
