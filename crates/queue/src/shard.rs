@@ -155,6 +155,8 @@ pub(crate) struct Shard {
     index_next: bool,
     loads: Loads,
     write: ShardWrite,
+    /// Messages of which the latest receive may be made durable later: see [`Shard::release_held`].
+    held: BTreeSet<u64>,
     /// How many bytes of records may stay in memory.
     cache_bytes: usize,
     /// Messages looked at so far: what the tests measure instead of time.
@@ -228,6 +230,7 @@ impl Shard {
             index_next: false,
             loads: Loads::default(),
             write: ShardWrite::default(),
+            held: BTreeSet::new(),
             cache_bytes: 0,
             touched: 0,
         }
@@ -332,6 +335,7 @@ impl Shard {
         self.deduplication = Deduplication::default();
         self.attempts = Attempts::default();
         // What a purged message was about to become no longer matters.
+        self.held.clear();
         self.write.deliveries.clear();
         self.write.deletes.clear();
         self.write.purge = Some((self.purged_before, self.now));
@@ -359,6 +363,34 @@ impl Shard {
     fn write_delivery(&mut self, sequence: u64) {
         if let Some(row) = self.index.row(sequence, self.now) {
             self.write.deliveries.push(row);
+        }
+    }
+
+    /// Notes a receive for the next write, or for a later one if nobody waits for it: most messages are deleted soon, and
+    /// their receives then never have to be written.
+    fn write_receive(&mut self, sequence: u64) {
+        if self.hands_out_after_commit() {
+            self.write_delivery(sequence);
+        } else {
+            self.held.insert(sequence);
+        }
+    }
+
+    /// Messages whose receives are held back from the next write.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether all that was decided has been taken for the writer.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.pending_rows() == 0 && self.held.is_empty()
+    }
+
+    /// Puts the receives that were held back into the next write, as far as the messages are still here. Before a message
+    /// leaves for another queue this has to be done, as its removal is then not written by this shard.
+    pub(crate) fn release_held(&mut self) {
+        for sequence in std::mem::take(&mut self.held) {
+            self.write_delivery(sequence);
         }
     }
 
@@ -400,6 +432,7 @@ impl Shard {
     /// Takes a message out of the index for good.
     fn forget_indexed(&mut self, sequence: u64) {
         self.index.remove(sequence);
+        self.held.remove(&sequence);
         self.backlog.note_gone(sequence);
     }
 

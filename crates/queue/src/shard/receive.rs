@@ -203,7 +203,7 @@ impl Shard {
                     self.index.set_record(message.sequence, Some(message.record.clone()));
                 }
             }
-            self.write_delivery(message.sequence);
+            self.write_receive(message.sequence);
         }
         if let Some(id) = attempt_id.filter(|_| !taken.is_empty()) {
             self.attempts.put(id.to_owned(), taken.clone(), self.now);

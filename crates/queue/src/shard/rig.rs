@@ -107,8 +107,9 @@ impl Rig {
         self.shard.advance(self.now);
     }
 
-    /// Hands decisions over to be committed; false if there are none.
+    /// Hands decisions over to be committed, also those that nobody waits for; false if there are none.
     pub(super) fn submit(&mut self) -> bool {
+        self.shard.release_held();
         let Some(write) = self.shard.take_write() else { return false };
         self.submitted.push_back((write, self.shard.next_sequence()));
         true

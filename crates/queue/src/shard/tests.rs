@@ -47,6 +47,20 @@ fn a_delay_of_the_message_beats_the_queues_and_ends_on_time() {
 }
 
 #[test]
+fn a_receive_is_held_back_and_never_written_if_its_message_is_deleted() {
+    let mut rig = Rig::plain();
+    let sent = rig.send_committed(&["a", "b"]);
+    let taken = rig.receive(2, None).unwrap();
+    assert_eq!((rig.shard.pending_rows(), rig.shard.held()), (0, 2));
+    let handle = rig.handle_of(&taken[0]);
+    assert_eq!(rig.shard.delete(handle), Ok(()));
+    rig.shard.release_held();
+    let write = rig.shard.take_write().unwrap();
+    assert_eq!(write.deletes, [sent[0]]);
+    assert_eq!(write.deliveries.iter().map(|row| row.sequence).collect::<Vec<_>>(), [sent[1]]);
+}
+
+#[test]
 fn old_handles_stay_good() {
     let mut rig = Rig::plain();
     rig.send_committed(&["a"]);

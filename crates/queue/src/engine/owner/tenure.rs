@@ -27,8 +27,8 @@ const SUBMISSIONS: usize = 8;
 /// Rows that may wait to be submitted before the owner takes no more commands.
 const PENDING_ROWS: usize = 8192;
 
-/// For how long mutations may wait for others that somebody waits for, if nobody waits for them: mostly receives,
-/// whose messages are often deleted by then, which saves a commit of two.
+/// For how long mutations may wait if nobody waits for them: mostly receives, whose messages are often deleted by then,
+/// which saves a commit of two, or the rows if there are other commits.
 const LINGER: Duration = Duration::from_millis(10);
 const LINGERING_ROWS: usize = 1024;
 
@@ -239,10 +239,10 @@ impl Tenure {
             waiting.receivers.retain(|_, receiver| !receiver.is_closed());
         }
         self.submit(owner).await?;
-        if self.shard.pending_rows() == 0 {
+        if !self.evacuations.is_empty() && self.shard.is_handed_over() {
             self.move_evacuees(owner);
         }
-        if self.shard.has_dead_letters() && self.shard.pending_rows() == 0 {
+        if self.shard.has_dead_letters() && self.shard.is_handed_over() {
             self.move_dead_letters(owner, waiting);
             // What nobody could move was handed out again.
             self.submit(owner).await?;
@@ -263,7 +263,7 @@ impl Tenure {
             && self.held_up.is_empty()
             && self.moves == 0
             && self.evacuations.is_empty()
-            && self.shard.pending_rows() == 0
+            && self.shard.is_handed_over()
     }
 
     /// No more waiting; what was asked is still done.
@@ -504,7 +504,9 @@ impl Tenure {
         if self.submitted.len() >= SUBMISSIONS || self.lingers(owner) {
             return Ok(());
         }
-        self.linger_until = None;
+        if self.shard.held() == 0 {
+            self.linger_until = None;
+        }
         let Some(write) = self.shard.take_write() else {
             // Decisions that changed nothing may rest on ones that are not durable yet.
             let pending = self.pending.drain(..);
@@ -523,18 +525,21 @@ impl Tenure {
         if owner.writer.send(Request::Write(submission)).await { Ok(()) } else { Err(Error::Stopping) }
     }
 
-    /// Whether nobody waits for what was decided, and so it can wait for a while.
+    /// Whether nobody waits for what was decided, and so it can wait for a while. Puts what has waited for long enough
+    /// into the next write.
     fn lingers(&mut self, owner: &Owner) -> bool {
-        let rows = self.shard.pending_rows();
-        let hurries = !self.pending.is_empty()
-            || self.shard.has_dead_letters()
-            || !self.evacuations.is_empty()
-            || self.stopping;
-        if rows == 0 || rows > LINGERING_ROWS || hurries {
+        let (rows, held) = (self.shard.pending_rows(), self.shard.held());
+        if rows + held == 0 {
             return false;
         }
         let now = owner.clock.now();
-        now < *self.linger_until.get_or_insert(now + LINGER)
+        let is_over = now >= *self.linger_until.get_or_insert(now + LINGER) || held > LINGERING_ROWS;
+        let leaves = self.shard.has_dead_letters() || !self.evacuations.is_empty();
+        if is_over || leaves || self.stopping {
+            self.shard.release_held();
+            return false;
+        }
+        rows <= LINGERING_ROWS && self.pending.is_empty()
     }
 
     fn set_timer(&mut self, owner: &Owner) {
