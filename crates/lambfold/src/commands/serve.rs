@@ -10,7 +10,6 @@ use lambfold_config::Config;
 use lambfold_node::{Node, NodeOptions, Role};
 use lambfold_sandbox::SpawnerCommand;
 use lambfold_telemetry::Telemetry;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Settings;
@@ -21,7 +20,6 @@ pub(crate) fn run(settings: &Settings, roles: BTreeSet<Role>) -> anyhow::Result<
     let began = Instant::now();
     open_files::raise_limit();
     let config = settings.load()?;
-    raise_file_limit();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(task_threads()).enable_all().build()?;
     let telemetry = {
@@ -33,16 +31,6 @@ pub(crate) fn run(settings: &Settings, roles: BTreeSet<Role>) -> anyhow::Result<
     // What outlives a graceful stop is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(500));
     outcome
-}
-
-/// As many open files as this process may have. What is handed out is meant for programs that call select(2); functions get a
-/// limit of their own.
-fn raise_file_limit() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        // Some systems have a lower one than they say.
-        eprintln!("lambfold: the limit of open files stays as it is: {error}");
-    }
 }
 
 /// Half of the processors, but two: what blocks has threads of its own (writing the queues above all), functions are
