@@ -273,7 +273,7 @@ impl Control for ControlHandle {
         _: &CallContext,
         input: WatchRequest,
     ) -> Result<BoxStream<Result<WatchEvent, Fault>>, Fault> {
-        watching::watch(self.0.clone(), &input)
+        watching::watch(self.0.clone(), input)
     }
 
     async fn acknowledge_mark(&self, _: &CallContext, input: Mark) -> Result<AcknowledgeMarkResponse, Fault> {

@@ -105,7 +105,7 @@ async fn remove(shared: &Shared, due: &[Path]) -> Result<(), Fault> {
     let named = named(shared).await?;
     // The note on a layer before the layer: what has a note is there.
     let (notes, others): (Vec<&Path>, Vec<&Path>) =
-        due.iter().filter(|path| !named.contains(path)).partition(|path| path.as_ref().ends_with(".json"));
+        due.iter().filter(|path| !named.contains(path)).partition(|path| path.extension() == Some("json"));
     for path in notes.into_iter().chain(others) {
         match shared.objects.delete(path).await {
             Ok(()) => tracing::info!(object = %path, "removed what nothing names any more"),

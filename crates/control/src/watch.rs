@@ -26,14 +26,12 @@ const IN_FLIGHT: usize = 64;
 /// Starts a watch.
 pub(crate) fn watch(
     shared: Arc<Shared>,
-    input: &WatchRequest,
+    wanted: WatchRequest,
 ) -> Result<BoxStream<Result<WatchEvent, Fault>>, Fault> {
-    let seen = input.seen.iter().map(|seen| Ok((scope(seen)?, seen.revision)));
+    let seen = wanted.seen.iter().map(|seen| Ok((scope(seen)?, seen.revision)));
     let seen: BTreeMap<Scope, u64> = seen.collect::<Result<_, Fault>>()?;
     let (events, received) = mpsc::channel(IN_FLIGHT);
-    let (functions, mappings) = (input.functions, input.event_source_mappings);
-    let (urls, acknowledges) = (input.function_urls, input.acknowledges);
-    let watcher = Watcher { shared, seen, events, functions, mappings, urls, acknowledges };
+    let watcher = Watcher { shared, seen, events, wanted };
     tokio::spawn(watcher.run());
     Ok(Box::pin(ReceiverStream::new(received)))
 }
@@ -42,10 +40,7 @@ struct Watcher {
     shared: Arc<Shared>,
     seen: BTreeMap<Scope, u64>,
     events: mpsc::Sender<Result<WatchEvent, Fault>>,
-    functions: bool,
-    mappings: bool,
-    urls: bool,
-    acknowledges: bool,
+    wanted: WatchRequest,
 }
 
 /// The watcher has gone, or the service stops.
@@ -61,7 +56,7 @@ impl Watcher {
     }
 
     async fn follow(&mut self) -> Result<(), Over> {
-        let member = self.acknowledges.then(|| self.shared.audience.join(self.shared.uuid()));
+        let member = self.wanted.acknowledges.then(|| self.shared.audience.join(self.shared.uuid()));
         let mut changed = self.shared.changed.subscribe();
         let mut count = *changed.borrow_and_update();
         let listed = if self.seen.is_empty() { self.list().await } else { self.catch_up().await };
@@ -154,21 +149,25 @@ impl Watcher {
 
     async fn tell(&self, event: Event, at: Option<ScopeRevision>) -> Result<Result<(), Over>, Fault> {
         if let Event::Function(function) = &event
-            && self.urls
+            && self.wanted.function_urls
         {
             let urls = Wire::FunctionUrls(function_urls::wire(function));
-            if let Err(over) = self.send(at.clone().filter(|_| !self.functions), urls).await {
+            if let Err(over) = self.send(at.clone().filter(|_| !self.wanted.functions), urls).await {
                 return Ok(Err(over));
             }
         }
         let wire = match event {
-            Event::Function(function) if self.functions => Wire::Function(self.function(&function)?),
-            Event::Version(version) if self.functions => Wire::Function(self.version(&version)?),
-            Event::FunctionRemoved(incarnation) if self.functions || self.urls => {
+            Event::Function(function) if self.wanted.functions => Wire::Function(self.function(&function)?),
+            Event::Version(version) if self.wanted.functions => Wire::Function(self.version(&version)?),
+            Event::FunctionRemoved(incarnation) if self.wanted.functions || self.wanted.function_urls => {
                 Wire::FunctionRemoved(incarnation)
             }
-            Event::Mapping(mapping) if self.mappings => Wire::EventSourceMapping(wire_mapping(&mapping)),
-            Event::MappingRemoved(uuid) if self.mappings => Wire::EventSourceMappingRemoved(uuid),
+            Event::Mapping(mapping) if self.wanted.event_source_mappings => {
+                Wire::EventSourceMapping(wire_mapping(&mapping))
+            }
+            Event::MappingRemoved(uuid) if self.wanted.event_source_mappings => {
+                Wire::EventSourceMappingRemoved(uuid)
+            }
             _ => return Ok(Ok(())),
         };
         Ok(self.send(at, wire).await)

@@ -1,6 +1,8 @@
 //! The Node.js bootstrap as one file: each file that Node.js has to find, read and compile costs a start a quarter of a
 //! millisecond. It also keeps them out of a function's sight (`require.cache`).
 
+use std::path::Path;
+
 use super::Files;
 
 /// The file that Node.js starts.
@@ -41,7 +43,8 @@ impl Joined<'_> {
 
 /// The main file with all CommonJS modules beside it in it. They require each other by `./name.cjs`.
 pub(super) fn of(files: Files<'static>) -> Joined<'static> {
-    let is_part = |name: &str| name.ends_with(".cjs") && !name.contains('/');
+    let is_part =
+        |name: &str| Path::new(name).extension().is_some_and(|it| it == "cjs") && !name.contains('/');
     let mut main = HEAD.as_bytes().to_vec();
     for (name, content) in files.iter().filter(|(name, _)| is_part(name) && *name != MAIN) {
         main.extend_from_slice(format!("'./{name}'(module, require) {{\n").as_bytes());
