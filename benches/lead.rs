@@ -30,7 +30,7 @@ impl Lead {
             Ok(permit) => Some(permit),
             Err(_) => before(until, self.room.acquire_many(messages)).await.and_then(Result::ok),
         };
-        permit.map(|permit| permit.forget()).is_some()
+        permit.map(tokio::sync::SemaphorePermit::forget).is_some()
     }
 
     /// That many were deleted, or not sent after all.

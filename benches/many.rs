@@ -78,7 +78,7 @@ pub async fn run(directory: &Path, count: usize) -> anyhow::Result<()> {
     println!(
         "functions deleted in {:.1} s, all environments gone {:.1} s later",
         deleted.as_secs_f64(),
-        (began.elapsed() - deleted).as_secs_f64()
+        began.elapsed().saturating_sub(deleted).as_secs_f64()
     );
     pause(5_000).await;
     tell("after", &server)?;

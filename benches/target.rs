@@ -101,7 +101,6 @@ pub async fn pause_until(instant: std::time::Instant) {
 }
 
 /// What `work` comes to, if it does before an instant.
-#[expect(clippy::disallowed_methods, reason = "a load generator works in real time")]
 pub async fn before<T>(instant: std::time::Instant, work: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout_at(instant.into(), work).await.ok()
 }

@@ -101,21 +101,31 @@ fn kept(account: &str, name: &str, executions: u32) -> [Event; 2] {
 async fn inits_that_hang_leave_places_to_other_functions_and_other_accounts() {
     let here = Neighbours::start(Options::default(), 200, Vec::new()).await;
     let mine = "000000000000";
-    ["hangs-1", "hangs-2", "hangs-3"].into_iter().for_each(|name| here.hang_inits(name));
-    kept(mine, "hangs-1", 40).into_iter().for_each(|event| here.tell(event));
+    for name in ["hangs-1", "hangs-2", "hangs-3"] {
+        here.hang_inits(name);
+    }
+    for event in kept(mine, "hangs-1", 40) {
+        here.tell(event);
+    }
     let hung = ("1".to_owned(), 8, 0, String::new());
     here.until(|here| here.allocations() == [hung.clone()]).await;
-    kept(mine, "sound", 3).into_iter().for_each(|event| here.tell(event));
+    for event in kept(mine, "sound", 3) {
+        here.tell(event);
+    }
     let ready = ("1".to_owned(), 3, 3, String::new());
     here.until(|here| here.allocations() == [hung.clone(), ready.clone()]).await;
     // Not even all of an account's functions together have all places.
     for name in ["hangs-2", "hangs-3"] {
-        kept(mine, name, 40).into_iter().for_each(|event| here.tell(event));
+        for event in kept(mine, name, 40) {
+            here.tell(event);
+        }
     }
     here.until(|here| here.prepared().len() == 3 + 16).await;
     here.settle().await;
     assert_eq!(here.prepared().len(), 3 + 16);
-    kept("111111111111", "theirs", 3).into_iter().for_each(|event| here.tell(event));
+    for event in kept("111111111111", "theirs", 3) {
+        here.tell(event);
+    }
     here.until(|here| here.allocations().last() == Some(&ready)).await;
 }
 
