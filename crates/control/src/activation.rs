@@ -218,7 +218,8 @@ async fn activate_version(
                 version.state = if found { State::Active } else { State::Failed };
                 version.revision_id.clone_from(&revision_id);
                 if let Some(image) = &mut version.configuration.image {
-                    image.failure.clone_from(&failure);
+                    // What the function was refused for says more than that it is not there.
+                    image.failure = failure.clone().map(|it| image.failure.take().unwrap_or(it));
                 }
             }
             Decision::Keep

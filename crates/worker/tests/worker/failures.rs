@@ -212,16 +212,15 @@ async fn what_is_not_installed_or_not_there_is_said_clearly() {
 async fn a_spawner_that_was_killed_is_started_anew() {
     let rig = Rig::start().await;
     let function = rig
-        .python("import time\ndef handler(event, context):\n    print('here')\n    time.sleep(event)\n    return event\n")
+        .python("import time\ndef handler(event, context):\n    print('slept', event)\n    time.sleep(event)\n    return event\n")
         .await;
     let (idle, _) = rig.cold(&function, "0").await;
-    for _ in 0..2 {
+    for round in 1..=2 {
         let (id, worker, slow) = (unique(), rig.worker.clone(), function.clone());
         let in_flight =
             tokio::spawn(async move { crate::support::invoke(&worker, &id, Some(&slow), "8").await });
-        let printed = rig.logged().matches("here").count();
-        eventually_async("the function at work", async || rig.logged().matches("here").count() > printed)
-            .await;
+        let at_work = async || rig.logged().matches("slept 8").count() == round;
+        eventually_async("the function at work", at_work).await;
         rig.kill_spawner();
         let answer = in_flight.await.unwrap().unwrap();
         assert_eq!(json(&answer)["errorType"], "Runtime.ExitError");

@@ -280,6 +280,8 @@ id, _ = register(['INVOKE', 'SHUTDOWN'])
 body = {'schemaVersion': '2021-03-18', 'types': ['platform', 'function'], 'buffering': QUICK, 'destination': by_tcp()}
 assert subscribe(id, body, '/2020-08-15/logs') == [200, 'OK']
 loop(id)
+import time
+time.sleep(0.5)  # Some of it may still be on its way.
 ";
     let source = "import os\ndef handler(event, context):\n    print('at', event)\n    if event:\n        os._exit(3)\n    return 1\n";
     let function = with_listener(&rig, source, agent).await;
@@ -287,7 +289,7 @@ loop(id)
     arrived(&rig, "platform.report", 1).await;
     rig.warm(&id, "1").await.unwrap();
     let log = logged(&rig, "AGENT SHUTDOWN").await;
-    let events = events(&rig);
+    let events = arrived(&rig, "platform.report", 2).await;
     let order = "logsSubscription extension start function runtimeDone end report \
                  start function fault runtimeDone end report";
     assert_eq!(kinds(&events), order, "{log}");
