@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -18,6 +19,8 @@ import pytest
 from conftest import BIN, ROLE, Server, client, error_of, eventually, free_port, unique, zip_of
 from debuggers import DebugAdapter, Inspector, JavaDebugger
 from test_lambda import invoke
+
+pytestmark = pytest.mark.skipif(os.environ.get("TEST_LAYOUT") == "cluster", reason="where the queues are is nothing to debuggers")
 
 NODE = """let count = 0;
 exports.handler = async (event) => {
