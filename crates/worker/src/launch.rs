@@ -26,6 +26,7 @@ use crate::pool::Pools;
 use crate::running::Running;
 use crate::runtime_api::MAX_EXTENSIONS;
 use crate::runtime_files::{self, RuntimeFiles};
+use crate::start_gate::StartGate;
 use crate::telemetry::Room;
 use crate::vacant::Vacant;
 use crate::variables::{SNAP_START, Surroundings, initialization_type, of_extensions, variables};
@@ -44,6 +45,7 @@ pub(crate) struct Launcher {
     /// What functions reach beyond their endpoint.
     pub(crate) egress: Option<Arc<Egress>>,
     pub(crate) pools: Pools,
+    pub(crate) start_gate: Arc<StartGate>,
     /// For telemetry that waits to be delivered.
     pub(crate) telemetry_room: Room,
     pub(crate) clock: Arc<dyn Clock>,

@@ -35,6 +35,7 @@ mod running;
 mod runtime_api;
 mod runtime_files;
 mod service;
+mod start_gate;
 mod telemetry;
 mod vacant;
 mod variables;

@@ -37,6 +37,7 @@ use crate::pool::{self, Pools};
 use crate::registry::{Entry, Registry};
 use crate::runtime_api::AnswerStream;
 use crate::runtime_files::RuntimeFiles;
+use crate::start_gate::StartGate;
 use crate::telemetry::Room;
 
 /// How long, in all, a new environment waits for one that is on its way out.
@@ -104,6 +105,7 @@ impl WorkerService {
             debug_ports: Arc::new(DebugPorts::new(options.debugger, own_network, Arc::clone(&clock))),
             hot_reloads: Arc::new(HotReloads::new(options.hot_reload.clone(), driver.report().reached)),
             pools: Pools::new(&options, own_root, &interpreters, metrics.clone()),
+            start_gate: StartGate::new(),
             options,
             driver,
             interpreters,

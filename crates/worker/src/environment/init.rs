@@ -91,6 +91,8 @@ impl Environment {
     ) -> Result<Result<(Running, Duration), InitFailure>, LaunchError> {
         let asked = Instant::now();
         let contents = self.launcher.contents(&self.function).await;
+        let (account, function) = (&self.function.account, &self.function.function_name);
+        let _turn = self.launcher.start_gate.enter(account, function, &self.launcher.clock).await;
         let began = Instant::now();
         let span = span!(
             trace, "worker.init",
