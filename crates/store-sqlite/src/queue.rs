@@ -43,8 +43,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/queue/0004_nodes.sql"),
 ];
 
-/// A WAL that has become longer is cut to this: the checkpointer's last resort, in bytes.
-const WAL_BYTES: i64 = 64 << 20;
+/// Pages of WAL (4 KiB each) after which a commit makes a checkpoint itself: 64 MiB. The checkpointer comes first
+/// unless it is starved.
+const WAL_PAGES: i64 = 16_384;
 
 /// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,9 +93,9 @@ impl SqliteQueueStore {
             }
             MigrateError::Sqlite(error) => driver(error),
         })?;
-        writer.pragma_update(None, "journal_size_limit", WAL_BYTES).map_err(driver)?;
+        writer.pragma_update(None, "wal_autocheckpoint", WAL_PAGES).map_err(driver)?;
+        writer.pragma_update(None, "journal_size_limit", WAL_PAGES * 4096).map_err(driver)?;
         writer.set_prepared_statement_cache_capacity(64);
-        let checkpointer = Checkpointer::start(&mut writer, connect(path)?)?;
         let reader = connect(path)?;
         reader.pragma_update(None, "query_only", true).map_err(driver)?;
         let slots = read::slots(&reader)?;
@@ -105,7 +106,7 @@ impl SqliteQueueStore {
             // What the last process did not get to.
             garbage: Mutex::new(Garbage::suspected()),
             space: Space::new(path, options.reserve_bytes),
-            checkpointer,
+            checkpointer: Checkpointer::start(connect(path)?)?,
             writer: Mutex::new(writer),
             reader: Mutex::new(reader),
             _lock: lock,
@@ -143,7 +144,7 @@ fn connect(path: &Path) -> Result<Connection> {
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "temp_store", "memory")?;
         connection.pragma_update(None, "cache_size", -8_000)?;
-        // Checkpoints are made by the checkpointer, and as a last resort by its hook in the writer.
+        // Checkpoints are made by the checkpointer; the writer overrides this with its last resort.
         connection.pragma_update(None, "wal_autocheckpoint", 0)
     };
     open().map_err(driver)?;
@@ -199,11 +200,11 @@ impl QueueStore for SqliteQueueStore {
             self.space.check()?;
         }
         let slots = batch.iter().map(|write| self.slot(write.shard)).collect::<Result<Vec<_>>>()?;
-        self.statements.apply(&mut self.writer(), batch, &slots)?;
+        let written = self.statements.apply(&mut self.writer(), batch, &slots)?;
         if batch.iter().any(|write| write.write.purge.is_some()) {
             self.garbage().suspect();
         }
-        self.checkpointer.written();
+        self.checkpointer.written(written);
         Ok(())
     }
 
