@@ -4,6 +4,7 @@ that share the Postgres database TEST_POSTGRES with TEST_LAYOUT=cluster, or one 
 import io
 import os
 import pathlib
+import shlex
 import signal
 import socket
 import subprocess
@@ -221,3 +222,15 @@ def recorder(outcome="return None"):
     return RECORDER.format(outcome=outcome.replace("\n", "\n    "))
 
 
+def without_namespaces(folder):
+    """An executable that runs Lambfold where no namespaces can be made: the level is `process` there."""
+    # One more of a user, in which the server is not root, and no others.
+    limits = "cd /proc/sys/user && echo 1 > max_user_namespaces && for kind in net mnt pid; do echo 0 > max_${kind}_namespaces; done"
+    within = f"({limits}) && exec unshare --user --map-user=1000 \"$@\""
+    enter = ["unshare", "--user", "--map-root-user", "sh", "-c", within, "limited"]
+    if subprocess.run([*enter, "true"], capture_output=True).returncode != 0:
+        pytest.skip("this user cannot limit what namespaces there may be")
+    limited = folder / "limited"
+    limited.write_text(f'#!/bin/sh\nexec {shlex.join(enter)} {BIN} "$@"\n')
+    limited.chmod(0o755)
+    return limited

@@ -6,9 +6,7 @@ import json
 import os
 import pathlib
 import re
-import shlex
 import socket
-import subprocess
 import threading
 import time
 import urllib.request
@@ -16,7 +14,7 @@ import zipfile
 
 import pytest
 
-from conftest import BIN, ROLE, Server, client, error_of, eventually, free_port, unique, zip_of
+from conftest import ROLE, Server, client, error_of, eventually, free_port, unique, without_namespaces, zip_of
 from debuggers import DebugAdapter, Inspector, JavaDebugger
 from test_lambda import invoke
 
@@ -417,14 +415,7 @@ def test_whatever_the_function_reaches_the_debugger_reaches_it(tmp_path, policy,
 
 def test_without_a_network_of_its_own(tmp_path):
     """At the level `process` the debugger listens at this machine's port itself."""
-    limits = "cd /proc/sys/user && echo 1 > max_user_namespaces && for kind in net mnt pid; do echo 0 > max_${kind}_namespaces; done"
-    within = f"({limits}) && exec unshare --user --map-user=1000 \"$@\""
-    enter = ["unshare", "--user", "--map-root-user", "sh", "-c", within, "limited"]
-    if subprocess.run([*enter, "true"], capture_output=True).returncode != 0:
-        pytest.skip("this user cannot limit what namespaces there may be")
-    limited = tmp_path / "limited"
-    limited.write_text(f'#!/bin/sh\nexec {shlex.join(enter)} {BIN} "$@"\n')
-    limited.chmod(0o755)
+    limited = without_namespaces(tmp_path)
     server = Server(tmp_path / "data", binary=limited).start()
     try:
         assert re.search(r"Isolation +process", server.banner)

@@ -4,15 +4,13 @@ loopback, by address and by name, which a name server of this test knows; and th
 import http.server
 import pathlib
 import re
-import shlex
 import socket
-import subprocess
 import threading
 
 import pytest
 
 from attack_ground import Ground
-from conftest import BIN, Server, zip_of
+from conftest import BIN, Server, without_namespaces, zip_of
 
 FUNCTION = '''
 import errno, os, socket, urllib.error, urllib.request
@@ -156,15 +154,7 @@ def test_settings_that_say_nothing_sensible(tmp_path, setting, value, said):
 
 def test_a_policy_that_cannot_be_enforced_is_refused(tmp_path):
     """Where no namespaces can be made the level is `process`. Only `open` starts there, and says what it is."""
-    # One more of a user, in which the server is not root, and no others.
-    limits = "cd /proc/sys/user && echo 1 > max_user_namespaces && for kind in net mnt pid; do echo 0 > max_${kind}_namespaces; done"
-    within = f"({limits}) && exec unshare --user --map-user=1000 \"$@\""
-    enter = ["unshare", "--user", "--map-root-user", "sh", "-c", within, "limited"]
-    if subprocess.run([*enter, "true"], capture_output=True).returncode != 0:
-        pytest.skip("this user cannot limit what namespaces there may be")
-    limited = tmp_path / "limited"
-    limited.write_text(f'#!/bin/sh\nexec {shlex.join(enter)} {BIN} "$@"\n')
-    limited.chmod(0o755)
+    limited = without_namespaces(tmp_path)
     for policy in ("allow-list", "endpoint-only", "none"):
         allow = {"LAMBFOLD_WORKER__ALLOW": '["example.com"]'} if policy == "allow-list" else {}
         said = refused(tmp_path, limited, LAMBFOLD_WORKER__NETWORK=policy, **allow)
