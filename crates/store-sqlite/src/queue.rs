@@ -7,6 +7,7 @@
 mod checkpoint;
 mod collect;
 mod directory;
+mod log_room;
 mod move_tasks;
 mod read;
 mod space;
@@ -42,10 +43,6 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/queue/0003_move_tasks.sql"),
     include_str!("../../../migrations/sqlite/queue/0004_nodes.sql"),
 ];
-
-/// Pages of WAL (4 KiB each) after which a commit makes a checkpoint itself: 64 MiB. The checkpointer comes first
-/// unless it is starved.
-const WAL_PAGES: i64 = 16_384;
 
 /// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,9 +90,14 @@ impl SqliteQueueStore {
             }
             MigrateError::Sqlite(error) => driver(error),
         })?;
-        writer.pragma_update(None, "wal_autocheckpoint", WAL_PAGES).map_err(driver)?;
-        writer.pragma_update(None, "journal_size_limit", WAL_PAGES * 4096).map_err(driver)?;
+        // A log that has become longer is cut to its room when it begins anew.
+        writer
+            .pragma_update(None, "journal_size_limit", log_room::ROOM_BYTES.cast_signed())
+            .map_err(driver)?;
         writer.set_prepared_statement_cache_capacity(64);
+        let space = Space::new(path, options.reserve_bytes);
+        log_room::make(&writer, path, &space).map_err(driver)?;
+        let checkpointer = Checkpointer::start(&mut writer, connect(path)?)?;
         let reader = connect(path)?;
         reader.pragma_update(None, "query_only", true).map_err(driver)?;
         let slots = read::slots(&reader)?;
@@ -105,8 +107,8 @@ impl SqliteQueueStore {
             slots: RwLock::new(slots),
             // What the last process did not get to.
             garbage: Mutex::new(Garbage::suspected()),
-            space: Space::new(path, options.reserve_bytes),
-            checkpointer: Checkpointer::start(connect(path)?)?,
+            space,
+            checkpointer,
             writer: Mutex::new(writer),
             reader: Mutex::new(reader),
             _lock: lock,
@@ -144,7 +146,7 @@ fn connect(path: &Path) -> Result<Connection> {
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "temp_store", "memory")?;
         connection.pragma_update(None, "cache_size", -8_000)?;
-        // Checkpoints are made by the checkpointer; the writer overrides this with its last resort.
+        // Checkpoints are made by the checkpointer, and by its hook in the writer.
         connection.pragma_update(None, "wal_autocheckpoint", 0)
     };
     open().map_err(driver)?;
@@ -200,11 +202,20 @@ impl QueueStore for SqliteQueueStore {
             self.space.check()?;
         }
         let slots = batch.iter().map(|write| self.slot(write.shard)).collect::<Result<Vec<_>>>()?;
-        let written = self.statements.apply(&mut self.writer(), batch, &slots)?;
+        let mut writer = self.writer();
+        match self.statements.apply(&mut writer, batch, &slots) {
+            // The log could not grow. Once it is in the database it begins anew, where no room has to be found.
+            Err(StoreError::Full) => {
+                checkpoint::make(&writer).map_err(driver)?;
+                self.statements.apply(&mut writer, batch, &slots)?;
+            }
+            result => result?,
+        }
+        drop(writer);
         if batch.iter().any(|write| write.write.purge.is_some()) {
             self.garbage().suspect();
         }
-        self.checkpointer.written(written);
+        self.checkpointer.written();
         Ok(())
     }
 

@@ -49,6 +49,27 @@ async fn without_the_reserve_sends_are_refused_and_the_rest_goes_on() {
     running.stop().await;
 }
 
+/// Several times what the log has room for, without a pause in which it could be emptied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_write_ahead_log_has_room_from_the_start_and_stays_near_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("queue.db");
+    let length = || std::fs::metadata(directory.path().join("queue.db-wal")).unwrap().len();
+    let running = start(&path, &QueueOptions::default());
+    let before = length();
+    assert!(before >= 16 << 20, "{before}");
+    let jobs = running.queue("jobs").await;
+    let sender = || async {
+        for _ in 0..100 {
+            running.handle.send(&jobs, vec![message("x".repeat(20_000)); 10]).await.unwrap();
+        }
+    };
+    tokio::join!(sender(), sender(), sender(), sender());
+    // It may outgrow its room while a checkpoint is made, and is cut when it begins anew.
+    assert!(length() <= 2 * before, "{} after 80 MB", length());
+    running.stop().await;
+}
+
 /// Fills a small filesystem for real.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "mounts a tmpfs, for which it has to be root"]

@@ -1,61 +1,121 @@
-//! Checkpoints beside the commits: what was committed is moved from the WAL into the database by a thread and a
-//! connection of their own.
+//! Checkpoints: what was committed is moved from the write-ahead log into the database. Mostly a thread and a connection
+//! of their own do it beside the commits. While commits follow each other closely it never catches up with the last
+//! one, so now and then the writer itself moves the little that is left, after which the log is written from its start
+//! again.
 
+use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use lambfold_queue::store::{Result, StoreError};
 use rusqlite::Connection;
+use rusqlite::wal::CheckpointMode;
 
-/// After this many bytes a checkpoint is made even if there is no pause.
-const BUSY_BYTES: usize = 16 << 20;
+use super::driver;
+use super::log_room::ROOM_FRAMES;
 
-/// In a pause, after this many.
-const IDLE_BYTES: usize = 1 << 20;
+/// After this many frames (a page of 4 KiB each) a checkpoint is made even if there is no pause. A commit of a few
+/// messages writes a page for each place that it touches, so bytes of messages would say nothing.
+const BUSY_FRAMES: usize = ROOM_FRAMES / 4;
+
+/// In a pause, after this many: 1 MiB.
+const IDLE_FRAMES: usize = 256;
+
+/// From this length on the writer has the log begin anew, before it has to grow...
+const FINISH_FRAMES: usize = ROOM_FRAMES * 3 / 4;
+
+/// ... and tries again after as many if a reader or the other thread was in its way.
+const FINISH_AGAIN_FRAMES: usize = 128;
 
 #[derive(Debug)]
 pub(super) struct Checkpointer {
-    /// Bytes committed since the last checkpoint was asked for, roughly.
-    bytes: AtomicUsize,
+    log: Arc<Log>,
     /// `None` once it is being stopped.
     wake: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// How long the log is.
+#[derive(Debug, Default)]
+struct Log {
+    /// In frames, as of the last commit.
+    frames: AtomicUsize,
+    /// The same when a checkpoint was last asked for.
+    asked: Mutex<usize>,
+}
+
+impl Log {
+    /// Whether it has grown by at least `frames` since a checkpoint was asked for; then one is, by the caller.
+    fn is_due(&self, frames: usize) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        has_grown(&mut asked, self.frames.load(Ordering::Relaxed), frames)
+    }
+}
+
+/// Whether `now` is at least `by` more than `mark`, which then is set to it. A log that is shorter has begun anew.
+fn has_grown(mark: &mut usize, now: usize, by: usize) -> bool {
+    if *mark > now {
+        *mark = 0;
+    }
+    let grown = now - *mark >= by;
+    if grown {
+        *mark = now;
+    }
+    grown
+}
+
 impl Checkpointer {
-    pub(super) fn start(connection: Connection) -> Result<Self> {
+    /// Makes checkpoints of what `writer` commits over `connection`, which is its own.
+    pub(super) fn start(writer: &mut Connection, connection: Connection) -> Result<Self> {
+        let log = Arc::new(Log::default());
+        let told = log.clone();
+        let mut tried = 0;
+        // In the place of SQLite's own automatic checkpoint.
+        let hook = move |log: &mut rusqlite::hooks::Wal, frames: c_int| {
+            let frames = usize::try_from(frames).unwrap_or_default();
+            told.frames.store(frames, Ordering::Relaxed);
+            if frames < FINISH_FRAMES {
+                tried = 0;
+            } else if has_grown(&mut tried, frames, FINISH_AGAIN_FRAMES)
+                && let Err(error) = log.checkpoint_v2(CheckpointMode::PASSIVE)
+            {
+                // Mostly since the other thread is at it. The commit is done whatever becomes of this.
+                tracing::debug!(%error, "a checkpoint was left to a later commit");
+            }
+            Ok(())
+        };
+        writer.wal_hook(Some(hook)).map_err(driver)?;
         let (wake, woken) = sync_channel(1);
         let body = move || {
             while woken.recv().is_ok() {
-                // PASSIVE: as much as readers and the writer allow, without making them wait.
-                let done = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-                if let Err(error) = done {
+                if let Err(error) = make(&connection) {
                     tracing::warn!(%error, "a checkpoint failed");
                 }
             }
         };
         let thread = std::thread::Builder::new().name("queue-checkpoint".to_owned()).spawn(body);
         let thread = thread.map_err(|error| StoreError::Driver(error.into()))?;
-        Ok(Self { bytes: AtomicUsize::new(0), wake: Some(wake), thread: Some(thread) })
+        Ok(Self { log, wake: Some(wake), thread: Some(thread) })
     }
 
-    /// So much was committed.
-    pub(super) fn written(&self, bytes: usize) {
-        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= BUSY_BYTES {
+    /// Something was committed.
+    pub(super) fn written(&self) {
+        // After that the thread would be in the writer's way.
+        if self.log.frames.load(Ordering::Relaxed) < FINISH_FRAMES && self.log.is_due(BUSY_FRAMES) {
             self.wake();
         }
     }
 
     /// There is a pause.
     pub(super) fn idle(&self) {
-        if self.bytes.load(Ordering::Relaxed) >= IDLE_BYTES {
+        if self.log.is_due(IDLE_FRAMES) {
             self.wake();
         }
     }
 
     fn wake(&self) {
-        self.bytes.store(0, Ordering::Relaxed);
         if let Some(wake) = &self.wake {
             match wake.try_send(()) {
                 // One that waits to be made covers this one.
@@ -73,5 +133,27 @@ impl Drop for Checkpointer {
         {
             tracing::error!("the checkpointer panicked");
         }
+    }
+}
+
+/// Makes a checkpoint of as much as readers and the writer allow, without making them wait.
+pub(super) fn make(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_due_by_what_was_written_since_the_last() {
+        let log = Log::default();
+        let mut due_at = |frames: usize| {
+            log.frames.store(frames, Ordering::Relaxed);
+            log.is_due(100)
+        };
+        assert_eq!([99, 100, 101, 199, 200].map(&mut due_at), [false, true, false, false, true]);
+        // It has begun anew.
+        assert_eq!([1, 99, 100, 150].map(&mut due_at), [false, false, true, false]);
     }
 }

@@ -19,8 +19,12 @@ impl Space {
 
     /// [`StoreError::Full`] if less than the reserve is free. Where that cannot be told, SQLite will tell.
     pub(super) fn check(&self) -> Result<()> {
-        let Ok(disk) = rustix::fs::statvfs(&self.directory) else { return Ok(()) };
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free < self.reserve_bytes { Err(StoreError::Full) } else { Ok(()) }
+        if self.free().is_some_and(|free| free < self.reserve_bytes) { Err(StoreError::Full) } else { Ok(()) }
+    }
+
+    /// Bytes that are free on the disk, if that can be told.
+    pub(super) fn free(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.directory).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 }

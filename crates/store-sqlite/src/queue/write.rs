@@ -44,16 +44,15 @@ impl Statements {
         }
     }
 
-    /// Applies the batch; `slots` are those of its shards. Returns roughly how many bytes that wrote.
+    /// Applies the batch; `slots` are those of its shards.
     pub(super) fn apply(
         &self,
         connection: &mut Connection,
         batch: &[FencedWrite],
         slots: &[i64],
-    ) -> Result<usize> {
+    ) -> Result<()> {
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(driver)?;
-        let mut bytes = 0;
         for (FencedWrite { shard, epoch, write }, slot) in batch.iter().zip(slots) {
             // What one write removes lies on one side of any purge.
             let live = write.live_change(0);
@@ -81,11 +80,9 @@ impl Statements {
             if changed.map_err(driver)? == 0 {
                 return Err(StoreError::Fenced(*shard));
             }
-            bytes += write.weight().1;
         }
         self.write_rows(&transaction, batch, slots).map_err(driver)?;
-        transaction.commit().map_err(driver)?;
-        Ok(bytes)
+        transaction.commit().map_err(driver)
     }
 
     fn write_rows(
