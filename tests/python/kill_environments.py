@@ -213,6 +213,8 @@ class Load:
             if kind == "cold":
                 # Another configuration: the next invocation has a new environment.
                 lam.update_function_configuration(FunctionName=kind, Environment={"Variables": {"START": str(number)}})
+                # Whoever was killed may have had a part in it.
+                lam.get_waiter("function_updated_v2").wait(FunctionName=kind, WaiterConfig={"Delay": 1, "MaxAttempts": PATIENCE})
             began = time.monotonic()
             try:
                 outcome = self.invoke(lam, kind, number)
