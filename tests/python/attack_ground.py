@@ -14,12 +14,14 @@ import zipfile
 
 import pytest
 
-from conftest import BIN, ROLE, Server, client, unique, zip_of
+from conftest import BIN, ROLE, Server, client, unique, without_namespaces, zip_of
 
 ATTACKS = pathlib.Path(__file__).parent / "attacks"
 NOBODY = 65534
-#: `pool`: environments that waited for their function. `plain`: started for it. `userns`: as an ordinary user.
-GROUNDS = ("pool", "plain", "userns")
+#: `pool`: environments that waited for their function. `plain`: started for it. `userns`: as an ordinary user. `process`: as
+#: one who can make no namespaces either. That level keeps less: what it does not keep is expected in so many words, so that the
+#: tests fail when it changes, and stands in docs/security.md ("What `process` does not keep").
+GROUNDS = ("pool", "plain", "userns", "process")
 #: Stands in the server's environment, in files of the host, and in a victim's code, variables, `/tmp` and memory.
 SECRET = "SECRET-" + "of-the-victim"
 
@@ -50,10 +52,15 @@ class Ground:
         self.peer = self.folder / "home" / "peer.sock"
         self.peer.parent.mkdir()
         binary, user = BIN, None
-        if name == "userns":
-            binary, user = self.folder / "lambfold", NOBODY
+        if name in ("userns", "process"):
+            binary = self.folder / "lambfold"
             shutil.copy(BIN, binary)
-            os.chown(self.peer.parent, NOBODY, NOBODY)
+            if os.geteuid() == 0:
+                user = NOBODY
+                os.chown(self.peer.parent, NOBODY, NOBODY)
+        if name == "process":
+            binary = without_namespaces(self.folder, binary, user)
+        self.user = os.geteuid() if user is None else user
         settings = {"LAMBFOLD_PEERS__LISTEN": f"unix:{self.peer}", "HOST_SECRET": SECRET, "TMPDIR": str(self.peer.parent),
                     **settings}
         if name != "pool":
@@ -67,6 +74,9 @@ class Ground:
         if self.name == "userns" and self.level != "userns":
             self.server.kill()
             pytest.skip(f"an ordinary user reaches {self.level} on this machine")
+        assert self.name != "process" or self.level == "process", self.server.banner
+        #: Whether functions have namespaces of their own.
+        self.separate = self.level in ("full", "userns")
         self.lam = client("lambda", self.server.url)
         return self
 
@@ -147,9 +157,24 @@ def victim(ground):
     return sorted({*mine, *({pid for pid, _ in ground.processes()} - before)})
 
 
+def variables_of(pid):
+    """The environment variables of a process of this machine."""
+    try:
+        text = pathlib.Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    except OSError:
+        return {}
+    return dict(it.split("=", 1) for it in text.split("\0") if "=" in it)
+
+
+def tmp_of(pid):
+    """The `/tmp` of a function's process, as this machine sees it."""
+    # Without a root of its own it has the directory that TMPDIR names.
+    return pathlib.Path(f"/proc/{pid}/root{variables_of(pid).get('TMPDIR', '/tmp')}")
+
+
 def in_tmp(pid):
     try:
-        return pathlib.Path(f"/proc/{pid}/root/tmp/victim").read_text()
+        return (tmp_of(pid) / "victim").read_text()
     except OSError:
         return ""
 

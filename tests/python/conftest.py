@@ -222,15 +222,17 @@ def recorder(outcome="return None"):
     return RECORDER.format(outcome=outcome.replace("\n", "\n    "))
 
 
-def without_namespaces(folder):
-    """An executable that runs Lambfold where no namespaces can be made: the level is `process` there."""
+def without_namespaces(folder, binary=None, user=None):
+    """An executable that runs Lambfold where no namespaces can be made: the level is `process` there. For another user (a
+    number) it needs a binary that this user reaches."""
     # One more of a user, in which the server is not root, and no others.
     limits = "cd /proc/sys/user && echo 1 > max_user_namespaces && for kind in net mnt pid; do echo 0 > max_${kind}_namespaces; done"
     within = f"({limits}) && exec unshare --user --map-user=1000 \"$@\""
     enter = ["unshare", "--user", "--map-root-user", "sh", "-c", within, "limited"]
-    if subprocess.run([*enter, "true"], capture_output=True).returncode != 0:
+    identity = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+    if subprocess.run([*enter, "true"], capture_output=True, **identity).returncode != 0:
         pytest.skip("this user cannot limit what namespaces there may be")
     limited = folder / "limited"
-    limited.write_text(f'#!/bin/sh\nexec {shlex.join(enter)} {BIN} "$@"\n')
+    limited.write_text(f'#!/bin/sh\nexec {shlex.join(enter)} {binary or BIN} "$@"\n')
     limited.chmod(0o755)
     return limited

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import pathlib
 import tarfile
 import time
 
@@ -13,7 +14,7 @@ import pytest
 
 import images
 from conftest import ROLE, error_of, unique
-from test_images import SETTINGS, Place, place, registry  # noqa: F401 (fixtures)
+from test_images import SETTINGS, Place, app, place, registry  # noqa: F401 (fixtures)
 
 EVIL = "/tmp/evil-of-an-image"
 link, hard = (lambda name, target: images.member(name, tarfile.SYMTYPE, target)), (lambda name, target: images.member(name, tarfile.LNKTYPE, target))
@@ -147,3 +148,16 @@ def test_a_link_in_a_directory_of_images_leads_to_nothing_else(place):  # noqa: 
     code, status, message = error_of(place.lam.create_function, FunctionName=unique("refused"), Role=ROLE, PackageType="Image",
                                      Code={"ImageUri": f"docker-archive:{place.folder}/etc/passwd"})
     assert (code, status) == ("AccessDeniedException", 403)
+
+
+def test_images_need_a_root_of_their_own(ground):
+    """Where there is none, functions of images are not made at all, rather than among the host's files."""
+    place = Place(pathlib.Path(ground.server.data_dir) / "images", ground.server.url)
+    images.write_layout(place.folder / "own", v=app())
+    if ground.level == "process":
+        code, status, message = error_of(place.create, uri="oci:own:v")
+        assert (code, status) == ("InvalidParameterValueException", 400) and "a root of its own" in message, message
+        return
+    name = place.create("oci:own:v")
+    assert place.run(name, "cat /work/version") == "1"
+    place.lam.delete_function(FunctionName=name)

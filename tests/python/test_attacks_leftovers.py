@@ -15,7 +15,7 @@ from conftest import eventually
 ROUNDS = int(os.environ.get("ATTACK_ROUNDS", "2"))
 
 
-@pytest.fixture(params=["pool", "plain"])
+@pytest.fixture(params=["pool", "plain", "process"])
 def own(request):
     """A server that ends what has been idle for two seconds."""
     if os.environ.get("TEST_URL") or os.environ.get("TEST_LAYOUT", "one") != "one":
@@ -56,7 +56,7 @@ def test_environments_leave_nothing(own):
     for _ in range(3):
         own.invoke(name, {"probe": "fork_bomb"})
         own.invoke(name, {"probe": "memory", "kind": "heap", "mib": 512})
-    if own.name == "plain":
+    if own.name != "pool":
         eventually(lambda: not children(own.spawner()), 20, "every sandbox gone")
         eventually(lambda: len([it for it in own.groups() if it.parent.name.startswith("lambfold-")]) == 0, what="their groups gone")
         mounts, descriptors = state()

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from attack_ground import variables_of
 from conftest import ROLE, client, error_of, unique, zip_of
 
 OTHER = "222222222222"
@@ -35,16 +36,33 @@ def test_ports_and_sockets(ground, network):
                "169.254.170.2:80", "[fd00:ec2::254]:80", "100.100.100.200:80", f"{own}:25", "127.0.0.53:53"]
     sockets = [str(ground.peer), "@" + abstract.getsockname()[1:].decode(), "@victim", "/run/docker.sock",
                "/var/run/docker.sock", "/run/systemd/private", "/run/dbus/system_bus_socket"]
-    for kind, answers in network("connect", targets=targets, sockets=sockets).items():
+    found = network("connect", targets=targets, sockets=sockets)
+    if ground.level == "process":
+        # The network is the host's, and sockets that are files are reached by whom their modes admit. Abstract ones are not.
+        for open_to_all in targets[0], targets[1], targets[3]:
+            assert found["stream"].pop(open_to_all) == "connected", open_to_all
+        assert found["unix"].pop(str(ground.peer)) == "connected"
+        assert found["unix"].pop(sockets[1]) == found["unix"].pop("@victim") == "EPERM"
+        # Wherever else the host gets to.
+        assert set(found["stream"].values()) <= {*UNREACHED, "connected", "TimeoutError", "ETIMEDOUT"}, found
+        return
+    for kind, answers in found.items():
         assert not set(answers.values()) & {"connected", "answered"}, (kind, answers)
         # At once: nothing waits for an answer from a network that is not there.
-        assert set(answers.values()) <= {"ECONNREFUSED", "ENETUNREACH", "EADDRNOTAVAIL", "ENOENT", "EPERM", "EACCES",
-                                         "EHOSTUNREACH"}, (kind, answers)
+        assert set(answers.values()) <= UNREACHED, (kind, answers)
 
 
-def test_what_listens_inside(ground, network):
+UNREACHED = {"ECONNREFUSED", "ENETUNREACH", "EADDRNOTAVAIL", "ENOENT", "EPERM", "EACCES", "EHOSTUNREACH"}
+
+
+def test_what_listens_inside(ground, network, victim):
     found = network("listening")
     ports = {int(found[name].rpartition(":")[2]) for name in ("endpoint", "api")}
+    if ground.level == "process":
+        # All that listens on this machine, and the Runtime APIs of others among it.
+        [other] = {variables_of(pid).get("AWS_LAMBDA_RUNTIME_API") for pid in victim} - {None}
+        assert {*ports, int(other.rpartition(":")[2]), ground.server.grpc_port} < set(found["ports"])
+        return
     assert set(found["ports"]) == ports, "the Runtime API, the endpoint, and no other environment's"
 
 

@@ -104,8 +104,11 @@ def test_bombs(url):
 
 def test_modes_do_not_get_through(ground):
     """Set-uid and set-gid in a package and in a layer; files that nobody could read; what is written to them."""
-    source = ("import os\ndef handler(event, context):\n    return [oct(os.stat(p).st_mode) for p in "
-              "('/var/task/tool', '/var/task/closed', '/opt/tool')] + [os.popen('/opt/tool -u').read(), str(os.getuid())]\n")
+    # `/var/task` and `/opt`, unless there is no root of its own.
+    source = ("import os\ntask = os.environ['LAMBDA_TASK_ROOT']\n"
+              "[opt] = [it[:-4] for it in os.environ['PATH'].split(':') if it.endswith('/opt/bin')]\n"
+              "def handler(event, context):\n    return [oct(os.stat(p).st_mode) for p in "
+              "(task + '/tool', task + '/closed', opt + '/tool')] + [os.popen(opt + '/tool -u').read(), str(os.getuid())]\n")
     tool = open("/usr/bin/id", "rb").read()
     package = archive((entry("index.py"), source), (entry("tool", stat.S_IFREG | 0o6777), tool), (entry("closed", 0o000), b"x"))
     layer = ground.lam.publish_layer_version(LayerName=unique("modes"), Content={

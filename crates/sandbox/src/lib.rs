@@ -58,7 +58,8 @@
 //! | --- | --- | --- | --- |
 //! | needs | root (mounts, namespaces, ids) | user namespaces of ordinary users | nothing |
 //! | ids | a uid per sandbox, shown as 993/990 | the caller's, shown as 993/990 | the caller's; as root a uid per sandbox |
-//! | root, `/proc`, pids, IPC, host name | own | own | the host's |
+//! | root, `/proc`, pids, host name | own | own | the host's |
+//! | System V IPC, message queues of POSIX | own | own | none: refused by seccomp |
 //! | network | own: `lo`, and if asked for a device to the worker | the same | the host's |
 //! | memory, processes, CPU | control groups | delegated control groups, else rlimits and a watchdog | the same |
 //! | `/tmp` | own, bounded | own, bounded | a directory of its own by `TMPDIR`; not bounded |
@@ -67,7 +68,9 @@
 //! | Landlock | second fence | second fence | the only fence around files, other processes and abstract sockets |
 //!
 //! At `process` Landlock does not cover changes of mode, owner or times: as an ordinary user a function could change those
-//! of the user's own files, though not their contents.
+//! of the user's own files, though not their contents; nor connections to sockets that are files. What is the same user's and no
+//! file, Landlock does not cover either: seccomp keeps functions there from System V IPC, message queues, and the priorities
+//! and limits of other processes.
 //!
 //! `unisolated` runs the command as `process` does, without seccomp and Landlock.
 //!

@@ -3,8 +3,13 @@
 import ctypes
 import errno
 import os
+import platform
 
 libc = ctypes.CDLL(None, use_errno=True)
+X86 = platform.machine() == "x86_64"
+#: Where a function may write, and where its own code is. (Both have AWS's names unless it has no root of its own.)
+TMP = os.environ.get("TMPDIR", "/tmp")
+TASK = os.environ["LAMBDA_TASK_ROOT"]
 
 
 def outcome(call, *arguments):

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 
-from probe import libc, outcome
+from probe import TMP, libc, outcome
 
 MIB = 1 << 20
 
@@ -50,6 +50,7 @@ def threads(event):
         while made < 5000:
             threading.Thread(target=stop.wait, daemon=True).start()
             made += 1
+        time.sleep(event.get("seconds", 0))
     except RuntimeError as error:
         return {"made": made, "refusal": str(error)}
     finally:
@@ -134,23 +135,23 @@ def space(event):
     """Fills /tmp by bytes, then by files."""
     written = 0
     try:
-        with open("/tmp/large", "wb", buffering=0) as file:
+        with open(f"{TMP}/large", "wb", buffering=0) as file:
             while written < event["mib"] * MIB:
                 written += file.write(bytes(MIB))
         by_bytes = "no end"
     except OSError as error:
         by_bytes = error.strerror
-    os.unlink("/tmp/large")
+    os.unlink(f"{TMP}/large")
     made = 0
     try:
-        while made < 200_000:
-            os.close(os.open(f"/tmp/{made}", os.O_CREAT | os.O_WRONLY))
+        while made < event.get("files", 200_000):
+            os.close(os.open(f"{TMP}/{made}", os.O_CREAT | os.O_WRONLY))
             made += 1
         by_files = "no end"
     except OSError as error:
         by_files = error.strerror
     for number in range(made):
-        os.unlink(f"/tmp/{number}")
+        os.unlink(f"{TMP}/{number}")
     return {"mib": written >> 20, "by_bytes": by_bytes, "files": made, "by_files": by_files}
 
 

@@ -3,12 +3,10 @@
 import ctypes
 import mmap
 import os
-import platform
 import socket
 
-from probe import in_child, libc, outcome, syscall
+from probe import X86, in_child, libc, outcome, syscall
 
-X86 = platform.machine() == "x86_64"
 NAMESPACES = {"mount": 0x20000, "cgroup": 0x2000000, "uts": 0x4000000, "ipc": 0x8000000, "user": 0x10000000,
               "pid": 0x20000000, "net": 0x40000000}
 #: The number of a call on x86-64, and on AArch64.

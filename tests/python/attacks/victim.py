@@ -2,12 +2,14 @@
 
 import socket
 
+from probe import TMP
+
 kept = []
 
 
 def handler(event, context):
     kept.append(event["secret"] * 100)
-    with open("/tmp/victim", "w") as file:
+    with open(f"{TMP}/victim", "w") as file:
         file.write(event["secret"])
     listener = socket.socket(socket.AF_UNIX)
     listener.bind("\0victim")

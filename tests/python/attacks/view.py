@@ -1,10 +1,12 @@
 """Looks for everything that is not its own: files, processes, descriptors, environments."""
 
+import ctypes
 import os
+import resource
 import signal
 import stat
 
-from probe import in_child, outcome, read
+from probe import TASK, TMP, X86, in_child, libc, outcome, read, syscall
 
 #: Never in this file in one piece, or the search would find it here.
 SECRET = "SECRET-" + "of-the-victim"
@@ -15,6 +17,11 @@ def handler(event, context):
     return globals()[event["probe"]](event)
 
 
+def places(event):
+    """Where its own things are."""
+    return {"task": TASK, "tmp": TMP, "runtime": os.environ["LAMBDA_RUNTIME_DIR"]}
+
+
 def files(event):
     """Paths that are tried by name."""
     return {path: outcome(read, path) for path in event["paths"]}
@@ -23,7 +30,18 @@ def files(event):
 def search(event):
     """Every file that can be opened, and every variable of every process, with the secret in it."""
     found = []
-    for folder, folders, names in os.walk("/"):
+    for top in event["folders"]:
+        found += in_files(top)
+    for pid in processes({}):
+        for name in ("environ", "cmdline"):
+            if SECRET in str(outcome(read, f"/proc/{pid}/{name}", 1 << 20)):
+                found.append(f"/proc/{pid}/{name}")
+    return found
+
+
+def in_files(top):
+    found = []
+    for folder, folders, names in os.walk(top):
         folders[:] = [it for it in folders if os.path.join(folder, it) not in SKIPPED]
         for name in names:
             path = os.path.join(folder, name)
@@ -32,10 +50,6 @@ def search(event):
                     found.append(path)
             except OSError:
                 pass
-    for pid in processes({}):
-        for name in ("environ", "cmdline"):
-            if SECRET in str(outcome(read, f"/proc/{pid}/{name}", 1 << 20)):
-                found.append(f"/proc/{pid}/{name}")
     return found
 
 
@@ -49,11 +63,41 @@ def others(event):
     return {
         "kill": {pid: outcome(os.kill, pid, signal.SIGKILL) for pid in event["pids"]},
         "group": {pid: outcome(os.killpg, pid, signal.SIGKILL) for pid in event["pids"]},
-        "pidfd": {pid: outcome(os.pidfd_open, pid) for pid in event["pids"]},
+        "pidfd": {pid: outcome(by_descriptor, pid) for pid in event["pids"]},
         "priority": {pid: outcome(os.setpriority, os.PRIO_PROCESS, pid, 19) for pid in event["pids"]},
+        "policy": {pid: outcome(os.sched_setscheduler, pid, os.SCHED_IDLE, os.sched_param(0)) for pid in event["pids"]},
+        "processors": {pid: outcome(os.sched_setaffinity, pid, [0]) for pid in event["pids"]},
+        "limits": {pid: outcome(resource.prlimit, pid, resource.RLIMIT_CORE, (0, 0)) for pid in event["pids"]},
         "opened": [f"{pid}/{name}" for pid in [1, *event["pids"]] for name in opened
                    if outcome(read, f"/proc/{pid}/{name}") not in ("ENOENT", "EACCES", "EPERM", "ESRCH")
                    and outcome(os.listdir, f"/proc/{pid}/{name}") not in ("ENOENT", "EACCES", "EPERM", "ENOTDIR")],
+    }
+
+
+def by_descriptor(pid):
+    signal.pidfd_send_signal(os.pidfd_open(pid), signal.SIGKILL)
+
+
+def own_priority(event):
+    """What is its own business; and all processes of its user at once."""
+    return {
+        "own": outcome(os.setpriority, os.PRIO_PROCESS, 0, max(1, os.getpriority(os.PRIO_PROCESS, 0))),
+        "user": outcome(os.setpriority, os.PRIO_USER, 0, 19),
+        "own limit": outcome(resource.setrlimit, resource.RLIMIT_STACK, resource.getrlimit(resource.RLIMIT_STACK)),
+    }
+
+
+def shared(event):
+    """System V segments and message queues that somebody else has made: by key, by number, by name."""
+    def result(value):
+        if value < 0:
+            raise OSError(ctypes.get_errno(), "")
+        return "got"
+    libc.shmat.restype = ctypes.c_ssize_t
+    return {
+        "by key": outcome(lambda: result(libc.shmget(event["key"], 0, 0))),
+        "by number": outcome(lambda: result(libc.shmat(event["number"], None, 0o10000))),
+        "queue": syscall(240 if X86 else 180, ctypes.c_char_p(event["queue"].encode()), os.O_RDWR, 0, 0),
     }
 
 
@@ -83,24 +127,31 @@ def overwrite(event):
 
 def metadata(event):
     """Changes what is known of files: modes, owners, times, links, devices."""
-    os.symlink("/var/task/view.py", "/tmp/link")
+    code = f"{TASK}/view.py"
+    os.symlink(code, f"{TMP}/link")
     return {
-        "chmod code": outcome(os.chmod, "/var/task/view.py", 0o777),
-        "chmod through a link": outcome(os.chmod, "/tmp/link", 0o777),
-        "chown code": outcome(os.chown, "/var/task/view.py", os.getuid(), -1),
-        "utime code": outcome(os.utime, "/var/task/view.py", (0, 0)),
-        "unlink code": outcome(os.unlink, "/var/task/view.py"),
-        "rename code": outcome(os.rename, "/var/task/view.py", "/tmp/mine"),
-        "link out of the code": outcome(os.link, "/var/task/view.py", "/tmp/hard"),
+        "chmod code": outcome(os.chmod, code, 0o777),
+        "chmod through a link": outcome(os.chmod, f"{TMP}/link", 0o777),
+        "chown code": outcome(os.chown, code, os.getuid(), -1),
+        "utime code": outcome(os.utime, code, (0, 0)),
+        "unlink code": outcome(os.unlink, code),
+        "rename code": outcome(os.rename, code, f"{TMP}/mine"),
+        "link out of the code": outcome(os.link, code, f"{TMP}/hard"),
         "chmod a device": outcome(os.chmod, "/dev/null", 0o600),
-        "device": outcome(os.mknod, "/tmp/device", stat.S_IFBLK | 0o600, os.makedev(8, 0)),
-        "chown to root": outcome(os.chown, "/tmp", 0, 0),
+        "device": outcome(os.mknod, f"{TMP}/device", stat.S_IFBLK | 0o600, os.makedev(8, 0)),
+        "chown to root": outcome(os.chown, TMP, 0, 0),
     }
+
+
+def modes(event):
+    """Modes and times of files that are known by name, and whether they are there at all."""
+    return {path: {"stat": outcome(lambda: os.stat(path).st_size >= 0), "chmod": outcome(os.chmod, path, 0o640),
+                   "utime": outcome(os.utime, path, (0, 0))} for path in event["paths"]}
 
 
 def setuid(event):
     """A program with all the bits that one may set: whose rights does it have?"""
-    copy = "/tmp/id"
+    copy = f"{TMP}/id"
     with open("/usr/bin/id", "rb") as source, open(copy, "wb") as target:
         target.write(source.read())
     os.chmod(copy, 0o6755)

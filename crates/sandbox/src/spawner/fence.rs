@@ -25,6 +25,15 @@ pub(super) fn available() -> bool {
         .is_ok()
 }
 
+/// Whether it keeps signals and abstract sockets within, too: since Linux 6.12.
+pub(super) fn scopes() -> bool {
+    Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .scope(Scope::AbstractUnixSocket | Scope::Signal)
+        .and_then(Ruleset::create)
+        .is_ok()
+}
+
 /// From here on this process and its children read and execute only below `read`, write only below `write` and to the
 /// plain devices, and reach no process or abstract socket outside. Paths that do not exist are skipped.
 pub(super) fn enclose(read: &[PathBuf], write: &Path) -> Result<bool, Failure> {

@@ -67,7 +67,7 @@ impl Ground {
             root,
             state_dir: settings.state_dir.clone(),
             extra_readonly: settings.extra_readonly.clone(),
-            filter: seccomp::filter(),
+            filter: seccomp::filter(level < IsolationLevel::Userns),
             landlock: level > IsolationLevel::Unisolated && fence::available(),
             network_device,
             map_ids: level == IsolationLevel::Userns
@@ -113,6 +113,13 @@ impl Ground {
         let mut notes = Vec::new();
         if !self.landlock && self.level > IsolationLevel::Unisolated {
             notes.push("this kernel does not enforce Landlock: the second fence is missing".to_owned());
+        }
+        if self.landlock && self.level == IsolationLevel::Process && !fence::scopes() {
+            notes.push(
+                "Landlock of this kernel (before 6.12) fences off no signals and abstract sockets: functions can end \
+                 each other and Lambfold"
+                    .to_owned(),
+            );
         }
         if self.level == IsolationLevel::Full && !self.map_ids {
             notes.push("functions see their real uid: user namespaces are refused".to_owned());

@@ -3,6 +3,9 @@
 //! Every call up to the newest one known here is permitted unless it is listed; newer ones do not exist for a function
 //! until somebody has looked at them. The filter is a binary tree over call numbers, because the kernel evaluates it
 //! for every number when it is installed (measured: that is most of its cost).
+//!
+//! Where functions see the host's processes, and share its System V IPC and its message queues, the filter keeps them from
+//! these, too: Landlock knows nothing of them, and the kernel asks for no more than the same user.
 
 use libc::c_long;
 
@@ -35,6 +38,11 @@ enum Verdict {
     CheckSocket,
     /// `ioctl`: nothing that types into a terminal.
     CheckIoctl,
+    /// First argument: the caller itself, as zero. (A filter does not know by which other number a process would call itself.)
+    CheckCaller,
+    /// `setpriority` and `ioprio_set`: the caller itself or its group, as zero; not the kind of this number, which is all
+    /// processes of the user.
+    CheckPriority(u32),
 }
 
 /// Calls that change what a sandbox consists of, look into other processes, or reach kernel parts with a bad record.
@@ -129,12 +137,40 @@ const SPECIAL: &[(c_long, Verdict)] = &[
     (libc::SYS_ioctl, Verdict::CheckIoctl),
 ];
 
-/// The filter's program.
-pub(super) fn filter() -> Vec<Instruction> {
+/// What reaches beyond a sandbox that has no namespaces of its own.
+const SHARED: &[(c_long, Verdict)] = &[
+    // How other processes run, and what they may have
+    (libc::SYS_setpriority, Verdict::CheckPriority(2)), // PRIO_USER
+    (libc::SYS_ioprio_set, Verdict::CheckPriority(3)),  // IOPRIO_WHO_USER
+    (libc::SYS_prlimit64, Verdict::CheckCaller),
+    (libc::SYS_sched_setaffinity, Verdict::CheckCaller),
+    (libc::SYS_sched_setattr, Verdict::CheckCaller),
+    (libc::SYS_sched_setparam, Verdict::CheckCaller),
+    (libc::SYS_sched_setscheduler, Verdict::CheckCaller),
+    // System V IPC, as on a kernel without it
+    (libc::SYS_shmget, Verdict::Absent),
+    (libc::SYS_shmat, Verdict::Absent),
+    (libc::SYS_shmctl, Verdict::Absent),
+    (libc::SYS_semget, Verdict::Absent),
+    (libc::SYS_semop, Verdict::Absent),
+    (libc::SYS_semtimedop, Verdict::Absent),
+    (libc::SYS_semctl, Verdict::Absent),
+    (libc::SYS_msgget, Verdict::Absent),
+    (libc::SYS_msgsnd, Verdict::Absent),
+    (libc::SYS_msgrcv, Verdict::Absent),
+    (libc::SYS_msgctl, Verdict::Absent),
+    // Message queues of POSIX
+    (libc::SYS_mq_open, Verdict::Absent),
+    (libc::SYS_mq_unlink, Verdict::Absent),
+];
+
+/// The filter's program. `shared`: for sandboxes without namespaces of their own.
+pub(super) fn filter(shared: bool) -> Vec<Instruction> {
     let mut special: Vec<(u32, Verdict)> = REFUSED
         .iter()
         .map(|number| (*number, Verdict::Refuse))
         .chain(SPECIAL.iter().copied())
+        .chain(SHARED.iter().copied().filter(|_| shared))
         .filter_map(|(number, verdict)| u32::try_from(number).ok().map(|number| (number, verdict)))
         .collect();
     special.sort_by_key(|(number, _)| *number);
@@ -217,6 +253,17 @@ fn leaf(verdict: Verdict) -> Vec<Instruction> {
             answer(refuse),
             answer(ALLOW),
         ],
+        Verdict::CheckCaller => {
+            vec![load_argument(0), jump(libc::BPF_JEQ, 0, 0, 1), answer(ALLOW), answer(refuse)]
+        }
+        Verdict::CheckPriority(of_user) => vec![
+            load_argument(0),
+            jump(libc::BPF_JEQ, of_user, 2, 0),
+            load_argument(1),
+            jump(libc::BPF_JEQ, 0, 1, 0),
+            answer(refuse),
+            answer(ALLOW),
+        ],
     }
 }
 
@@ -285,7 +332,7 @@ mod tests {
 
     #[test]
     fn the_filter_says_what_the_lists_say() {
-        let program = filter();
+        let program = filter(false);
         assert!(program.len() < 600, "{} instructions", program.len());
         let ask = |number, arguments| run(&program, ARCHITECTURE, number, arguments);
         let (allow, refuse, absent) = (libc::SECCOMP_RET_ALLOW, errno(libc::EPERM), errno(libc::ENOSYS));
@@ -312,5 +359,31 @@ mod tests {
         assert_eq!(ask(libc::SYS_ioctl, [0, 0x5412, 0]), refuse);
         assert_eq!(ask(libc::SYS_ioctl, [0, 0x5401, 0]), allow);
         assert_eq!(run(&program, 0x4000_0003, libc::SYS_read, [0; 3]), libc::SECCOMP_RET_KILL_PROCESS);
+    }
+
+    #[test]
+    fn what_is_shared_with_the_host_is_fenced_off_too() {
+        let (alone, shared) = (filter(false), filter(true));
+        assert!(shared.len() < 700, "{} instructions", shared.len());
+        let (allow, refuse, absent) = (libc::SECCOMP_RET_ALLOW, errno(libc::EPERM), errno(libc::ENOSYS));
+        for (number, arguments, expected) in [
+            (libc::SYS_shmget, [0; 3], absent),
+            (libc::SYS_mq_open, [0; 3], absent),
+            (libc::SYS_prlimit64, [0, 7, 0], allow),
+            (libc::SYS_prlimit64, [1, 7, 0], refuse),
+            (libc::SYS_sched_setscheduler, [0; 3], allow),
+            (libc::SYS_sched_setscheduler, [1, 0, 0], refuse),
+            (libc::SYS_setpriority, [0, 0, 19], allow),
+            (libc::SYS_setpriority, [0, 1, 19], refuse),
+            (libc::SYS_setpriority, [2, 0, 19], refuse), // PRIO_USER
+            (libc::SYS_ioprio_set, [2, 0, 0], allow),    // IOPRIO_WHO_PGRP
+            (libc::SYS_ioprio_set, [3, 0, 0], refuse),
+            (libc::SYS_sched_getaffinity, [1, 0, 0], allow),
+            (libc::SYS_mount, [0; 3], refuse),
+        ] {
+            assert_eq!(run(&shared, ARCHITECTURE, number, arguments), expected, "call {number} {arguments:?}");
+            let expected = if number == libc::SYS_mount { refuse } else { allow };
+            assert_eq!(run(&alone, ARCHITECTURE, number, arguments), expected, "call {number} {arguments:?}");
+        }
     }
 }

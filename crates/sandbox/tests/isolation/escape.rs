@@ -37,6 +37,38 @@ print(*[read(f'/proc/{{pid}}/{{file}}') for pid in (1, {me}) for file in ('envir
     .await;
 }
 
+/// What the kernel asks no more for than the same user: how other processes run, and memory by a key.
+#[tokio::test]
+async fn other_processes_are_not_slowed_or_limited_and_share_no_memory() {
+    on_each(async |stage| {
+        let text = stage
+            .python(
+                "import ctypes, errno, os, resource
+def outcome(call, *arguments):
+    try: call(*arguments); return 'done'
+    except OSError as error: return errno.errorcode[error.errno]
+libc = ctypes.CDLL(None, use_errno=True)
+def segment():
+    if libc.shmget(0, 4096, 0o1600) < 0: raise OSError(ctypes.get_errno(), '')
+for pid in (0, os.getppid()):
+    print(outcome(os.setpriority, os.PRIO_PROCESS, pid, 1), outcome(os.sched_setaffinity, pid, [0]),
+        outcome(os.sched_setscheduler, pid, os.SCHED_BATCH, os.sched_param(0)),
+        outcome(resource.prlimit, pid, resource.RLIMIT_CORE, (0, 0)))
+print(outcome(segment))",
+            )
+            .await;
+        let own = "done done done done\n";
+        let expected = if stage.own_root() {
+            assert!(text.ends_with("done\n"), "{:?}: a segment in a namespace of its own: {text}", stage.kind);
+            own.to_owned()
+        } else {
+            format!("{own}EPERM EPERM EPERM EPERM\nENOSYS\n")
+        };
+        assert!(text.starts_with(&expected), "{:?}: {text}", stage.kind);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn files_of_the_host_and_of_other_sandboxes_cannot_be_read() {
     on_each(async |stage| {
