@@ -91,6 +91,7 @@ class Ground:
         assert not [it for it in processes if alive(it)], "processes that outlive the server"
         assert not [it for it in groups if it.exists()], "control groups that outlive the server"
         assert str(self.folder) not in pathlib.Path("/proc/self/mountinfo").read_text(), "mounts that outlive the server"
+        assert not [*self.folder.rglob("slots/*")], "directories of sandboxes that outlive the server"
 
     def remove(self):
         if self.server.process and self.server.process.poll() is None:

@@ -33,11 +33,11 @@ def test_processes_threads_descriptors(ground, neighbour, resources):
 def test_fork_bomb(ground, neighbour):
     name = ground.deploy("resources", once=False, memory=4096, timeout=3)
     before = len(ground.processes())
-    answer = neighbour.during("a fork bomb", lambda: ground.invoke(name, {"probe": "fork_bomb"}))
-    if ground.level == "process":
-        assert killed(answer, "Runtime.ExitError"), answer
-    else:
-        assert killed(answer, "Sandbox.Timedout") or ground.name == "userns" and killed(answer, "Runtime.ExitError"), answer
+    # At `process` nothing but the watchdog bounds it, which on a busy machine takes its time: the neighbours wait for that.
+    bound_ms = 5000 if ground.level == "process" else 1000
+    answer = neighbour.during("a fork bomb", lambda: ground.invoke(name, {"probe": "fork_bomb"}), bound_ms)
+    watched = ground.level in ("userns", "process") and killed(answer, "Runtime.ExitError")
+    assert watched or killed(answer, "Sandbox.Timedout"), answer
     ground.lam.delete_function(FunctionName=name)
     eventually(lambda: len(ground.processes()) <= before + 4, what="the end of the bomb's processes")
 

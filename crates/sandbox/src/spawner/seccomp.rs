@@ -381,7 +381,11 @@ mod tests {
             (libc::SYS_sched_getaffinity, [1, 0, 0], allow),
             (libc::SYS_mount, [0; 3], refuse),
         ] {
-            assert_eq!(run(&shared, ARCHITECTURE, number, arguments), expected, "call {number} {arguments:?}");
+            assert_eq!(
+                run(&shared, ARCHITECTURE, number, arguments),
+                expected,
+                "call {number} {arguments:?}"
+            );
             let expected = if number == libc::SYS_mount { refuse } else { allow };
             assert_eq!(run(&alone, ARCHITECTURE, number, arguments), expected, "call {number} {arguments:?}");
         }
