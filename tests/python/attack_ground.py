@@ -197,21 +197,21 @@ class Neighbour:
             self.times.append((began, (time.monotonic() - began) * 1000))
             self.stopped.wait(0.002)
 
-    def figures(self, since):
+    def figures(self, since, least=20):
         """Median and 99th percentile, in milliseconds, and how many."""
         times = sorted(took for began, took in self.times if began >= since)
-        assert len(times) >= 20, f"the neighbour was served {len(times)} times only"
+        assert len(times) >= least, f"the neighbour was served {len(times)} times only"
         return times[len(times) // 2], times[min(len(times) - 1, len(times) * 99 // 100)], len(times)
 
-    def during(self, what, act, bound_ms=1000):
-        """Acts, and compares what the neighbour had before with what it has meanwhile."""
+    def during(self, what, act, bound_ms=1000, least=20):
+        """Acts, and compares what the neighbour had before with what it has meanwhile: `least` invocations at least."""
         since = time.monotonic()
         time.sleep(0.7)
         before = self.figures(since)
         since = time.monotonic()
         outcome = act()
         time.sleep(max(0, 0.7 - (time.monotonic() - since)))
-        meanwhile = self.figures(since)
+        meanwhile = self.figures(since, least)
         print(f"\n{self.ground.name}: neighbour during {what}: p50 {before[0]:.1f} -> {meanwhile[0]:.1f} ms, "
               f"p99 {before[1]:.1f} -> {meanwhile[1]:.1f} ms ({meanwhile[2]} invocations)")
         assert meanwhile[1] < bound_ms and self.thread.is_alive()
