@@ -233,6 +233,7 @@ def without_namespaces(folder, binary=None, user=None):
     if subprocess.run([*enter, "true"], capture_output=True, **identity).returncode != 0:
         pytest.skip("this user cannot limit what namespaces there may be")
     limited = folder / "limited"
-    limited.write_text(f'#!/bin/sh\nexec {shlex.join(enter)} {binary or BIN} "$@"\n')
+    # Nothing but a watchdog bounds processes there: if that fails, this machine should outlive the attack.
+    limited.write_text(f'#!/bin/sh\nprlimit --pid $$ --nproc=9000 2>/dev/null\nexec {shlex.join(enter)} {binary or BIN} "$@"\n')
     limited.chmod(0o755)
     return limited
