@@ -57,8 +57,8 @@ def test_memory(request, ground, neighbour, kind):
         assert answer == "got 0 MiB", "there are no segments"
         return
     if kind == "sockets" and isinstance(answer, str):
-        # The kernel bounds what one socket may hold; what matters is how much that was.
-        assert int(answer.split()[1]) < 400, answer
+        # The kernel bounds what one socket may hold, the control group all of them: by the function's memory and its /tmp.
+        assert int(answer.split()[1]) <= 128 + 512, answer
         return
     assert killed(answer, "Runtime.OutOfMemory") or killed(answer, "Runtime.ExitError"), answer
 
