@@ -78,6 +78,82 @@ impl Call {
     pub(crate) fn is_receive(&self) -> bool {
         matches!(self, Self::Receive { .. })
     }
+
+    /// Whether it may be done twice: as the operations of SQS say of themselves.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Delete { .. }
+            | Self::Change { .. }
+            | Self::Create { .. }
+            | Self::DeleteQueue { .. }
+            | Self::Settings { .. }
+            | Self::CancelMove { .. } => true,
+            Self::Send { .. } | Self::Receive { .. } | Self::Purge { .. } | Self::StartMove { .. } => false,
+        }
+    }
+
+    /// The queue that it is about, as the node that it was put to knows it.
+    pub(crate) fn queue(&self) -> Option<&Queue> {
+        match self {
+            Self::Create { .. } => None,
+            Self::Send { queue, .. }
+            | Self::Receive { queue, .. }
+            | Self::Delete { queue, .. }
+            | Self::Change { queue, .. }
+            | Self::Purge { queue }
+            | Self::DeleteQueue { queue }
+            | Self::Settings { queue, .. } => Some(queue),
+            Self::StartMove { source, .. } | Self::CancelMove { source, .. } => Some(source),
+        }
+    }
+
+    /// The same about the queue as another node knows it.
+    pub(crate) fn about(mut self, known: Queue) -> Self {
+        match &mut self {
+            Self::Create { .. } => {}
+            Self::Send { queue, .. }
+            | Self::Receive { queue, .. }
+            | Self::Delete { queue, .. }
+            | Self::Change { queue, .. }
+            | Self::Purge { queue }
+            | Self::DeleteQueue { queue }
+            | Self::Settings { queue, .. } => *queue = known,
+            Self::StartMove { source, .. } | Self::CancelMove { source, .. } => *source = known,
+        }
+        self
+    }
+
+    /// What is answered if it fails as a whole.
+    pub(crate) fn failed(&self, error: Error) -> Answer {
+        match self {
+            Self::Send { .. } => Answer::Sent(Err(error)),
+            Self::Receive { .. } => Answer::Received(Err(error)),
+            Self::Delete { .. } => Answer::Deleted(Err(error)),
+            Self::Change { .. } => Answer::Changed(Err(error)),
+            Self::Create { .. } => Answer::Created(Err(error)),
+            Self::StartMove { .. } => Answer::Moving(Err(error)),
+            Self::Purge { .. }
+            | Self::DeleteQueue { .. }
+            | Self::Settings { .. }
+            | Self::CancelMove { .. } => Answer::Done(Err(error)),
+        }
+    }
+
+    /// What it asks for, in a word.
+    pub(crate) fn verb(&self) -> &'static str {
+        match self {
+            Self::Send { .. } => "send",
+            Self::Receive { .. } => "receive",
+            Self::Delete { .. } => "delete",
+            Self::Change { .. } => "change",
+            Self::Purge { .. } => "purge",
+            Self::Create { .. } => "create",
+            Self::DeleteQueue { .. } => "delete queue",
+            Self::Settings { .. } => "settings",
+            Self::StartMove { .. } => "start move",
+            Self::CancelMove { .. } => "cancel move",
+        }
+    }
 }
 
 /// A call on its way.
@@ -94,7 +170,6 @@ pub(crate) struct InFlight {
 
 /// What a call was answered.
 #[derive(Debug)]
-#[expect(dead_code, reason = "the history shows them")]
 pub(crate) enum Answer {
     Sent(Result<Vec<Sent>, Error>),
     Received(Result<Vec<Received>, Error>),
@@ -103,6 +178,21 @@ pub(crate) enum Answer {
     Created(Result<CreateOutcome, Error>),
     Moving(Result<Uuid, Error>),
     Done(Result<(), Error>),
+}
+
+impl Answer {
+    /// What it failed with, as a whole.
+    pub(crate) fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Sent(result) => result.as_ref().err(),
+            Self::Received(result) => result.as_ref().err(),
+            Self::Deleted(result) => result.as_ref().err(),
+            Self::Changed(result) => result.as_ref().err(),
+            Self::Created(result) => result.as_ref().err(),
+            Self::Moving(result) => result.as_ref().err(),
+            Self::Done(result) => result.as_ref().err(),
+        }
+    }
 }
 
 /// Puts a call to the engine. `messages` are those of a send.

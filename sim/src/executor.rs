@@ -78,6 +78,11 @@ impl Executor {
         self.tasks.get(&number).map_or("", |task| task.name)
     }
 
+    /// The process that a task is of.
+    pub(crate) fn process(&self, number: u64) -> Option<Process> {
+        self.tasks.get(&number).map(|task| task.process)
+    }
+
     pub(crate) fn is_running(&self, number: u64) -> bool {
         self.tasks.contains_key(&number)
     }

@@ -11,11 +11,13 @@ mod received;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lambfold_queue::store::ShardKey;
 use lambfold_queue::{HandleParts, Queue, QueueSettings};
 use lambfold_types::Timestamp;
 use uuid::Uuid;
 
 use crate::calls::Held;
+use crate::store::Takeover;
 
 pub(crate) use self::quiet::Sighting;
 pub(crate) use self::received::Asked;
@@ -121,8 +123,8 @@ pub(crate) struct Ledger {
     pub(crate) queues: BTreeMap<u64, KnownQueue>,
     pub(crate) messages: Vec<Message>,
     tick: u64,
-    /// Something failed, and what is decided until the next quiet point may be taken back.
-    is_suspect: bool,
+    /// The last epoch of each queue, and when it began.
+    epochs: BTreeMap<u64, (u64, Timestamp)>,
     /// Families in which a task has moved messages.
     moved: [bool; 2],
 }
@@ -243,22 +245,34 @@ impl Ledger {
             && self.queues.get(&message.home).is_some_and(|queue| !queue.is_gone && !queue.is_doubtful)
     }
 
-    /// No receive of a standard queue is certain that was not in the store yet.
-    pub(crate) fn doubt_receives(&mut self) {
-        self.is_suspect = true;
-        for index in 0..self.messages.len() {
-            let message = &self.messages[index];
-            let is_fifo = self.queues.get(&message.home).is_some_and(|queue| queue.is_fifo);
-            if !is_fifo && message.window.as_ref().is_some_and(|window| !window.is_durable) {
-                self.messages[index].window = None;
-                self.messages[index].last_count = None;
+    /// A shard is taken: what its owner before was about to write it will not write any more.
+    pub(crate) fn shard_is_taken(&mut self, takeover: &Takeover) {
+        self.epochs.insert(takeover.shard.incarnation, (takeover.epoch, takeover.at));
+        self.doubt_receives(takeover.shard.incarnation, takeover.epoch);
+    }
+
+    /// The owner of a shard is no more, and nobody has taken it yet.
+    pub(crate) fn owner_is_gone(&mut self, shard: ShardKey) {
+        self.doubt_receives(shard.incarnation, u64::MAX);
+    }
+
+    /// No receive of a standard queue by an owner before `epoch` is certain that was not in the store yet.
+    fn doubt_receives(&mut self, queue: u64, epoch: u64) {
+        let is_fifo = self.queues.get(&queue).is_some_and(|queue| queue.is_fifo);
+        for message in self.messages.iter_mut().filter(|_| !is_fifo) {
+            let doubtful = message.window.as_ref().is_some_and(|window| {
+                !window.is_durable
+                    && window.handle.is_none_or(|it| it.incarnation == queue && it.epoch < epoch)
+            });
+            if doubtful {
+                message.window = None;
+                message.last_count = None;
             }
         }
     }
 
-    /// All tasks wait: what was received long enough ago is in the store.
+    /// All tasks wait, and all shards have owners: what was received long enough ago is in the store.
     pub(crate) fn is_quiet(&mut self, now: Timestamp) {
-        self.is_suspect = false;
         for window in self.messages.iter_mut().filter_map(|message| message.window.as_mut()) {
             window.is_durable |= window.from + LINGER < now;
         }

@@ -1,20 +1,26 @@
 //! A store that survives its users, and the connections of each process to it, on which everything can go wrong.
 
+mod owners;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use lambfold_queue::QueueStore;
 use lambfold_queue::store::{
-    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, FencedWrite, MemoryStore, MessageRow,
-    QueueRow, Result, ShardHead, ShardKey, ShardWrite, StoreError,
+    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, DirectoryNews, FencedWrite, MemoryCluster,
+    MemoryNode, MessageRow, QueueRow, Result, ShardHead, ShardKey, ShardWrite, SharedStore, StoreError,
 };
-use lambfold_types::Timestamp;
+use lambfold_queue::{MoveTask, QueueStore};
+use lambfold_types::{Clock, QueueName, Scope, Timestamp};
 
+use crate::clock::VirtualClock;
 use crate::dice::Dice;
 use crate::executor::Process;
 use crate::history::History;
+
+pub(crate) use self::owners::{Owners, Takeover};
 
 /// How often things go wrong: once in so many calls; zero is never.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,11 +31,17 @@ pub(crate) struct Rates {
     pub(crate) failure: usize,
     /// A read fails.
     pub(crate) read_failure: usize,
+    /// A node's renewal of its lease fails, has taken effect and is said to have failed, or takes long.
+    pub(crate) renewal: usize,
 }
+
+/// How long a lease holds, as on Postgres.
+pub(crate) const LEASE: Duration = Duration::from_secs(5);
 
 /// What the connections share.
 pub(crate) struct Disk {
-    pub(crate) contents: MemoryStore,
+    contents: MemoryCluster,
+    clock: VirtualClock,
     pub(crate) state: Mutex<State>,
     history: History,
 }
@@ -39,14 +51,21 @@ pub(crate) struct State {
     pub(crate) rates: Rates,
     /// Whether new messages are refused for want of room.
     pub(crate) full: bool,
-    /// Calls that failed since the simulation last asked.
-    pub(crate) faults: usize,
+    /// Who owned what, and under which epoch.
+    pub(crate) owners: Owners,
 }
 
 impl Disk {
-    pub(crate) fn new(seed: u64, history: History) -> Arc<Self> {
-        let state = State { dice: Dice::new(seed, 2), rates: Rates::default(), full: false, faults: 0 };
-        Arc::new(Self { contents: MemoryStore::new(), state: Mutex::new(state), history })
+    pub(crate) fn new(seed: u64, clock: VirtualClock, history: History) -> Arc<Self> {
+        let contents = MemoryCluster::new(Arc::new(clock.clone()), LEASE);
+        let owners = Owners::default();
+        let state = State { dice: Dice::new(seed, 2), rates: Rates::default(), full: false, owners };
+        Arc::new(Self { contents, clock, state: Mutex::new(state), history })
+    }
+
+    /// The move tasks that run, or shall go on, as the store has them.
+    pub(crate) fn active_moves(&self) -> Result<Vec<MoveTask>> {
+        self.contents.node().active_move_tasks()
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -58,8 +77,12 @@ impl Disk {
 pub(crate) struct Connection {
     process: Process,
     disk: Arc<Disk>,
+    contents: MemoryNode,
+    /// Whether this is one of several nodes, which have leases.
+    is_shared: bool,
     dead: AtomicBool,
     replaced: AtomicBool,
+    cut_off: AtomicBool,
 }
 
 /// What happens to a call.
@@ -77,12 +100,15 @@ enum Fate {
 }
 
 impl Connection {
-    pub(crate) fn new(process: Process, disk: &Arc<Disk>) -> Arc<Self> {
+    pub(crate) fn new(process: Process, disk: &Arc<Disk>, is_shared: bool) -> Arc<Self> {
         Arc::new(Self {
             process,
             disk: Arc::clone(disk),
+            contents: disk.contents.node(),
+            is_shared,
             dead: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
         })
     }
 
@@ -103,11 +129,20 @@ impl Connection {
         self.replaced.store(true, Ordering::Relaxed);
     }
 
+    /// Whether its calls fail for the time being: the network between it and the store is cut.
+    pub(crate) fn cut_off(&self, is_cut_off: bool) {
+        self.cut_off.store(is_cut_off, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Relaxed)
+    }
+
     fn write<T>(
         &self,
         what: impl fmt::Display,
         can_be_unknown: bool,
-        call: impl FnOnce(&MemoryStore) -> Result<T>,
+        call: impl FnOnce(&MemoryNode) -> Result<T>,
     ) -> Result<T> {
         let fate = {
             let mut state = self.disk.state();
@@ -123,7 +158,7 @@ impl Connection {
         self.meet(fate, what, call)
     }
 
-    fn read<T>(&self, what: impl fmt::Display, call: impl FnOnce(&MemoryStore) -> Result<T>) -> Result<T> {
+    fn read<T>(&self, what: impl fmt::Display, call: impl FnOnce(&MemoryNode) -> Result<T>) -> Result<T> {
         let fate = {
             let mut state = self.disk.state();
             let Rates { crash, read_failure, .. } = state.rates;
@@ -142,22 +177,21 @@ impl Connection {
         &self,
         fate: Fate,
         what: impl fmt::Display,
-        call: impl FnOnce(&MemoryStore) -> Result<T>,
+        call: impl FnOnce(&MemoryNode) -> Result<T>,
     ) -> Result<T> {
-        if self.is_dead() {
+        if self.is_dead() || self.is_cut_off() {
             return Err(failure());
         }
         let result = match fate {
             Fate::CrashBefore | Fate::Refused => Err(failure()),
-            Fate::Works => call(&self.disk.contents),
-            Fate::CrashAfter | Fate::Unknown => call(&self.disk.contents).and_then(|_| Err(failure())),
+            Fate::Works => call(&self.contents),
+            Fate::CrashAfter | Fate::Unknown => call(&self.contents).and_then(|_| Err(failure())),
         };
         if matches!(fate, Fate::CrashBefore | Fate::CrashAfter) {
             self.die();
         }
         let outcome = if result.is_ok() { "ok" } else { "failed" };
         self.disk.history.note(format_args!("  store p{} {what}: {outcome} ({fate:?})", self.process));
-        self.disk.state().faults += usize::from(result.is_err());
         result
     }
 }
@@ -223,7 +257,11 @@ impl QueueStore for Connection {
         if self.replaced.load(Ordering::Relaxed) {
             return Err(StoreError::OwnedElsewhere { shard, address: "the next process".to_owned() });
         }
-        self.write(format_args!("take_shard {shard}"), true, |store| store.take_shard(shard))
+        self.write(format_args!("take_shard {shard}"), true, |store| {
+            let head = store.take_shard(shard)?;
+            self.disk.state().owners.takes(self.process, shard, head.epoch, self.disk.clock.now());
+            Ok(head)
+        })
     }
 
     fn apply(&self, batch: &[FencedWrite]) -> Result<()> {
@@ -231,7 +269,11 @@ impl QueueStore for Connection {
             self.disk.history.note(format_args!("  store p{} {}: full", self.process, Batch(batch)));
             return Err(StoreError::Full);
         }
-        self.write(Batch(batch), true, |store| store.apply(batch))
+        self.write(Batch(batch), true, |store| {
+            store.apply(batch)?;
+            self.disk.state().owners.commits(self.process, batch);
+            Ok(())
+        })
     }
 
     fn load_deliveries(&self, shard: ShardKey, from: u64, limit: usize) -> Result<Vec<DeliveryRow>> {
@@ -261,4 +303,65 @@ impl QueueStore for Connection {
     }
 
     fn idle(&self) {}
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        self.is_shared.then_some(self)
+    }
+}
+
+impl Connection {
+    /// What is about the lease goes wrong more often than the rest; and time may pass before it takes effect, or before
+    /// the answer is there.
+    fn about_lease(&self, what: &str, call: impl FnOnce(&MemoryNode) -> Result<()>) -> Result<()> {
+        let (fate, before, after) = {
+            let mut state = self.disk.state();
+            let often = state.rates.renewal;
+            let fate = match state.dice.one_in(often) {
+                false => Fate::Works,
+                true => match state.dice.below(3) {
+                    0 => Fate::Refused,
+                    1 => Fate::Unknown,
+                    _ => Fate::Works,
+                },
+            };
+            let mut delay = || {
+                let millis = if often > 0 { [0, 0, 0, 0, 300, 1_500, 4_000, 6_000] } else { [0; 8] };
+                Duration::from_millis(state.dice.pick(&millis))
+            };
+            (fate, delay(), delay())
+        };
+        self.disk.clock.advance(before);
+        let result = self.meet(fate, format_args!("{what} after {before:?}"), call);
+        self.disk.clock.advance(after);
+        result
+    }
+}
+
+impl SharedStore for Connection {
+    fn lease(&self) -> Duration {
+        LEASE
+    }
+
+    fn join(&self, address: &str) -> Result<()> {
+        self.about_lease("join", |store| store.join(address))
+    }
+
+    fn renew(&self) -> Result<()> {
+        self.about_lease("renew", SharedStore::renew)
+    }
+
+    fn leave(&self) -> Result<()> {
+        self.write("leave", true, SharedStore::leave)
+    }
+
+    fn news(&self, revision: u64) -> Result<DirectoryNews> {
+        self.read("news", |store| store.news(revision))
+    }
+
+    fn move_tasks(&self, scope: &Scope, source: &QueueName) -> Result<Vec<MoveTask>> {
+        self.read("move_tasks", |store| store.move_tasks(scope, source))
+    }
+
+    fn active_move_tasks(&self) -> Result<Vec<MoveTask>> {
+        self.read("active_move_tasks", SharedStore::active_move_tasks)
+    }
 }

@@ -2,24 +2,28 @@
 
 mod chance;
 mod end;
+mod nodes;
 mod process;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lambfold_queue::{MacKey, Options, Queue};
+use lambfold_queue::{CreateOutcome, MacKey, Options, Queue};
 use lambfold_types::{Clock, QueueName, Scope};
 
+use crate::Servers;
 use crate::calls::{Answer, Call, Held, InFlight, perform};
 use crate::clock::VirtualClock;
 use crate::dice::Dice;
 use crate::executor::Executor;
 use crate::history::History;
 use crate::ledger::{Asked, Check, Family, Ledger};
+use crate::network::Network;
 use crate::store::{Disk, Rates};
 
-use self::process::{Node, Zombie};
+use self::nodes::Slot;
+use self::process::Zombie;
 
 /// The queues of a run: two families of a queue and its dead-letter queue.
 const NAMES: [(&str, Family); 4] = [("s", 0), ("sd", 0), ("f.fifo", 1), ("fd.fifo", 1)];
@@ -42,6 +46,8 @@ pub(crate) struct World {
     ledger: Ledger,
     options: Options,
     rates: Rates,
+    /// How often the network between nodes loses something, once in so many times.
+    loss: usize,
     /// How often a process is replaced, once in so many actions.
     misfortune: usize,
     padding: usize,
@@ -49,7 +55,9 @@ pub(crate) struct World {
     slow_writer: bool,
     seed: u64,
     processes: u32,
-    node: Option<Node>,
+    /// Where processes are: one, or the nodes of a cluster.
+    slots: Vec<Slot>,
+    network: Network,
     zombie: Option<Zombie>,
     key: Option<MacKey>,
     last_call: u64,
@@ -64,7 +72,7 @@ pub(crate) struct World {
 type Answers = Arc<Mutex<Vec<(u64, Answer)>>>;
 
 impl World {
-    pub(crate) fn new(seed: u64, history: History) -> Self {
+    pub(crate) fn new(servers: Servers, seed: u64, history: History) -> Self {
         let mut dice = Dice::new(seed, 1);
         let few = |dice: &mut Dice, usual, few| if dice.one_in(4) { few } else { usual };
         let options = Options {
@@ -79,22 +87,33 @@ impl World {
         };
         let rates = match dice.below(4) {
             0 => Rates::default(),
-            1 => Rates { crash: 60, failure: 0, read_failure: 0 },
-            2 => Rates { crash: 0, failure: 25, read_failure: 60 },
-            _ => Rates { crash: 60, failure: 40, read_failure: 100 },
+            1 => Rates { crash: 60, ..Rates::default() },
+            2 => Rates { failure: 25, read_failure: 60, ..Rates::default() },
+            _ => Rates { crash: 60, failure: 40, read_failure: 100, ..Rates::default() },
         };
-        let misfortune = dice.pick(&[0, 100, 250, 600]);
+        let (nodes, rates, misfortune) = match servers {
+            Servers::One => (1, rates, dice.pick(&[0, 100, 250, 600])),
+            // What fails in the store is lost sight of for a while: most runs have the nodes' own misfortunes alone.
+            Servers::Nodes => {
+                let rates = if dice.one_in(2) { Rates::default() } else { rates };
+                let rates = Rates { crash: rates.crash * 4, renewal: dice.pick(&[0, 12, 3]), ..rates };
+                (2 + dice.below(2), rates, dice.pick(&[40, 80, 160, 600]))
+            }
+        };
+        let loss = if dice.one_in(2) { 0 } else { 12 };
         let padding = few(&mut dice, 0, 20_000);
         let slow_writer = dice.one_in(3);
         let line = format!(
-            "seed {seed}: {rates:?} misfortune {misfortune} padding {padding} slow {slow_writer} {options:?}"
+            "seed {seed}: {nodes} {rates:?} loss {loss} misfortune {misfortune} padding {padding} slow {slow_writer} {options:?}"
         );
         history.note(line);
+        let clock = VirtualClock::new();
         Self {
             dice,
-            clock: VirtualClock::new(),
             executor: Executor::new(),
-            disk: Disk::new(seed, history.clone()),
+            disk: Disk::new(seed, clock.clone(), history.clone()),
+            network: Network::new(seed, history.clone()),
+            clock,
             history,
             ledger: Ledger::default(),
             options,
@@ -104,7 +123,8 @@ impl World {
             slow_writer,
             seed,
             processes: 0,
-            node: None,
+            slots: (0..nodes).map(Slot::new).collect(),
+            loss,
             zombie: None,
             key: None,
             last_call: 0,
@@ -117,10 +137,13 @@ impl World {
     }
 
     pub(crate) fn run(mut self) -> Check {
-        self.boot()?;
+        for slot in 0..self.slots.len() {
+            self.boot(slot)?;
+        }
         for round in 0..ROUNDS {
             self.history.note(format_args!("round {round}"));
             self.disk.state().rates = self.rates;
+            self.network.set_loss(self.loss);
             for _ in 0..ACTIONS {
                 self.act()?;
             }
@@ -139,11 +162,7 @@ impl World {
                 self.pass(Duration::from_millis(millis));
                 Ok(())
             }
-            94 | 95 => {
-                let seconds = self.dice.pick(&[1, 1, 5, 30, 61, 150, 301]);
-                self.pass(Duration::from_secs(seconds));
-                Ok(())
-            }
+            94 | 95 => self.long_pass(),
             96 | 97 => {
                 self.hang_up();
                 Ok(())
@@ -163,18 +182,13 @@ impl World {
                 Ok(())
             }
         }?;
+        self.get_better()?;
         if self.dice.one_in(self.misfortune) { self.misfortune() } else { Ok(()) }
     }
 
     /// Gives one task a turn.
     fn step(&mut self) -> Check {
-        let ready = self.executor.ready();
-        let stalled = &mut self.stalled;
-        stalled.retain(|_, turns| {
-            *turns = turns.saturating_sub(1);
-            *turns > 0
-        });
-        let awake: Vec<u64> = ready.iter().copied().filter(|task| !stalled.contains_key(task)).collect();
+        let awake = self.awake();
         if awake.is_empty() {
             return Ok(());
         }
@@ -185,28 +199,49 @@ impl World {
         self.turn(task)
     }
 
+    /// The tasks that may have a turn: those that are ready, but for stalled ones and those of nodes that are stopped.
+    fn awake(&mut self) -> Vec<u64> {
+        let ready = self.executor.ready();
+        self.stalled.retain(|_, turns| {
+            *turns = turns.saturating_sub(1);
+            *turns > 0
+        });
+        let is_awake = |task: &u64| !self.stalled.contains_key(task) && !self.is_stopped(*task);
+        ready.into_iter().filter(is_awake).collect()
+    }
+
     fn turn(&mut self, task: u64) -> Check {
+        let before = self.clock.now();
         let (name, ended) = self.executor.poll(task);
         self.history.note(format_args!(
             "{} {name} {task}{}",
             self.clock.now(),
             if ended { " ends" } else { "" }
         ));
-        let faults = std::mem::take(&mut self.disk.state().faults);
-        if faults > 0 {
-            self.ledger.doubt_receives();
+        if self.clock.now() != before {
+            self.ledger.time_passes(self.clock.now());
         }
+        self.look_at_owners()?;
         if self.zombie.as_ref().is_some_and(|zombie| zombie.connection.is_dead()) {
             self.bury();
         }
-        if self.node.as_ref().is_some_and(|node| node.connection.is_dead()) {
-            self.history.note("crash in a call to the store");
-            self.crash();
-            return self.boot();
-        }
+        self.mourn()?;
         let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
         for (call, answer) in answers {
             self.answer(call, &answer)?;
+        }
+        Ok(())
+    }
+
+    /// What the store saw in the last turn.
+    fn look_at_owners(&mut self) -> Check {
+        let takeovers = {
+            let owners = &mut self.disk.state().owners;
+            owners.check()?;
+            owners.take_takeovers()
+        };
+        for takeover in takeovers {
+            self.ledger.shard_is_taken(&takeover);
         }
         Ok(())
     }
@@ -221,22 +256,30 @@ impl World {
     fn call(&mut self) -> Check {
         let idle: Vec<usize> =
             (0..CLIENTS).filter(|client| self.calls.values().all(|call| call.client != *client)).collect();
-        if idle.is_empty() || self.node.is_none() {
+        let there: Vec<usize> =
+            (0..self.slots.len()).filter(|slot| self.slots[*slot].node.is_some()).collect();
+        if idle.is_empty() || there.is_empty() {
             return Ok(());
         }
-        self.find_queues()?;
+        let slot = self.dice.pick(&there);
+        self.meet_queues(slot)?;
         let client = self.dice.pick(&idle);
-        if let Some(call) = self.choose(client) {
-            self.begin(client, call);
+        if let Some(call) = self.choose(client, slot) {
+            self.begin(client, slot, call);
         }
         Ok(())
     }
 
-    fn begin(&mut self, client: usize, call: Call) -> Option<u64> {
-        let node = self.node.as_ref()?;
+    /// Puts a call to the process in a slot.
+    fn begin(&mut self, client: usize, slot: usize, call: Call) -> Option<u64> {
+        let node = self.slots[slot].node.as_ref()?;
         self.last_call += 1;
         let number = self.last_call;
-        self.history.note(format_args!("{} call {number} of client {client}: {call:?}", self.clock.now()));
+        self.history.note(format_args!(
+            "{} call {number} of client {client} to p{}: {call:?}",
+            self.clock.now(),
+            node.process
+        ));
         let began_tick = self.ledger.tick();
         self.ledger.begins(&call, self.clock.now());
         let messages = match &call {
@@ -244,9 +287,13 @@ impl World {
             _ => Vec::new(),
         };
         let (process, answers) = (node.process, Arc::clone(&self.answers));
-        let performed = perform(node.handle.clone(), call.clone(), messages);
+        let (handle, of_call) = (node.handle.clone(), call.clone());
+        let way = self.is_cluster().then(|| (self.network.clone(), self.peer(process, handle.clone())));
         let future = async move {
-            let answer = performed.await;
+            let answer = match way {
+                Some((network, here)) => network.perform(here, of_call, messages).await,
+                None => perform(handle, of_call, messages).await,
+            };
             answers.lock().unwrap_or_else(PoisonError::into_inner).push((number, answer));
         };
         let task = self.executor.spawn(process, "call", Box::pin(future));
@@ -261,12 +308,12 @@ impl World {
         let now = self.clock.now();
         match (&done.call, answer) {
             (Call::Receive { queue, params }, Answer::Received(Ok(received))) => {
-                let current = self.node.as_ref().map(|node| node.process);
+                let zombie = self.zombie.as_ref().map(|zombie| zombie.process);
                 let asked = Asked {
                     queue: queue.incarnation(),
                     timeout: params.visibility_timeout.unwrap_or_default(),
                     attempt: params.attempt_id.as_deref(),
-                    by_zombie: current != Some(done.process),
+                    by_zombie: zombie == Some(done.process),
                 };
                 self.attempts.remove(&done.client);
                 let held = self.ledger.received(&done, &asked, received)?;
@@ -275,9 +322,11 @@ impl World {
                 self.held.drain(..surplus);
                 Ok(())
             }
-            (Call::Create { .. }, Answer::Created(Ok(_))) => {
+            (Call::Create { .. }, Answer::Created(Ok(outcome))) => {
                 self.ledger.answered(&done, answer, now)?;
-                self.find_queues()
+                let (CreateOutcome::Created(queue) | CreateOutcome::Exists(queue)) = outcome;
+                self.ledger.know_queue(queue, family(queue));
+                self.find_if_alone()
             }
             _ => self.ledger.answered(&done, answer, now),
         }
@@ -305,15 +354,20 @@ impl World {
         }
     }
 
-    /// All queues that exist, as the process knows them.
-    fn existing(&self) -> Vec<(Family, Queue)> {
-        let Some(node) = &self.node else { return Vec::new() };
+    /// All queues that exist, as the process in a slot knows them.
+    fn existing(&self, slot: usize) -> Vec<(Family, Queue)> {
+        let Some(node) = &self.slots[slot].node else { return Vec::new() };
         let find = |(name, family): (&str, Family)| {
             let name: QueueName = name.parse().ok()?;
             Some((family, node.handle.queue(&Scope::default(), &name).ok()?))
         };
         NAMES.into_iter().filter_map(find).collect()
     }
+}
+
+/// The family that a queue is of.
+fn family(queue: &Queue) -> Family {
+    NAMES.into_iter().find(|(name, _)| *name == queue.name().as_str()).map_or(0, |(_, family)| family)
 }
 
 /// An answer as the history shows it.

@@ -20,6 +20,5 @@ pub(crate) use link::{
     Command, DirectoryCommand, DirectoryLink, Handover, Names, OwnerLink, PeekedPage, Whereabouts,
 };
 pub(crate) use moves::Moves;
-pub(crate) use owner::Adopter;
-pub use service::QueueService;
+pub use service::{Member, QueueService};
 pub use tasks::Spawn;

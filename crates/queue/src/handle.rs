@@ -271,8 +271,8 @@ impl QueueHandle {
     }
 
     /// Where calls about `queue` are answered: `None` for this node, which takes the queue if nobody owns it, or the
-    /// address of the node that does.
-    pub(crate) async fn locate(&self, queue: &Queue) -> Result<Option<Arc<str>>, Error> {
+    /// address of the node that does. [`Error::OwnerChanges`] if this node cannot tell at the moment.
+    pub async fn locate(&self, queue: &Queue) -> Result<Option<Arc<str>>, Error> {
         if queue.link().whereabouts() == Whereabouts::Unknown {
             // A queue that is taken is taken with its latest settings.
             self.catch_up().await?;
@@ -284,7 +284,7 @@ impl QueueHandle {
     }
 
     /// Learns what other nodes on the same store have made, changed and deleted until now.
-    pub(crate) async fn catch_up(&self) -> Result<(), Error> {
+    pub async fn catch_up(&self) -> Result<(), Error> {
         self.direct(|reply| DirectoryCommand::CatchUp { reply }).await
     }
 

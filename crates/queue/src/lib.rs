@@ -16,6 +16,7 @@ mod move_task;
 mod options;
 mod peers;
 mod queue;
+pub mod routing;
 mod shard;
 mod sqs;
 pub mod store;
@@ -24,7 +25,7 @@ pub mod testing;
 #[cfg(any(test, feature = "testing"))]
 pub mod untrusted;
 
-pub use engine::{QueueService, Spawn};
+pub use engine::{Member, QueueService, Spawn};
 pub use error::{ChangeVisibilityError, Error, HandleError};
 pub use handle::QueueHandle;
 pub use mac::{MacKey, MacKeys};
@@ -35,7 +36,7 @@ pub use message::{
 pub use metrics::QueueMetrics;
 pub use move_task::{MoveStatus, MoveTask};
 pub use options::Options;
-pub use peers::{Cluster, PeerNodes, QueuePeersService};
+pub use peers::{Carrier, Cluster, PeerNodes, QueuePeersService};
 pub use queue::{
     CreateOutcome, DeduplicationScope, NewQueue, Queue, QueueCounts, QueueInfo, QueueKind, QueueProperties,
     QueueSettings, Redrive,

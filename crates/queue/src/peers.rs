@@ -10,7 +10,6 @@ use lambfold_api::{CallContext, Fault};
 use lambfold_types::{QueueName, Scope, Timestamp};
 use uuid::Uuid;
 
-use crate::engine::Adopter;
 use crate::error::Error;
 use crate::shard::DeadLetter;
 use crate::sqs::faults;
@@ -32,6 +31,19 @@ pub struct Cluster {
     pub nodes: Arc<dyn PeerNodes>,
 }
 
+/// Brings messages that leave a queue of this node to the node that owns the queue they leave for. What that one
+/// answers with is [`QueuePeersService`]'s to say.
+#[async_trait::async_trait]
+pub trait Carrier: Send + Sync + 'static {
+    /// Asks the node at `address`, once.
+    async fn adopt(
+        &self,
+        address: &str,
+        ctx: &CallContext,
+        request: AdoptRequest,
+    ) -> Result<AdoptResponse, PassOnError>;
+}
+
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Cluster({})", self.address)
@@ -39,41 +51,49 @@ impl fmt::Debug for Cluster {
 }
 
 #[async_trait::async_trait]
-impl Adopter for Cluster {
+impl Carrier for Cluster {
     async fn adopt(
         &self,
         address: &str,
-        target: &Queue,
-        letters: Vec<DeadLetter>,
-        departure: FencedWrite,
-    ) -> Result<(), Error> {
-        let rpc = self.nodes.rpc(address).ok_or(Error::OwnerChanges)?;
-        let ctx = CallContext::internal(target.scope().clone(), Uuid::nil());
-        let request = AdoptRequest {
-            account: target.scope().account.to_string(),
-            region: target.scope().region.to_string(),
-            queue: target.name().to_string(),
-            incarnation: target.incarnation(),
-            letters: letters.into_iter().map(write_letter).collect(),
-            departure: Some(write_departure(departure)),
-        };
-        let answer: Result<AdoptResponse, _> = rpc.pass_on(&QUEUE_PEERS_ADOPT, &ctx, request).await;
-        match answer {
-            Ok(AdoptResponse {}) => Ok(()),
-            Err(PassOnError::NotSent) => Err(Error::OwnerChanges),
-            Err(PassOnError::Lost) => Err(unknown("the node that was to take messages went away")),
-            Err(PassOnError::Answered(fault)) if fault.is(ErrorCode::QueueDoesNotExist) => {
-                Err(Error::NoSuchQueue)
-            }
-            Err(PassOnError::Answered(fault)) if faults::is_owner_changes(&fault) => Err(Error::OwnerChanges),
-            Err(PassOnError::Answered(fault)) if fault.is(ErrorCode::ServiceUnavailable) => {
-                Err(Error::StorageFull)
-            }
-            Err(PassOnError::Answered(fault)) if fault.is(ErrorCode::RequestThrottled) => {
-                Err(Error::Overloaded)
-            }
-            Err(PassOnError::Answered(fault)) => Err(unknown(fault.message())),
+        ctx: &CallContext,
+        request: AdoptRequest,
+    ) -> Result<AdoptResponse, PassOnError> {
+        let rpc = self.nodes.rpc(address).ok_or(PassOnError::NotSent)?;
+        rpc.pass_on(&QUEUE_PEERS_ADOPT, ctx, request).await
+    }
+}
+
+/// Has the node at `address` make the arrival of `letters` in `target` durable, together with `departure`.
+/// [`Error::Store`] says that it may have been done or not, any other error that it was not.
+pub(crate) async fn adopt(
+    carrier: &dyn Carrier,
+    address: &str,
+    target: &Queue,
+    letters: Vec<DeadLetter>,
+    departure: FencedWrite,
+) -> Result<(), Error> {
+    let ctx = CallContext::internal(target.scope().clone(), Uuid::nil());
+    let request = AdoptRequest {
+        account: target.scope().account.to_string(),
+        region: target.scope().region.to_string(),
+        queue: target.name().to_string(),
+        incarnation: target.incarnation(),
+        letters: letters.into_iter().map(write_letter).collect(),
+        departure: Some(write_departure(departure)),
+    };
+    match carrier.adopt(address, &ctx, request).await {
+        Ok(AdoptResponse {}) => Ok(()),
+        Err(PassOnError::NotSent) => Err(Error::OwnerChanges),
+        Err(PassOnError::Lost) => Err(unknown("the node that was to take messages went away")),
+        Err(PassOnError::Answered(fault)) if fault.is(ErrorCode::QueueDoesNotExist) => {
+            Err(Error::NoSuchQueue)
         }
+        Err(PassOnError::Answered(fault)) if faults::is_owner_changes(&fault) => Err(Error::OwnerChanges),
+        Err(PassOnError::Answered(fault)) if fault.is(ErrorCode::ServiceUnavailable) => {
+            Err(Error::StorageFull)
+        }
+        Err(PassOnError::Answered(fault)) if fault.is(ErrorCode::RequestThrottled) => Err(Error::Overloaded),
+        Err(PassOnError::Answered(fault)) => Err(unknown(fault.message())),
     }
 }
 

@@ -188,7 +188,9 @@ impl Ledger {
         let sent = match result {
             Ok(sent) => sent,
             // Nothing was stored.
-            Err(Error::StorageFull | Error::Overloaded) => return Ok(()),
+            Err(Error::StorageFull | Error::Overloaded | Error::OwnerChanges | Error::OwnedElsewhere(_)) => {
+                return Ok(());
+            }
             Err(_) => {
                 for number in messages {
                     self.messages[*number].is_unknown = true;

@@ -101,10 +101,26 @@ impl Ledger {
                 }
             }
         }
-        if asked.by_zombie && !self.queues.get(&queue).is_some_and(|queue| queue.is_fifo) {
+        let is_fifo = self.queues.get(&queue).is_some_and(|queue| queue.is_fifo);
+        if asked.by_zombie && !is_fifo {
             return Ok(());
         }
+        if let Some(since) = self.outdated(received) {
+            if decided > since {
+                return Err(format!("handed out at {decided} by who had lost the queue at {since}"));
+            }
+            // That the receive was cut off its successor cannot know.
+            if !is_fifo {
+                return Ok(());
+            }
+        }
         self.check_window(done, asked, number, received, decided)
+    }
+
+    /// If a receive was decided under an epoch that is over: when the one after it, or a later one, began.
+    fn outdated(&self, received: &Received) -> Option<Timestamp> {
+        let (epoch, since) = self.epochs.get(&received.handle.incarnation)?;
+        (received.handle.epoch < *epoch).then_some(*since)
     }
 
     /// One receiver per visibility window.
@@ -184,7 +200,7 @@ impl Ledger {
         tick: u64,
     ) {
         let is_fifo = self.queues.get(&asked.queue).is_some_and(|queue| queue.is_fifo);
-        let is_suspect = self.is_suspect && !is_fifo;
+        let is_cut_off = self.outdated(received).is_some() && !is_fifo;
         let decided = Self::decided(asked, received);
         let message = &mut self.messages[number];
         if !message.is_stored {
@@ -213,7 +229,7 @@ impl Ledger {
             return;
         }
         let is_undisturbed = message.changes_in_flight == 0 && message.last_change < done.began_tick;
-        let is_certain = !is_suspect && is_undisturbed && !message.changes_overlap;
+        let is_certain = !is_cut_off && is_undisturbed && !message.changes_overlap;
         let here = (asked.queue, received.handle.sequence);
         message.last_count = is_certain.then_some((here, received.receive_count));
         message.window = is_certain.then(|| Window {

@@ -16,10 +16,11 @@ use crate::ledger::NewEntry;
 use super::{NAMES, World};
 
 impl World {
-    pub(super) fn choose(&mut self, client: usize) -> Option<Call> {
+    /// For the process in `slot`.
+    pub(super) fn choose(&mut self, client: usize, slot: usize) -> Option<Call> {
         let (name, family) =
             self.dice.pick(&[NAMES[0], NAMES[0], NAMES[0], NAMES[1], NAMES[2], NAMES[2], NAMES[2], NAMES[3]]);
-        let existing = self.existing();
+        let existing = self.existing(slot);
         let Some((_, queue)) = existing.iter().find(|(_, queue)| queue.name().as_str() == name) else {
             return Some(self.create(name));
         };
@@ -65,7 +66,7 @@ impl World {
                 Some(Call::StartMove { source, destination, per_second })
             }
             _ => {
-                let node = self.node.as_ref()?;
+                let node = self.slots[slot].node.as_ref()?;
                 let tasks = existing.iter().flat_map(|(_, source)| {
                     node.handle.known_moves(source).into_iter().map(|task| (source.clone(), task))
                 });

@@ -7,9 +7,12 @@ use lambfold_types::Clock;
 
 use crate::calls::Call;
 use crate::ledger::{Check, LINGER, Sighting};
-use crate::store::Rates;
+use crate::store::{LEASE, Rates};
 
 use super::{TURNS, World};
+
+/// How often something is asked again that a node cannot say yet.
+const PATIENCE: usize = 200;
 
 /// A client of its own.
 const AUDITOR: usize = usize::MAX;
@@ -22,20 +25,27 @@ impl World {
             state.rates = Rates::default();
             state.full = false;
         }
+        self.network.set_loss(0);
+        self.recover_all()?;
         self.stalled.clear();
         if let Some(zombie) = &self.zombie {
             // It may still be at what it was asked; but its clients have given up.
             let process = zombie.process;
             self.forget_calls(process);
         }
+        if self.is_cluster() {
+            // All have leases again.
+            self.live(LEASE)?;
+        }
         self.calm(true)?;
         // What nobody waits for is in the store by then, too.
         self.pass(LINGER + Duration::from_millis(1));
         self.calm(true)?;
+        // Shards whose owner is gone are taken by then.
+        self.compare()?;
         if self.zombie.is_none() {
             self.ledger.is_quiet(self.clock.now());
         }
-        self.compare()?;
         if self.dice.one_in(3) {
             self.bury();
         }
@@ -79,10 +89,18 @@ impl World {
 
     /// Looks at all that there is.
     fn compare(&mut self) -> Check {
-        self.find_queues()?;
+        let mut slot = 0;
+        if self.is_cluster() {
+            // They know the same queues, and any answers for all.
+            for slot in 0..self.slots.len() {
+                self.catch_up(slot)?;
+                self.find_queues(slot)?;
+            }
+            slot = self.dice.below(self.slots.len());
+        }
         let mut sightings = Vec::new();
-        for (_, queue) in self.existing() {
-            if let Some(sighting) = self.look_at(&queue)? {
+        for (_, queue) in self.existing(slot) {
+            if let Some(sighting) = self.look_at(slot, &queue)? {
                 sightings.push(sighting);
             }
         }
@@ -90,20 +108,67 @@ impl World {
         self.ledger.compare(&sightings, self.clock.now())
     }
 
-    fn look_at(&mut self, queue: &Queue) -> Result<Option<Sighting>, String> {
-        let handle = self.node.as_ref().ok_or("no process")?.handle.clone();
+    /// Has a node learn what the others did.
+    fn catch_up(&mut self, slot: usize) -> Check {
+        for _ in 0..PATIENCE {
+            let handle = self.slots[slot].node.as_ref().ok_or("no process")?.handle.clone();
+            if self.ask(slot, async move { handle.catch_up().await })?.is_ok() {
+                return Ok(());
+            }
+            self.pass_to_next("a node never learns what the others did")?;
+        }
+        Err("a node never learns what the others did".to_owned())
+    }
+
+    /// The slot of the node that owns a queue, by what the one in `slot` says of it.
+    fn find_owner(&mut self, slot: usize, queue: &Queue) -> Result<usize, String> {
+        for _ in 0..PATIENCE {
+            let handle = self.slots[slot].node.as_ref().ok_or("no process")?.handle.clone();
+            let of = queue.clone();
+            let address = match self.ask(slot, async move { handle.locate(&of).await })? {
+                Ok(None) => return Ok(slot),
+                Ok(Some(address)) => Some(address),
+                Err(error) => {
+                    self.history.note(format_args!("  where is {queue:?}? {error:?}"));
+                    None
+                }
+            };
+            let found = self.slots.iter().position(|it| Some(&*it.address) == address.as_deref());
+            if let Some(found) = found
+                && self.is_owner(found, queue)?
+            {
+                return Ok(found);
+            }
+            self.pass_to_next("a queue never has an owner")?;
+        }
+        Err(format!("{queue:?} never has an owner"))
+    }
+
+    fn is_owner(&mut self, slot: usize, queue: &Queue) -> Result<bool, String> {
+        self.catch_up(slot)?;
+        let Some(node) = &self.slots[slot].node else { return Ok(false) };
+        let handle = node.handle.clone();
+        let Ok(known) = handle.queue(queue.scope(), queue.name()) else { return Ok(false) };
+        Ok(matches!(self.ask(slot, async move { handle.locate(&known).await })?, Ok(None)))
+    }
+
+    fn look_at(&mut self, slot: usize, queue: &Queue) -> Result<Option<Sighting>, String> {
+        let slot = if self.is_cluster() { self.find_owner(slot, queue)? } else { slot };
+        let handle = self.slots[slot].node.as_ref().ok_or("no process")?.handle.clone();
+        let queue =
+            &handle.queue(queue.scope(), queue.name()).map_err(|error| format!("{queue:?}: {error}"))?;
         let mut messages = Vec::new();
         let mut after = None;
         let mut patience = 10;
         loop {
             let (of, peeking) = (queue.clone(), handle.clone());
-            let page = self.ask(async move { peeking.peek(&of, after, 7).await })?;
+            let page = self.ask(slot, async move { peeking.peek(&of, after, 7).await })?;
             let page = match page {
                 Ok(page) => page,
                 Err(Error::NoSuchQueue) if self.ledger.queues[&queue.incarnation()].is_doubtful => {
                     // A deletion was thought to have failed. Who tries again is told the truth.
                     let of = queue.clone();
-                    let deleted = self.ask(async move { handle.delete_queue(&of).await })?;
+                    let deleted = self.ask(slot, async move { handle.delete_queue(&of).await })?;
                     deleted.map_err(|error| format!("{queue:?} cannot be got rid of: {error}"))?;
                     self.ledger.queue_is_gone(queue.incarnation());
                     return Ok(None);
@@ -122,9 +187,9 @@ impl World {
                 break;
             }
         }
-        let is_moving = handle.known_moves(queue).iter().any(|task| task.status.is_active());
+        let is_moving = self.is_moving_from(queue)?;
         let of = queue.clone();
-        let info = self.ask(async move { handle.queue_info(&of).await })?;
+        let info = self.ask(slot, async move { handle.queue_info(&of).await })?;
         let counts = info.map_err(|error| format!("{queue:?} cannot be counted: {error}"))?.counts;
         Ok(Some(Sighting { queue: queue.incarnation(), messages, counts, is_moving }))
     }
@@ -132,9 +197,10 @@ impl World {
     /// Puts a question to the engine that is no client's, and has it answered without time passing.
     fn ask<T: Send + 'static>(
         &mut self,
+        slot: usize,
         question: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, String> {
-        let process = self.node.as_ref().ok_or("no process")?.process;
+        let process = self.slots[slot].node.as_ref().ok_or("no process")?.process;
         let (reply, answer) = std::sync::mpsc::channel();
         let future = async move {
             // The receiver is there for as long as the question is.
@@ -161,18 +227,23 @@ impl World {
         self.history.note("the end");
         self.bury();
         if self.dice.one_in(2) {
-            self.crash();
-            self.boot()?;
+            let slot = self.dice.below(self.slots.len());
+            self.crash(slot);
+            self.boot(slot)?;
             self.settle()?;
         }
         let mut patience = Duration::from_secs(1);
         for _ in 0..300 {
             let mut came = 0;
-            let queues = self.existing();
-            for (_, queue) in &queues {
-                came += self.drain(queue)?;
+            let slot = self.dice.below(self.slots.len());
+            if self.is_cluster() {
+                self.catch_up(slot)?;
             }
-            if self.are_empty(&queues)? && !self.is_moving() {
+            let queues = self.existing(slot);
+            for (_, queue) in &queues {
+                came += self.drain(slot, queue)?;
+            }
+            if self.are_empty(slot, &queues)? && !self.is_moving(slot)? {
                 self.settle()?;
                 let left = self.ledger.left(self.clock.now());
                 return if left.is_empty() {
@@ -192,15 +263,28 @@ impl World {
 
     /// Whether messages are being moved. A move waits while its destination has no room, and so ends at last when that
     /// is drained.
-    fn is_moving(&self) -> bool {
-        let Some(node) = &self.node else { return false };
-        let is_active =
-            |queue: &Queue| node.handle.known_moves(queue).iter().any(|task| task.status.is_active());
-        self.existing().iter().any(|(_, queue)| is_active(queue))
+    fn is_moving(&self, slot: usize) -> Result<bool, String> {
+        for (_, queue) in self.existing(slot) {
+            if self.is_moving_from(&queue)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a task moves messages out of a queue, or will when a node goes on with it.
+    fn is_moving_from(&self, queue: &Queue) -> Result<bool, String> {
+        let nodes = self.slots.iter().filter_map(|slot| slot.node.as_ref());
+        let mut known = nodes.flat_map(|node| node.handle.known_moves(queue));
+        if !self.is_cluster() {
+            return Ok(known.any(|task| task.status.is_active()));
+        }
+        let stored = self.disk.active_moves().map_err(|error| error.to_string())?;
+        Ok(stored.iter().any(|task| task.source == *queue.name()))
     }
 
     /// Receives and deletes some messages; returns how many.
-    fn drain(&mut self, queue: &Queue) -> Result<usize, String> {
+    fn drain(&mut self, slot: usize, queue: &Queue) -> Result<usize, String> {
         let params = ReceiveParams {
             max_messages: 10,
             visibility_timeout: Some(Duration::from_secs(30)),
@@ -208,24 +292,25 @@ impl World {
             attempt_id: None,
         };
         self.held.clear();
-        self.begin(AUDITOR, Call::Receive { queue: queue.clone(), params });
+        self.begin(AUDITOR, slot, Call::Receive { queue: queue.clone(), params });
         self.calm(false)?;
         let held = std::mem::take(&mut self.held);
         let mut came = 0;
         if !held.is_empty() {
             came = held.len();
-            self.begin(AUDITOR, Call::Delete { queue: queue.clone(), held });
+            self.begin(AUDITOR, slot, Call::Delete { queue: queue.clone(), held });
             self.calm(false)?;
         }
         Ok(came)
     }
 
-    fn are_empty(&mut self, queues: &[(usize, Queue)]) -> Result<bool, String> {
+    fn are_empty(&mut self, slot: usize, queues: &[(usize, Queue)]) -> Result<bool, String> {
         let mut total = 0;
         for (_, queue) in queues {
-            let handle = self.node.as_ref().ok_or("no process")?.handle.clone();
-            let of = queue.clone();
-            let info = self.ask(async move { handle.queue_info(&of).await })?;
+            let slot = if self.is_cluster() { self.find_owner(slot, queue)? } else { slot };
+            let handle = self.slots[slot].node.as_ref().ok_or("no process")?.handle.clone();
+            let of = handle.queue(queue.scope(), queue.name()).map_err(|error| error.to_string())?;
+            let info = self.ask(slot, async move { handle.queue_info(&of).await })?;
             let counts = info.map_err(|error| error.to_string())?.counts;
             total += counts.visible + counts.in_flight + counts.delayed;
         }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use lambfold_clock::SeededEntropy;
-use lambfold_queue::{QueueHandle, QueueService};
+use lambfold_queue::store::StoreError;
+use lambfold_queue::{Member, QueueHandle, QueueService};
 use lambfold_types::PlainSealer;
 use tokio_util::sync::CancellationToken;
 
@@ -13,11 +14,13 @@ use crate::store::Connection;
 
 use super::{TURNS, World};
 
-/// The process that clients talk to.
+/// A process that clients talk to.
 pub(super) struct Node {
     pub(super) process: Process,
     pub(super) connection: Arc<Connection>,
     pub(super) handle: QueueHandle,
+    /// Whether it is stopped, and does nothing until it goes on.
+    pub(super) stopped: bool,
     shutdown: CancellationToken,
     run: u64,
 }
@@ -30,25 +33,17 @@ pub(super) struct Zombie {
 
 impl World {
     /// Starts a process over what the disk holds.
-    pub(super) fn boot(&mut self) -> Check {
+    pub(super) fn boot(&mut self, slot: usize) -> Check {
+        let address = self.slots[slot].address.clone();
         for _ in 0..TURNS {
             self.processes += 1;
             let process = self.processes;
-            let connection = Connection::new(process, &self.disk);
-            let seed = self.seed.wrapping_mul(1_000_003) + u64::from(process);
-            let service = QueueService::build_on(
-                self.executor.spawner(process),
-                self.options.clone(),
-                Arc::<Connection>::clone(&connection),
-                Arc::new(self.clock.clone()),
-                Arc::new(SeededEntropy::new(seed)),
-                Arc::new(PlainSealer),
-            );
-            let Ok(service) = service else { continue };
+            let connection = Connection::new(process, &self.disk, self.is_cluster());
+            let Ok(service) = self.build(process, &connection, &address) else { continue };
             if connection.is_dead() {
                 continue;
             }
-            self.history.note(format_args!("process {process} starts"));
+            self.history.note(format_args!("process {process} starts at {address}"));
             let handle = service.handle();
             let key = handle.mac_keys().signing().clone();
             if self.key.get_or_insert_with(|| key.clone()) != &key {
@@ -56,18 +51,49 @@ impl World {
             }
             let shutdown = CancellationToken::new();
             let run = self.executor.spawn(process, "service", service.run(shutdown.clone()));
-            self.disk.state().faults = 0;
-            self.ledger.doubt_receives();
-            self.node = Some(Node { process, connection, handle, shutdown, run });
-            return self.find_queues();
+            self.network.listens(&address, self.peer(process, handle.clone()));
+            self.slots[slot].node = Some(Node { process, connection, handle, stopped: false, shutdown, run });
+            return self.find_if_alone();
         }
         Err("no process can be started".to_owned())
     }
 
+    fn build(
+        &self,
+        process: Process,
+        connection: &Arc<Connection>,
+        address: &str,
+    ) -> Result<QueueService, StoreError> {
+        let spawn = self.executor.spawner(process);
+        let (options, clock) = (self.options.clone(), Arc::new(self.clock.clone()));
+        let store = Arc::<Connection>::clone(connection);
+        let seed = self.seed.wrapping_mul(1_000_003) + u64::from(process);
+        let (entropy, sealer) = (Arc::new(SeededEntropy::new(seed)), Arc::new(PlainSealer));
+        if self.is_cluster() {
+            let member = Member { address: address.to_owned(), carrier: Arc::new(self.network.clone()) };
+            QueueService::join_on(spawn, options, store, clock, entropy, sealer, member)
+        } else {
+            QueueService::build_on(spawn, options, store, clock, entropy, sealer)
+        }
+    }
+
+    /// A process that is the only one knows all queues that there are.
+    pub(super) fn find_if_alone(&mut self) -> Check {
+        if self.is_cluster() { Ok(()) } else { self.find_queues(0) }
+    }
+
+    /// Makes the ledger know the queues that clients of a process can call. A node need not know of all at once.
+    pub(super) fn meet_queues(&mut self, slot: usize) -> Check {
+        for (family, queue) in self.existing(slot) {
+            self.ledger.know_queue(&queue, family);
+        }
+        self.find_if_alone()
+    }
+
     /// Compares the queues that exist with those that must.
-    pub(super) fn find_queues(&mut self) -> Check {
-        let existing = self.existing();
-        let Some(node) = &self.node else { return Ok(()) };
+    pub(super) fn find_queues(&mut self, slot: usize) -> Check {
+        let existing = self.existing(slot);
+        let Some(node) = &self.slots[slot].node else { return Ok(()) };
         for (family, queue) in &existing {
             self.ledger.know_queue(queue, *family);
             if self.ledger.queues[&queue.incarnation()].is_gone {
@@ -91,15 +117,17 @@ impl World {
         Ok(())
     }
 
-    /// The process is killed where it stands, with all calls that it had.
-    pub(super) fn crash(&mut self) {
-        if let Some(node) = self.node.take() {
+    /// A process is killed where it stands, with all calls that it had.
+    pub(super) fn crash(&mut self, slot: usize) {
+        if let Some(node) = self.slots[slot].node.take() {
             node.connection.die();
+            self.network.is_gone(&self.slots[slot].address);
             self.forget_calls(node.process);
             self.executor.kill(node.process);
-            self.ledger.doubt_receives();
+            for shard in self.disk.state().owners.of(node.process) {
+                self.ledger.owner_is_gone(shard);
+            }
         }
-        self.answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
     }
 
     pub(super) fn bury(&mut self) {
@@ -121,36 +149,42 @@ impl World {
 
     /// The process is replaced, one way or another.
     pub(super) fn misfortune(&mut self) -> Check {
+        if self.is_cluster() {
+            return self.node_misfortune();
+        }
         match self.dice.below(4) {
-            0 => self.stop_gracefully(),
+            0 => self.stop_gracefully(0),
             1 => self.take_over(),
             _ => {
                 self.history.note("crash");
-                self.crash();
-                self.boot()
+                self.crash(0);
+                self.boot(0)
             }
         }
     }
 
-    /// The process is told to stop, and does.
-    fn stop_gracefully(&mut self) -> Check {
-        let Some(node) = &self.node else { return Ok(()) };
+    /// A process is told to stop, and does.
+    pub(super) fn stop_gracefully(&mut self, slot: usize) -> Check {
+        // It may have to wait for another one.
+        self.recover_all()?;
+        let Some(node) = &self.slots[slot].node else { return Ok(()) };
         let (process, run) = (node.process, node.run);
         self.history.note(format_args!("process {process} is told to stop"));
         node.shutdown.cancel();
         for _ in 0..TURNS {
             // It may crash while it stops.
-            if self.node.as_ref().is_none_or(|node| node.process != process) {
+            if self.slots[slot].node.as_ref().is_none_or(|node| node.process != process) {
                 return Ok(());
             }
             let mut ready = self.executor.ready();
             if ready.is_empty() && !self.executor.is_running(run) {
-                // Who asked has been answered.
-                if let Some((number, _)) = self.calls.iter().find(|(_, call)| call.process == process) {
+                // Who asked has been answered, unless another node has not yet.
+                let asked = self.calls.iter().find(|(_, call)| call.process == process);
+                if let Some((number, _)) = asked.filter(|_| !self.is_cluster()) {
                     return Err(format!("call {number} was never answered by a process that stopped"));
                 }
-                self.crash();
-                return self.boot();
+                self.crash(slot);
+                return self.boot(slot);
             }
             if ready.is_empty() {
                 let next = self.clock.next_deadline().ok_or("a process does not stop")?;
@@ -169,20 +203,20 @@ impl World {
     /// Another process takes over while this one lives on and knows nothing of it. The fence is around messages only: a
     /// process that changes queues would not be held off.
     fn take_over(&mut self) -> Check {
-        let Some(node) = &self.node else { return Ok(()) };
+        let Some(node) = &self.slots[0].node else { return Ok(()) };
         let moves = |queue: &lambfold_queue::Queue| {
             node.handle.known_moves(queue).iter().any(|it| it.status.is_active())
         };
-        let is_moving = self.existing().iter().any(|(_, queue)| moves(queue));
+        let is_moving = self.existing(0).iter().any(|(_, queue)| moves(queue));
         if is_moving || self.calls.values().any(|call| call.call.is_of_directory()) {
             return Ok(());
         }
         self.bury();
-        if let Some(node) = self.node.take() {
+        if let Some(node) = self.slots[0].node.take() {
             self.history.note(format_args!("process {} is replaced, and goes on", node.process));
             node.connection.is_replaced();
             self.zombie = Some(Zombie { process: node.process, connection: node.connection });
         }
-        self.boot()
+        self.boot(0)
     }
 }

@@ -10,13 +10,14 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Error;
 use crate::metrics::QueueStatistics;
 use crate::options::Options;
+use crate::peers::Carrier;
 use crate::queue::{CreateOutcome, NewQueue, Queue, QueueProperties, SharedState};
 use crate::store::{DirectoryChange, QueueRow, QueueStore, ShardKey, StoreError};
 
 use super::cache::{CacheShare, CacheTotal};
 use super::lease::Lease;
 use super::link::{Change, Command, DirectoryCommand, Names, OwnerLink, SharedWhereabouts};
-use super::owner::{Adopter, Owner, Place};
+use super::owner::{Owner, Place};
 use super::reader::ReaderLink;
 use super::tasks::Tasks;
 use super::writer::WriterLink;
@@ -35,7 +36,7 @@ pub(crate) struct Surroundings {
     pub(crate) stop: CancellationToken,
     pub(crate) lease: Lease,
     /// Where nodes share the store.
-    pub(crate) adopter: Option<Arc<dyn Adopter>>,
+    pub(crate) carrier: Option<Arc<dyn Carrier>>,
 }
 
 impl Surroundings {
@@ -63,7 +64,7 @@ impl Surroundings {
                     names: this.names,
                     sealer: this.sealer,
                     tasks: this.owners.clone(),
-                    adopter: this.adopter,
+                    carrier: this.carrier,
                 },
                 settings,
                 statistics: counted,

@@ -89,6 +89,10 @@ impl Lease {
     /// Renews the lease, and joins anew if it has run out. Blocks.
     fn renew(&self, store: &dyn QueueStore, address: &str) -> Result<()> {
         let Some(shared) = store.shared() else { return Ok(()) };
+        // An attempt to join anew has failed, or seemed to: whatever the store thinks, this node owns nothing.
+        if self.read().is_none_or(|term| term.over.is_cancelled()) {
+            return self.join(store, address);
+        }
         let before = self.clock.now();
         match shared.renew() {
             Ok(()) => {

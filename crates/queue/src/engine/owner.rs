@@ -27,7 +27,7 @@ use super::link::{Command, Handover, PeekedPage, Reply, SharedWhereabouts, Where
 use super::reader::ReaderLink;
 use super::writer::{Applied, WriterLink};
 
-pub(crate) use self::place::{Adopter, Place};
+pub(crate) use self::place::Place;
 use self::tenure::Tenure;
 
 /// How many commands are handled before what they decided is handed to the writer.
@@ -179,6 +179,10 @@ impl Owner {
         let key = self.key;
         let (reply, taken) = oneshot::channel();
         let tenancy = self.lease.tenancy();
+        if !tenancy.holds() {
+            // The store may think that it does: what is taken now would be given up at once, and taken again, and so on.
+            return Err(StoreError::LeaseLost);
+        }
         if !self.writer.send(super::writer::Request::Take { shard: key, reply }).await {
             return Ok(None);
         }

@@ -11,7 +11,7 @@ use crate::handle::QueueHandle;
 use crate::mac::{MacKey, MacKeys};
 use crate::metrics::QueueMetrics;
 use crate::options::Options;
-use crate::peers::Cluster;
+use crate::peers::{Carrier, Cluster};
 use crate::store::{DirectoryChange, Durability, QueueStore, Result, StoreError};
 
 use super::cache::CacheTotal;
@@ -19,7 +19,6 @@ use super::directory::{Directory, Surroundings};
 use super::lease::{self, Lease};
 use super::link::{DirectoryLink, Names};
 use super::moves::Moves;
-use super::owner::Adopter;
 use super::reader::{self, ReaderLink, ReaderQueue};
 use super::tasks::{Spawn, Tasks, Tokio};
 use super::upkeep;
@@ -39,8 +38,16 @@ pub struct QueueService {
     durability: Durability,
     writes: WriterQueue,
     reads: ReaderQueue,
-    /// This node among those that share the store.
-    cluster: Option<Cluster>,
+    /// Where nodes share the store.
+    member: Option<Member>,
+}
+
+/// What a node has to know that is one of several.
+pub struct Member {
+    /// Where the others reach it.
+    pub address: String,
+    /// The way to the others.
+    pub carrier: Arc<dyn Carrier>,
 }
 
 impl QueueService {
@@ -77,7 +84,21 @@ impl QueueService {
         sealer: Arc<dyn Sealer>,
         cluster: Cluster,
     ) -> Result<Self> {
-        Self::assemble(Arc::new(Tokio), options, store, clock, entropy, sealer, Some(cluster))
+        let member = Member { address: cluster.address.clone(), carrier: Arc::new(cluster) };
+        Self::assemble(Arc::new(Tokio), options, store, clock, entropy, sealer, Some(member))
+    }
+
+    /// As [`QueueService::join`], with the tasks somewhere else than on tokio's runtime.
+    pub fn join_on(
+        spawn: Arc<dyn Spawn>,
+        options: Options,
+        store: Arc<dyn QueueStore>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        sealer: Arc<dyn Sealer>,
+        member: Member,
+    ) -> Result<Self> {
+        Self::assemble(spawn, options, store, clock, entropy, sealer, Some(member))
     }
 
     fn assemble(
@@ -87,11 +108,11 @@ impl QueueService {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         sealer: Arc<dyn Sealer>,
-        cluster: Option<Cluster>,
+        member: Option<Member>,
     ) -> Result<Self> {
         let lease = Lease::new(Arc::clone(&clock));
-        if let Some(cluster) = &cluster {
-            lease.join(&*store, &cluster.address)?;
+        if let Some(member) = &member {
+            lease.join(&*store, &member.address)?;
         }
         let mut stored = store.load_directory()?;
         if stored.mac_keys.is_empty() {
@@ -125,7 +146,7 @@ impl QueueService {
             owners: Tasks::new(Arc::clone(&spawn)),
             stop: CancellationToken::new(),
             lease,
-            adopter: cluster.clone().map(|cluster| Arc::new(cluster) as Arc<dyn Adopter>),
+            carrier: member.as_ref().map(|member| Arc::clone(&member.carrier)),
         };
         let mut names: Names = BTreeMap::new();
         for row in stored.queues {
@@ -146,7 +167,7 @@ impl QueueService {
             commands: directory_commands,
         };
         let durability = store.durability()?;
-        Ok(Self { spawn, store, handle, directory, moves, surroundings, durability, writes, reads, cluster })
+        Ok(Self { spawn, store, handle, directory, moves, surroundings, durability, writes, reads, member })
     }
 
     /// The way in; cheap to clone.
@@ -171,7 +192,7 @@ impl QueueService {
     }
 
     async fn work(self, shutdown: CancellationToken) {
-        let Self { spawn, store, handle, directory, moves, surroundings, writes, reads, cluster, .. } = self;
+        let Self { spawn, store, handle, directory, moves, surroundings, writes, reads, member, .. } = self;
         let Surroundings { options, clock, writer, reader, owners, stop, lease, .. } = surroundings;
         // Also if this future is dropped: the owners must not outlive it.
         let _stop = stop.clone().drop_guard();
@@ -180,11 +201,11 @@ impl QueueService {
         let reading =
             Worker::start(&*spawn, "queue-reader", &store, reads, reader::serve_blocking, reader::serve);
         moves.resume(&handle);
-        let is_shared = cluster.is_some();
+        let is_shared = member.is_some();
         let keeping = CancellationToken::new();
         let keeper = Tasks::new(Arc::clone(&spawn));
-        if let Some(cluster) = cluster {
-            keeper.spawn("lease", lease.keep(Arc::clone(&store), cluster.address, keeping.clone()));
+        if let Some(member) = member {
+            keeper.spawn("lease", lease.keep(Arc::clone(&store), member.address, keeping.clone()));
         }
         let news = follow(handle, moves.clone(), Arc::clone(&clock), shutdown.clone(), is_shared);
         let upkeep = upkeep::run(writer.clone(), clock, options, shutdown.clone());

@@ -9,22 +9,10 @@ use crate::engine::link::{Command, Names, Whereabouts};
 use crate::engine::tasks::Tasks;
 use crate::error::Error;
 use crate::message::{group_of, set_dead_letter_source, with_group, without_group};
+use crate::peers::{self, Carrier};
 use crate::queue::Queue;
 use crate::shard::DeadLetter;
 use crate::store::FencedWrite;
-
-/// The way to the queues of other nodes, for messages that leave for them.
-#[async_trait::async_trait]
-pub(crate) trait Adopter: Send + Sync {
-    /// Has the node at `address` make the arrival of `letters` in `target` durable, together with `departure`.
-    async fn adopt(
-        &self,
-        address: &str,
-        target: &Queue,
-        letters: Vec<DeadLetter>,
-        departure: FencedWrite,
-    ) -> Result<(), Error>;
-}
 
 /// A queue's name, and the way to the others.
 #[derive(Clone)]
@@ -35,7 +23,7 @@ pub(crate) struct Place {
     pub(crate) sealer: Arc<dyn Sealer>,
     pub(crate) tasks: Tasks,
     /// Where nodes share the store.
-    pub(crate) adopter: Option<Arc<dyn Adopter>>,
+    pub(crate) carrier: Option<Arc<dyn Carrier>>,
 }
 
 impl Place {
@@ -53,10 +41,10 @@ impl Place {
         departure: FencedWrite,
     ) -> Result<(), Error> {
         let link = target.link();
-        if let Some(adopter) = &self.adopter
+        if let Some(carrier) = &self.carrier
             && let Whereabouts::There(address) = link.locate().await?
         {
-            return adopter.adopt(&address, target, letters, departure).await;
+            return peers::adopt(&**carrier, &address, target, letters, departure).await;
         }
         let (reply, done) = oneshot::channel();
         link.send_waiting(Command::Adopt { letters, departure, reply }).await?;
