@@ -22,7 +22,7 @@ use crate::history::History;
 
 /// After so long a connection that brings nothing is given up: the clients of peers ask every ten seconds whether the
 /// other end is there, and wait for five.
-const GIVE_UP: Duration = Duration::from_secs(15);
+pub(crate) const GIVE_UP: Duration = Duration::from_secs(15);
 
 /// What the nodes share. Clones are the same network.
 #[derive(Clone)]
@@ -76,6 +76,12 @@ impl Network {
     pub(crate) fn is_gone(&self, address: &str) {
         let peer = self.state().peers.remove(address);
         drop(peer);
+    }
+
+    /// Everybody is gone: what the peers hold leads back here.
+    pub(crate) fn close(&self) {
+        let peers = std::mem::take(&mut self.state().peers);
+        drop(peers);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

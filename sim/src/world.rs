@@ -71,6 +71,12 @@ pub(crate) struct World {
 
 type Answers = Arc<Mutex<Vec<(u64, Answer)>>>;
 
+impl Drop for World {
+    fn drop(&mut self) {
+        self.network.close();
+    }
+}
+
 impl World {
     pub(crate) fn new(servers: Servers, seed: u64, history: History) -> Self {
         let mut dice = Dice::new(seed, 1);

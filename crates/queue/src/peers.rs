@@ -85,15 +85,31 @@ pub(crate) async fn adopt(
         Ok(AdoptResponse {}) => Ok(()),
         Err(PassOnError::NotSent) => Err(Error::OwnerChanges),
         Err(PassOnError::Lost) => Err(unknown("the node that was to take messages went away")),
-        Err(PassOnError::Answered(fault)) if fault.is(ErrorCode::QueueDoesNotExist) => {
-            Err(Error::NoSuchQueue)
-        }
-        Err(PassOnError::Answered(fault)) if faults::is_owner_changes(&fault) => Err(Error::OwnerChanges),
-        Err(PassOnError::Answered(fault)) if fault.is(ErrorCode::ServiceUnavailable) => {
-            Err(Error::StorageFull)
-        }
-        Err(PassOnError::Answered(fault)) if fault.is(ErrorCode::RequestThrottled) => Err(Error::Overloaded),
-        Err(PassOnError::Answered(fault)) => Err(unknown(fault.message())),
+        Err(PassOnError::Answered(fault)) => Err(read_refusal(&fault)),
+    }
+}
+
+/// Why messages were not adopted, for the node that asked.
+fn write_refusal(error: &Error, queue: &QueueName) -> Fault {
+    match error {
+        // It may have been done: none of the answers that say it was not. The owner has told the log.
+        Error::Store(_) | Error::Stopping => Fault::internal(),
+        error => faults::of_engine(error, queue.as_str()),
+    }
+}
+
+/// The same by its answer.
+fn read_refusal(fault: &Fault) -> Error {
+    if fault.is(ErrorCode::QueueDoesNotExist) {
+        Error::NoSuchQueue
+    } else if faults::is_owner_changes(fault) {
+        Error::OwnerChanges
+    } else if fault.is(ErrorCode::ServiceUnavailable) {
+        Error::StorageFull
+    } else if fault.is(ErrorCode::RequestThrottled) {
+        Error::Overloaded
+    } else {
+        unknown(fault.message())
     }
 }
 
@@ -127,7 +143,7 @@ impl QueuePeers for QueuePeersService {
         let departure = input.departure.and_then(read_departure).ok_or_else(malformed)?;
         let letters = input.letters.into_iter().map(read_letter).collect();
         let adopted = self.engine.adopt(&scope, &name, input.incarnation, letters, departure).await;
-        adopted.map_err(|error| faults::of_engine(&error, name.as_str()))?;
+        adopted.map_err(|error| write_refusal(&error, &name))?;
         Ok(AdoptResponse {})
     }
 }
@@ -175,4 +191,26 @@ fn read_departure(departure: Departure) -> Option<FencedWrite> {
         ..ShardWrite::default()
     };
     Some(FencedWrite { shard, epoch: departure.epoch, write })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who takes an unknown outcome for a refusal keeps messages that have left, and sends them again.
+    #[test]
+    fn what_may_have_been_done_is_not_answered_as_refused() {
+        let queue: QueueName = "dead".parse().unwrap();
+        let there = |error: Error| read_refusal(&write_refusal(&error, &queue));
+        let shard = ShardKey { incarnation: 1, shard: 0 };
+        for cause in [StoreError::LeaseLost, StoreError::Fenced(shard), StoreError::Void] {
+            assert!(matches!(there(Error::Store(Arc::new(cause))), Error::Store(_)));
+        }
+        assert!(matches!(there(Error::Stopping), Error::Store(_)));
+        assert!(matches!(there(Error::StorageFull), Error::StorageFull));
+        assert!(matches!(there(Error::Overloaded), Error::Overloaded));
+        assert!(matches!(there(Error::OwnerChanges), Error::OwnerChanges));
+        assert!(matches!(there(Error::OwnedElsewhere("other".into())), Error::OwnerChanges));
+        assert!(matches!(there(Error::NoSuchQueue), Error::NoSuchQueue));
+    }
 }

@@ -7,6 +7,7 @@ use lambfold_types::Clock;
 
 use crate::calls::Call;
 use crate::ledger::{Check, LINGER, Sighting};
+use crate::network::GIVE_UP;
 use crate::store::{LEASE, Rates};
 
 use super::{TURNS, World};
@@ -34,8 +35,8 @@ impl World {
             self.forget_calls(process);
         }
         if self.is_cluster() {
-            // All have leases again.
-            self.live(LEASE)?;
+            // All have leases again by then, and what was lost on its way between them is given up.
+            self.live(if self.loss > 0 { GIVE_UP + LEASE } else { LEASE })?;
         }
         self.calm(true)?;
         // What nobody waits for is in the store by then, too.

@@ -160,7 +160,7 @@ async fn an_owner_that_was_paused_past_its_lease_writes_nothing() {
     for n in 0..3 {
         send_in_order(&mut fleet.server(0).connection(), &url, n).await.unwrap();
     }
-    fleet.server(0).signal("STOP");
+    fleet.server(0).stop().await;
     // On their way to a node that hangs.
     let late: Vec<_> = (0..4)
         .map(|n| {

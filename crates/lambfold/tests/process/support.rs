@@ -8,6 +8,8 @@ use std::sync::Arc;
 use lambfold_client::{Connection, Credentials};
 use lambfold_clock::SystemClock;
 
+use crate::kill::pause;
+
 /// A running `lambfold up`; killed when dropped.
 pub(crate) struct Server {
     child: Child,
@@ -97,6 +99,24 @@ impl Server {
     pub(crate) fn signal(&self, name: &str) {
         let kill = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(kill.unwrap().success());
+    }
+
+    /// SIGSTOP; returns when all its threads stand still. The signal alone says little: one thread after the other learns of
+    /// it, and until then they take calls, and commit what they were asked.
+    pub(crate) async fn stop(&self) {
+        self.signal("STOP");
+        while !self.stands_still() {
+            pause(1).await;
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        threads.into_iter().all(|thread| {
+            let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+            // The state stands behind the name, which may contain anything.
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     /// How many files it may open, and could at most.

@@ -2,15 +2,17 @@
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use lambfold_types::Timestamp;
+use lambfold_types::{QueueName, Scope, Timestamp};
 
 use super::{
-    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, Durability, FencedWrite, MessageRow, QueueRow,
-    QueueStore, Result, ShardHead, ShardKey, StoreError,
+    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, DirectoryNews, Durability, FencedWrite,
+    MessageRow, QueueRow, QueueStore, Result, ShardHead, ShardKey, SharedStore, StoreError,
 };
+use crate::move_task::MoveTask;
 
-/// How a commit, or a change of the directory, is to fail.
+/// How a commit, a change of the directory, or what is about the lease, is to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing is applied.
@@ -21,6 +23,8 @@ pub enum Fault {
     Full,
     /// The shard cannot be taken, either, until told otherwise.
     Broken,
+    /// A renewal of the lease takes effect, and is said to have failed, until told otherwise.
+    Unrenewed,
 }
 
 /// Passes everything on to `S` but what is to fail.
@@ -51,7 +55,7 @@ impl<S> FaultyStore<S> {
 
     fn change<T>(&self, change: impl FnOnce(&S) -> Result<T>) -> Result<T> {
         match self.get() {
-            None | Some(Fault::Full) => change(&self.inner),
+            None | Some(Fault::Full | Fault::Unrenewed) => change(&self.inner),
             Some(Fault::Broken) => Err(Self::failure()),
             Some(Fault::Refuse) => {
                 self.set(None);
@@ -126,5 +130,46 @@ impl<S: QueueStore> QueueStore for FaultyStore<S> {
 
     fn idle(&self) {
         self.inner.idle();
+    }
+
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        self.inner.shared().map(|_| self as &dyn SharedStore)
+    }
+}
+
+impl<S: QueueStore> FaultyStore<S> {
+    fn call<T>(&self, call: impl FnOnce(&dyn SharedStore) -> Result<T>) -> Result<T> {
+        self.inner.shared().map_or(Err(StoreError::LeaseLost), call)
+    }
+}
+
+impl<S: QueueStore> SharedStore for FaultyStore<S> {
+    fn lease(&self) -> Duration {
+        self.inner.shared().map(SharedStore::lease).unwrap_or_default()
+    }
+
+    fn join(&self, address: &str) -> Result<()> {
+        self.change(|_| self.call(|shared| shared.join(address)))
+    }
+
+    fn renew(&self) -> Result<()> {
+        self.call(|shared| shared.renew())?;
+        if self.get() == Some(Fault::Unrenewed) { Err(Self::failure()) } else { Ok(()) }
+    }
+
+    fn leave(&self) -> Result<()> {
+        self.call(|shared| shared.leave())
+    }
+
+    fn news(&self, revision: u64) -> Result<DirectoryNews> {
+        self.call(|shared| shared.news(revision))
+    }
+
+    fn move_tasks(&self, scope: &Scope, source: &QueueName) -> Result<Vec<MoveTask>> {
+        self.call(|shared| shared.move_tasks(scope, source))
+    }
+
+    fn active_move_tasks(&self) -> Result<Vec<MoveTask>> {
+        self.call(|shared| shared.active_move_tasks())
     }
 }

@@ -33,17 +33,23 @@ impl Place {
         names.get(&self.scope)?.get(name).filter(|queue| *queue.name() != self.name).cloned()
     }
 
-    /// Has the owner of `target`, wherever that is, make the arrival of `letters` durable together with `departure`.
+    /// Has the owner of `target`, wherever that is, make the arrival of `letters` durable together with `departure`; on
+    /// another node when what was `written` here before is durable.
     pub(super) async fn deliver(
         &self,
         target: &Queue,
         letters: Vec<DeadLetter>,
         departure: FencedWrite,
+        written: Option<oneshot::Receiver<()>>,
     ) -> Result<(), Error> {
         let link = target.link();
         if let Some(carrier) = &self.carrier
             && let Whereabouts::There(address) = link.locate().await?
         {
+            if let Some(written) = written {
+                // If it never is, the shard is read anew, and nothing has left it.
+                written.await.map_err(|_| Error::OwnerChanges)?;
+            }
             return peers::adopt(&**carrier, &address, target, letters, departure).await;
         }
         let (reply, done) = oneshot::channel();

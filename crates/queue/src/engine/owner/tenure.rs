@@ -87,6 +87,8 @@ struct Submitted {
     /// Messages below it are durable when it is.
     end: u64,
     pending: Vec<Pending>,
+    /// Told when it is durable, for what must not become so before.
+    followers: Vec<oneshot::Sender<()>>,
 }
 
 impl Tenure {
@@ -442,6 +444,10 @@ impl Tenure {
                     Applied::Whole => self.shard.committed(submitted.end),
                     Applied::WithoutInserts => self.shard.refused(submitted.end),
                 }
+                for follower in submitted.followers {
+                    // What was to follow may have been dropped.
+                    _ = follower.send(());
+                }
                 for pending in submitted.pending {
                     if pending.rests_on_any(|sequences| self.shard.has_refused(sequences)) {
                         pending.fail(&Error::StorageFull);
@@ -518,7 +524,11 @@ impl Tenure {
         };
         let pending = std::mem::take(&mut self.pending);
         let calls = pending.len();
-        self.submitted.push_back(Submitted { end: self.shard.next_sequence(), pending });
+        self.submitted.push_back(Submitted {
+            end: self.shard.next_sequence(),
+            pending,
+            followers: Vec::new(),
+        });
         let write = FencedWrite { shard: self.shard.key(), epoch: self.epoch, write };
         let departures = std::mem::take(&mut self.departures);
         let submission = Submission { write, departures, calls, events: self.notify.clone() };

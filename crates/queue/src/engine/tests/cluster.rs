@@ -1,39 +1,78 @@
 //! Two nodes that share a store, each with a clock of its own beside the one by which leases are judged.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
-use lambfold_api::rpc::RpcClient;
+use lambfold_api::CallContext;
+use lambfold_api::queue::{AdoptRequest, AdoptResponse, QueuePeers};
+use lambfold_api::rpc::PassOnError;
 use lambfold_clock::{ManualClock, SeededEntropy};
-use lambfold_types::{PlainSealer, Scope, Timestamp};
+use lambfold_types::{PlainSealer, RunFuture, Scope, Timestamp};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::queue::{CreateOutcome, DeduplicationScope, NewQueue, Queue, QueueKind};
-use crate::store::MemoryCluster;
-use crate::{Cluster, NewMessage, Options, PeerNodes, QueueHandle, QueueService, ReceiveParams, Received};
+use crate::queue::{CreateOutcome, DeduplicationScope, NewQueue, Queue, QueueKind, Redrive};
+use crate::store::{Fault, FaultyStore, MemoryCluster, MemoryNode};
+use crate::{
+    Carrier, Member, NewMessage, Options, QueueHandle, QueuePeersService, QueueService, ReceiveParams,
+    Received, Spawn,
+};
 
 use super::harness::{messages, name, params, secs};
 
 const LEASE: Duration = Duration::from_secs(5);
 
-/// Nobody can be called: these tests ask each node itself.
-struct Unreachable;
+/// The way from node to node. Clients ask each node itself; but messages travel.
+#[derive(Clone, Default)]
+struct Ways(Arc<Mutex<BTreeMap<String, QueueHandle>>>);
 
-impl PeerNodes for Unreachable {
-    fn rpc(&self, _address: &str) -> Option<RpcClient> {
-        None
+#[async_trait::async_trait]
+impl Carrier for Ways {
+    async fn adopt(
+        &self,
+        address: &str,
+        ctx: &CallContext,
+        request: AdoptRequest,
+    ) -> Result<AdoptResponse, PassOnError> {
+        let there = self.0.lock().unwrap().get(address).cloned().ok_or(PassOnError::NotSent)?;
+        QueuePeersService::new(there).adopt(ctx, request).await.map_err(PassOnError::Answered)
+    }
+}
+
+/// Runs tasks on tokio, but the writer of commits only while it may.
+#[derive(Clone, Default)]
+struct Gate {
+    holds_up_commits: Arc<AtomicBool>,
+}
+
+impl Spawn for Gate {
+    fn spawn(&self, name: &'static str, mut task: RunFuture) {
+        let holds_up = Arc::clone(&self.holds_up_commits);
+        tokio::spawn(poll_fn(move |cx| {
+            if name == "queue-writer" && holds_up.load(Ordering::Relaxed) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            task.as_mut().poll(cx)
+        }));
     }
 }
 
 struct Nodes {
     cluster: MemoryCluster,
     judge: ManualClock,
+    ways: Ways,
 }
 
 struct Node {
     handle: QueueHandle,
+    store: Arc<FaultyStore<MemoryNode>>,
+    gate: Gate,
     clock: ManualClock,
     shutdown: CancellationToken,
     running: JoinHandle<()>,
@@ -42,23 +81,26 @@ struct Node {
 impl Nodes {
     fn new() -> Self {
         let judge = clock();
-        Self { cluster: MemoryCluster::new(Arc::new(judge.clone()), LEASE), judge }
+        Self { cluster: MemoryCluster::new(Arc::new(judge.clone()), LEASE), judge, ways: Ways::default() }
     }
 
     async fn start(&self, address: &str) -> Node {
         let clock = clock();
-        let service = QueueService::join(
+        let (store, gate) = (Arc::new(FaultyStore::new(self.cluster.node())), Gate::default());
+        let service = QueueService::join_on(
+            Arc::new(gate.clone()),
             Options::default(),
-            Arc::new(self.cluster.node()),
+            Arc::<FaultyStore<MemoryNode>>::clone(&store),
             Arc::new(clock.clone()),
             Arc::new(SeededEntropy::new(address.len() as u64)),
             Arc::new(PlainSealer),
-            Cluster { address: address.to_owned(), nodes: Arc::new(Unreachable) },
+            Member { address: address.to_owned(), carrier: Arc::new(self.ways.clone()) },
         );
         let service = service.unwrap();
         let (handle, shutdown) = (service.handle(), CancellationToken::new());
+        self.ways.0.lock().unwrap().insert(address.to_owned(), handle.clone());
         let running = tokio::spawn(service.run(shutdown.clone()));
-        let node = Node { handle, clock, shutdown, running };
+        let node = Node { handle, store, gate, clock, shutdown, running };
         calm().await;
         node
     }
@@ -221,4 +263,71 @@ async fn what_one_node_does_to_queues_holds_at_the_others() {
     two.handle.delete_queue(&again).await.unwrap();
     nodes.pass(secs(2), &[&one, &two]).await;
     assert!(matches!(one.handle.queue(&Scope::default(), &name("jobs")), Err(Error::NoSuchQueue)));
+}
+
+/// Found by the simulation: the renewals' answers were lost. By its own clock the node has no lease, and the store would
+/// let it take its shards all the same, over and over.
+#[tokio::test]
+async fn a_node_without_a_lease_by_its_own_clock_takes_nothing() {
+    let nodes = Nodes::new();
+    let one = nodes.start("one").await;
+    let mine = one.queue("jobs").await;
+    one.handle.send(&mine, messages(&["a"])).await.unwrap();
+    one.store.set(Some(Fault::Unrenewed));
+    nodes.pass(secs(8), &[&one]).await;
+    let refused = one.receive(&mine).await;
+    assert!(matches!(refused, Err(Error::OwnerChanges)), "{refused:?}");
+    one.store.set(None);
+    nodes.pass(secs(3), &[&one]).await;
+    let received = one.receive(&mine).await.unwrap();
+    assert_eq!(received[0].handle.epoch, 2, "it was taken once more");
+}
+
+/// Found by the simulation: the node has joined and does not know it, so that its renewals succeed.
+#[tokio::test]
+async fn a_node_whose_joining_seemed_to_fail_joins_again() {
+    let nodes = Nodes::new();
+    let one = nodes.start("one").await;
+    let mine = one.queue("jobs").await;
+    one.handle.send(&mine, messages(&["a"])).await.unwrap();
+    // Its lease runs out while it is stopped.
+    nodes.pass(secs(6), &[]).await;
+    one.store.set(Some(Fault::Unknown));
+    nodes.pass(secs(6), &[&one]).await;
+    assert_eq!(one.receive(&mine).await.unwrap().len(), 1);
+}
+
+/// Found by the simulation: another node's writer is not behind this one's. What this node has decided about a message has
+/// to be in the store before its departure is, or it is written about a message that is gone.
+#[tokio::test]
+async fn a_message_leaves_for_another_node_after_what_was_decided_about_it() {
+    let nodes = Nodes::new();
+    let (one, two) = (nodes.start("one").await, nodes.start("two").await);
+    let dead = two.queue("dead").await;
+    two.receive(&dead).await.unwrap();
+    let mine = one.queue("jobs").await;
+    let redrive = |properties: &mut crate::QueueProperties| {
+        let redrive = Redrive { dead_letter_queue: name("dead"), max_receive_count: 1 };
+        properties.settings.redrive = Some(redrive);
+        Ok::<_, ()>(())
+    };
+    one.handle.update_queue(&mine, redrive).await.unwrap().unwrap();
+    one.handle.send(&mine, messages(&["a"])).await.unwrap();
+    let once = ReceiveParams { visibility_timeout: Some(Duration::ZERO), ..params(1, 0) };
+    assert_eq!(one.handle.receive(&mine, once).await.unwrap().len(), 1);
+    // It leaves while the receive is on its way to the store.
+    one.gate.holds_up_commits.store(true, Ordering::Relaxed);
+    let (handle, queue) = (one.handle.clone(), mine.clone());
+    let looking = tokio::spawn(async move { handle.receive(&queue, params(1, 20)).await });
+    calm().await;
+    one.gate.holds_up_commits.store(false, Ordering::Relaxed);
+    calm().await;
+    looking.abort();
+    assert_eq!(two.handle.queue_info(&dead).await.unwrap().counts.visible, 1);
+    one.shutdown.cancel();
+    one.running.await.unwrap();
+    let theirs = two.find("jobs").await.unwrap();
+    nodes.pass(secs(1), &[&two]).await;
+    let left = two.handle.queue_info(&theirs).await.unwrap().counts;
+    assert_eq!((left.visible, left.in_flight), (0, 0), "nothing is left behind");
 }

@@ -21,7 +21,7 @@ pub(super) struct Evacuation {
 
 impl Tenure {
     /// Hands dead letters to the owner of their queue, who makes their arrival durable together with their departure
-    /// from here. All that was decided about them before is with the writer already, and so is applied before.
+    /// from here.
     pub(super) fn move_dead_letters(&mut self, owner: &Owner, waiting: &mut Waiting) {
         while self.shard.has_dead_letters() {
             let letters = self.shard.take_dead_letters();
@@ -59,7 +59,9 @@ impl Tenure {
         FencedWrite { shard: self.shard.key(), epoch: self.epoch, write: self.shard.departure(letters) }
     }
 
-    /// Hands messages to the owner of another shard, and reports how that went.
+    /// Hands messages to the owner of another shard, and reports how that went. All that this one decided about them is
+    /// with the writer, and applied before their departure: here by the order in which the writer gets it; another node's
+    /// writer must not get the departure sooner than this one has applied the rest.
     fn hand_to(
         &mut self,
         target: Queue,
@@ -70,8 +72,13 @@ impl Tenure {
     ) {
         let (notify, place) = (self.notify.clone(), owner.place.clone());
         self.moves += 1;
+        let written = self.submitted.back_mut().map(|last| {
+            let (follower, written) = oneshot::channel();
+            last.followers.push(follower);
+            written
+        });
         owner.place.tasks.spawn("hand over", async move {
-            let result = place.deliver(&target, letters, departure).await;
+            let result = place.deliver(&target, letters, departure, written).await;
             // A tenure that has ended left them in the store, or they are gone from there.
             drop(notify.send(report(result)));
         });
