@@ -275,7 +275,11 @@ async fn a_node_without_a_lease_by_its_own_clock_takes_nothing() {
     one.handle.send(&mine, messages(&["a"])).await.unwrap();
     one.store.set(Some(Fault::Unrenewed));
     nodes.pass(secs(8), &[&one]).await;
-    let refused = one.receive(&mine).await;
+    let (handle, queue) = (one.handle.clone(), mine.clone());
+    let asked = tokio::spawn(async move { handle.receive(&queue, params(1, 0)).await });
+    calm().await;
+    assert!(asked.is_finished(), "its owner does nothing but take it");
+    let refused = asked.await.unwrap();
     assert!(matches!(refused, Err(Error::OwnerChanges)), "{refused:?}");
     one.store.set(None);
     nodes.pass(secs(3), &[&one]).await;
