@@ -315,13 +315,10 @@ impl Connection {
         let (fate, before, after) = {
             let mut state = self.disk.state();
             let often = state.rates.renewal;
-            let fate = match state.dice.one_in(often) {
-                false => Fate::Works,
-                true => match state.dice.below(3) {
-                    0 => Fate::Refused,
-                    1 => Fate::Unknown,
-                    _ => Fate::Works,
-                },
+            let fate = if state.dice.one_in(often) {
+                state.dice.pick(&[Fate::Refused, Fate::Unknown, Fate::Works])
+            } else {
+                Fate::Works
             };
             let mut delay = || {
                 let millis = if often > 0 { [0, 0, 0, 0, 300, 1_500, 4_000, 6_000] } else { [0; 8] };

@@ -111,9 +111,10 @@ impl Server {
     }
 
     fn stands_still(&self) -> bool {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        threads.into_iter().all(|thread| {
-            let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+        let mut threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        threads.all(|thread| {
+            // One that has ended in between stands still, too.
+            let Ok(stat) = std::fs::read_to_string(thread.unwrap().path().join("stat")) else { return true };
             // The state stands behind the name, which may contain anything.
             stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
         })

@@ -317,6 +317,8 @@ async fn a_message_leaves_for_another_node_after_what_was_decided_about_it() {
     };
     one.handle.update_queue(&mine, redrive).await.unwrap().unwrap();
     one.handle.send(&mine, messages(&["a"])).await.unwrap();
+    // So that it need not ask the store where the letter goes.
+    assert!(is_elsewhere(&one.receive(&one.find("dead").await.unwrap()).await, "two"));
     let once = ReceiveParams { visibility_timeout: Some(Duration::ZERO), ..params(1, 0) };
     assert_eq!(one.handle.receive(&mine, once).await.unwrap().len(), 1);
     // It leaves while the receive is on its way to the store.
