@@ -12,8 +12,8 @@ use crate::engine::{Command, DirectoryCommand, DirectoryLink, Handover, Moves, P
 use crate::error::{ChangeVisibilityError, Error, HandleError};
 use crate::mac::MacKeys;
 use crate::message::{
-    HandleParts, NewMessage, Peeked, ReceiveParams, Received, Sent, decode, deduplication_digest, encode,
-    with_group, without_group,
+    HandleParts, NewMessage, Peeked, ReceiveParams, Received, Sent, decode, deduplication_digest, seal,
+    without_group,
 };
 use crate::metrics::QueueStatistics;
 use crate::move_task::MoveTask;
@@ -129,14 +129,10 @@ impl QueueHandle {
         let sent_bytes = messages.iter().map(NewMessage::size).sum();
         for message in messages {
             let message_id = uuid_v4(&*self.shared.entropy);
-            let mut record = self.shared.sealer.seal(&encode(message_id, &message));
-            if let Some(group) = message.system.message_group_id.as_deref().filter(|_| kind.is_fifo()) {
-                record = with_group(&record, group);
-            }
+            let record = seal(&*self.shared.sealer, message_id, &message);
             let deduplication = deduplication_digest(kind, &message.system);
             ids.push(message_id);
-            let tenant = message.system.message_group_id.filter(|_| !kind.is_fifo());
-            outgoing.push(Outgoing { record, delay: message.delay, tenant, message_id, deduplication });
+            outgoing.push(Outgoing { record, delay: message.delay, message_id, deduplication });
         }
         let bytes = outgoing.iter().map(|message| message.record.len()).sum::<usize>();
         let permits = u32::try_from(bytes).map_err(|_| Error::Overloaded)?;

@@ -12,7 +12,7 @@ use lambfold_types::Timestamp;
 use uuid::Uuid;
 
 pub(crate) use deduplication::deduplication_digest;
-pub(crate) use group::{group_of, group_prefix, with_group, without_group};
+pub(crate) use group::{group_of, group_prefix, seal, with_group, without_group};
 pub(crate) use record::{decode, encode, set_dead_letter_source};
 
 /// The value of a message attribute.

@@ -1,7 +1,7 @@
 //! What is counted of each queue, under the names of AWS's namespace `AWS/SQS`, and of the store, for `/metrics`.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use lambfold_types::{Clock, Timestamp};
@@ -12,7 +12,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::engine::{Names, Whereabouts};
-use crate::queue::{Queue, QueueCounts};
+use crate::queue::Queue;
+use crate::shard::{FairGauges, Gauges};
 use crate::store::Durability;
 
 /// The counts of one queue since the start of the process.
@@ -28,8 +29,31 @@ pub(crate) struct QueueStatistics {
     in_flight: AtomicU64,
     delayed: AtomicU64,
     locked_groups: AtomicU64,
-    /// In milliseconds; negative while there is no message, or none is known.
-    oldest_sent_at: AtomicI64,
+    oldest_sent_at: SentAt,
+    /// Whether messages with groups came to it, which is not a FIFO queue.
+    is_fair: AtomicBool,
+    noisy_groups: AtomicU64,
+    quiet_visible: AtomicU64,
+    quiet_in_flight: AtomicU64,
+    quiet_delayed: AtomicU64,
+    oldest_quiet_sent_at: SentAt,
+}
+
+/// In milliseconds; negative while there is no message, or none is known.
+#[derive(Debug, Default)]
+struct SentAt(AtomicI64);
+
+impl SentAt {
+    fn set(&self, sent_at: Option<Timestamp>) {
+        self.0.store(sent_at.map_or(-1, Timestamp::millis), Ordering::Relaxed);
+    }
+
+    /// In seconds.
+    fn age(&self, now: Timestamp) -> i64 {
+        let sent_at = self.0.load(Ordering::Relaxed);
+        let age = now.since(Timestamp::from_millis(sent_at)).as_secs();
+        if sent_at < 0 { 0 } else { i64::try_from(age).unwrap_or(i64::MAX) }
+    }
 }
 
 impl QueueStatistics {
@@ -39,12 +63,21 @@ impl QueueStatistics {
     }
 
     /// Notes the state of the queue's only shard.
-    pub(crate) fn note(&self, counts: QueueCounts, locked_groups: usize, oldest_sent_at: Option<Timestamp>) {
-        self.locked_groups.store(locked_groups as u64, Ordering::Relaxed);
+    pub(crate) fn note(&self, gauges: &Gauges) {
+        let Gauges { counts, oldest_sent_at, locked_groups, fair } = gauges;
+        self.locked_groups.store(*locked_groups as u64, Ordering::Relaxed);
         self.visible.store(counts.visible, Ordering::Relaxed);
         self.in_flight.store(counts.in_flight, Ordering::Relaxed);
         self.delayed.store(counts.delayed, Ordering::Relaxed);
-        self.oldest_sent_at.store(oldest_sent_at.map_or(-1, Timestamp::millis), Ordering::Relaxed);
+        self.oldest_sent_at.set(*oldest_sent_at);
+        if let Some(FairGauges { noisy_groups, quiet, oldest_quiet_sent_at }) = fair {
+            self.noisy_groups.store(*noisy_groups as u64, Ordering::Relaxed);
+            self.quiet_visible.store(quiet.visible, Ordering::Relaxed);
+            self.quiet_in_flight.store(quiet.in_flight, Ordering::Relaxed);
+            self.quiet_delayed.store(quiet.delayed, Ordering::Relaxed);
+            self.oldest_quiet_sent_at.set(*oldest_quiet_sent_at);
+        }
+        self.is_fair.store(fair.is_some(), Ordering::Relaxed);
     }
 }
 
@@ -98,9 +131,30 @@ const GAUGES: [(&str, &str, Count); 4] = [
     ),
 ];
 
+/// Of queues to which messages with a `MessageGroupId` were sent since their shard was taken, as CloudWatch has these metrics
+/// of fair queues. What a noisy group is: ADR 006.
+const FAIR_GAUGES: [(&str, &str, Count); 4] = [
+    ("ApproximateNumberOfNoisyGroups", "Message groups that are noisy neighbors", |of| &of.noisy_groups),
+    (
+        "ApproximateNumberOfMessagesVisibleInQuietGroups",
+        "Messages that a receive could return, but for those of noisy groups",
+        |of| &of.quiet_visible,
+    ),
+    (
+        "ApproximateNumberOfMessagesNotVisibleInQuietGroups",
+        "Messages in flight, but for those of noisy groups",
+        |of| &of.quiet_in_flight,
+    ),
+    (
+        "ApproximateNumberOfMessagesDelayedInQuietGroups",
+        "Messages whose delay is not over, but for those of noisy groups",
+        |of| &of.quiet_delayed,
+    ),
+];
+
 impl Collector for QueueMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let queues: Vec<(Labels, Queue)> = {
+        let mut queues: Vec<(Labels, Queue)> = {
             let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
             let all = names.values().flat_map(|queues| queues.values());
             all.filter(|queue| queue.link().whereabouts() == Whereabouts::Here)
@@ -114,28 +168,53 @@ impl Collector for QueueMetrics {
                 ConstCounter::new(value).encode(family.encode_family(labels)?)?;
             }
         }
-        for (name, help, count) in GAUGES {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for (labels, queue) in &queues {
-                let value = count(queue.statistics()).load(Ordering::Relaxed);
-                ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
-                    .encode(family.encode_family(labels)?)?;
-            }
-        }
+        encode_gauges(&mut encoder, &GAUGES, &queues)?;
         let help = "Seconds since the oldest message was sent";
-        let name = "ApproximateAgeOfOldestMessage";
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (labels, queue) in &queues {
-            let sent_at = queue.statistics().oldest_sent_at.load(Ordering::Relaxed);
-            let age = self.clock.now().since(Timestamp::from_millis(sent_at)).as_secs();
-            let age = if sent_at < 0 { 0 } else { i64::try_from(age).unwrap_or(i64::MAX) };
-            ConstGauge::new(age).encode(family.encode_family(labels)?)?;
-        }
+        self.encode_ages(&mut encoder, ("ApproximateAgeOfOldestMessage", help), &queues, |of| {
+            &of.oldest_sent_at
+        })?;
+        queues.retain(|(_, queue)| queue.statistics().is_fair.load(Ordering::Relaxed));
+        encode_gauges(&mut encoder, &FAIR_GAUGES, &queues)?;
+        let help = "Seconds since the oldest message was sent that is not of a noisy group";
+        let name = "ApproximateAgeOfOldestMessageInQuietGroups";
+        self.encode_ages(&mut encoder, (name, help), &queues, |of| &of.oldest_quiet_sent_at)?;
         self.encode_store(&mut encoder)
     }
 }
 
+fn encode_gauges(
+    encoder: &mut DescriptorEncoder<'_>,
+    gauges: &[(&str, &str, Count)],
+    queues: &[(Labels, Queue)],
+) -> fmt::Result {
+    for (name, help, count) in gauges {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, queue) in queues {
+            let value = count(queue.statistics()).load(Ordering::Relaxed);
+            ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+                .encode(family.encode_family(labels)?)?;
+        }
+    }
+    Ok(())
+}
+
 impl QueueMetrics {
+    /// A gauge of ages as of now.
+    fn encode_ages(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        (name, help): (&str, &str),
+        queues: &[(Labels, Queue)],
+        sent_at: fn(&QueueStatistics) -> &SentAt,
+    ) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        let now = self.clock.now();
+        for (labels, queue) in queues {
+            ConstGauge::new(sent_at(queue.statistics()).age(now)).encode(family.encode_family(labels)?)?;
+        }
+        Ok(())
+    }
+
     /// How many commits it took, and what each of them outlasts.
     fn encode_store(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Transactions in which the writer made decisions of queues durable";

@@ -18,6 +18,7 @@ mod backlog;
 mod dead_letters;
 mod deduplication;
 mod fifo;
+mod gauges;
 mod groups;
 mod index;
 mod lane;
@@ -44,19 +45,21 @@ use lambfold_types::Timestamp;
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::queue::{QueueCounts, QueueKind, QueueSettings};
+use crate::queue::{QueueKind, QueueSettings};
 use crate::store::{DeduplicationRow, DeliveryRow, MessageRow, ShardHead, ShardKey, ShardWrite};
 
 use self::attempts::Attempts;
-use self::backlog::Backlog;
+use self::backlog::{Backlog, Fresh};
 use self::deduplication::Deduplication;
+use self::groups::GroupId;
 use self::index::{Entry, Index};
 use self::lane::End;
 use self::load::Loads;
 use self::send::Uncommitted;
-use self::tenants::Tenants;
+use self::tenants::{Standing, Tenants};
 
 pub(crate) use self::dead_letters::DeadLetter;
+pub(crate) use self::gauges::{FairGauges, Gauges};
 pub(crate) use self::load::{Load, Loaded};
 pub(crate) use self::receive::Decision;
 pub(crate) use self::waiters::{Waiter, Waiters};
@@ -74,12 +77,10 @@ const EXPIRE_AT_ONCE: usize = 10_000;
 /// A message to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outgoing {
-    /// The sealed record; in a FIFO queue with the name of the message's group.
+    /// The sealed record, with the name of the message's group if it has one.
     pub(crate) record: Bytes,
     /// `None`: the queue's.
     pub(crate) delay: Option<Duration>,
-    /// `MessageGroupId` in a standard queue.
-    pub(crate) tenant: Option<String>,
     pub(crate) message_id: Uuid,
     /// A digest of the deduplication id; `None` in a standard queue.
     pub(crate) deduplication: Option<u128>,
@@ -148,7 +149,6 @@ pub(crate) struct Shard {
     dead_letters: VecDeque<DeadLetter>,
     deduplication: Deduplication,
     attempts: Attempts,
-    tenants: Tenants,
     /// Messages that were decided upon and that the store had no room for, until nobody can rely on them any more.
     refused: BTreeSet<u64>,
     /// Whether the next message is taken from the index rather than from the backlog, if both have one.
@@ -178,9 +178,10 @@ impl Shard {
             messages.into_iter().map(|row| (row.sequence, row.record)).collect();
         // Time does not go backwards, but a clock that was wrong once must not stop the queue until it is right.
         let now = if head.clock <= now + CLOCK_TOLERANCE { now.max(head.clock) } else { now };
-        let backlog =
-            Backlog::in_store(head.purged_before, head.live.saturating_sub(deliveries.len() as u64));
-        let mut index = Index::new(kind);
+        let unreceived = head.live.saturating_sub(deliveries.len() as u64);
+        let backlog = Backlog::in_store(head.purged_before, unreceived);
+        let tenants = (!kind.is_fifo()).then(|| Tenants::restored(head.next_sequence, unreceived));
+        let mut index = Index::new(tenants);
         let mut adopted = Vec::new();
         let mut latest = Timestamp::default();
         deliveries.sort_by_key(|row| row.sequence);
@@ -192,9 +193,12 @@ impl Shard {
         }
         deliveries.sort_by_key(|row| (row.visible_at, row.sequence));
         for row in deliveries {
-            // Records are read again when they are needed: here they say only which group they are of.
-            let record = records.remove(&row.sequence).unwrap_or_default();
-            let entry = index.entry(Entry::from(&row), &record, false);
+            let mut entry = Entry::from(&row);
+            if kind.is_fifo() {
+                // Records are read again when they are needed: here they say only which group they are of.
+                let record = records.remove(&row.sequence).unwrap_or_default();
+                entry = index.entry(entry, &record, false);
+            }
             if row.visible_at <= now {
                 index.insert_due(row.sequence, entry, End::Back);
             } else if row.receive_count == 0 {
@@ -225,7 +229,6 @@ impl Shard {
             dead_letters: VecDeque::new(),
             deduplication,
             attempts: Attempts::default(),
-            tenants: Tenants::default(),
             refused: BTreeSet::new(),
             index_next: false,
             loads: Loads::default(),
@@ -295,28 +298,9 @@ impl Shard {
         [backlog, index, self.index.next_deadline(), waiters].into_iter().flatten().min()
     }
 
-    /// Groups of a FIFO queue with messages in flight.
-    pub(crate) fn locked_groups(&self) -> usize {
-        self.index.locked_groups()
-    }
-
     /// Whether what is handed out has to be durable first, so that nobody else ever gets it meanwhile.
     pub(crate) fn hands_out_after_commit(&self) -> bool {
         self.kind.is_fifo()
-    }
-
-    /// Exact as of the last [`Shard::advance`].
-    pub(crate) fn counts(&self) -> QueueCounts {
-        let mut counts = QueueCounts { visible: self.backlog.len(), ..QueueCounts::default() };
-        self.index.add_counts(&mut counts);
-        counts
-    }
-
-    /// When the oldest message was sent; `None` if there is none, or it is not in memory.
-    pub(crate) fn oldest_sent_at(&self) -> Option<Timestamp> {
-        let backlog = self.backlog.first().map(|(_, fresh)| fresh.sent_at);
-        let index = self.index.oldest().map(|(_, sent_at)| sent_at);
-        backlog.into_iter().chain(index).min()
     }
 
     /// Removes every message, unless the last time was less than `cooldown` ago.
@@ -329,7 +313,7 @@ impl Shard {
         self.purged_before = self.next_sequence;
         self.purged_at = Some(self.now);
         self.backlog.clear();
-        self.index = Index::new(self.kind);
+        self.index.purge();
         self.loads.forget();
         self.dead_letters.clear();
         self.deduplication = Deduplication::default();
@@ -404,7 +388,7 @@ impl Shard {
         if let Some((sequence, fresh)) = self.backlog.first()
             && self.is_over(fresh.sent_at)
         {
-            self.backlog.remove(sequence);
+            self.forget_fresh(sequence);
             self.write.deletes.push(sequence);
             return true;
         }
@@ -434,6 +418,30 @@ impl Shard {
         self.index.remove(sequence);
         self.held.remove(&sequence);
         self.backlog.note_gone(sequence);
+    }
+
+    /// Takes a message out of the backlog of a standard queue, into the index or for good. `None` if it is not there, or
+    /// not in memory.
+    fn leave_backlog(&mut self, sequence: u64) -> Option<Fresh> {
+        let fresh = self.backlog.remove(sequence)?;
+        self.uncount(fresh.group);
+        Some(fresh)
+    }
+
+    /// Takes a message out of the backlog for good; whether it was there.
+    fn forget_fresh(&mut self, sequence: u64) -> bool {
+        let Some(fresh) = self.leave_backlog(sequence) else { return false };
+        if let Some(tenants) = self.index.tenants_mut() {
+            tenants.release(fresh.group, fresh.sent_at, sequence);
+        }
+        true
+    }
+
+    /// A message of a group is no longer in the backlog.
+    fn uncount(&mut self, group: GroupId) {
+        if let Some(tenants) = self.index.tenants_mut() {
+            tenants.exit(group, Standing::Visible);
+        }
     }
 
     #[cfg(test)]

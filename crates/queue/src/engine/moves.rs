@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::handle::QueueHandle;
-use crate::message::{NewMessage, ReceiveParams, Received, encode, with_group};
+use crate::message::{NewMessage, ReceiveParams, Received, seal};
 use crate::move_task::{MoveStatus, MoveTask};
-use crate::queue::{Queue, QueueKind};
+use crate::queue::Queue;
 use crate::shard::DeadLetter;
 use crate::store::{self, DirectoryChange, QueueStore, SharedStore};
 
@@ -350,26 +350,21 @@ impl Moves {
     /// Has the owner of `source` give messages to that of `target`, as new ones; returns how many it gave.
     async fn hand_over(&self, source: &Queue, target: Queue, messages: Vec<Received>) -> Result<u64, Error> {
         let handles = messages.iter().map(|message| message.handle).collect();
-        let kind = target.kind();
-        let letters = messages.into_iter().map(|message| self.renew(kind, message)).collect();
+        let letters = messages.into_iter().map(|message| self.renew(message)).collect();
         let (reply, done) = oneshot::channel();
         source.link().send_waiting(Command::Evacuate { letters, handles, target, reply }).await?;
         done.await.map_err(|_| source.link().closed_reason())?
     }
 
     /// The message as it is sent anew: with an id of its own, and never received (facts, SQS §8).
-    fn renew(&self, kind: QueueKind, message: Received) -> DeadLetter {
+    fn renew(&self, message: Received) -> DeadLetter {
         let Received { handle, body, attributes, md5_of_body, mut system, .. } = message;
         system.dead_letter_queue_source_arn = None;
         system.first_sent_at = None;
         let new = NewMessage { body, attributes, md5_of_body, system, delay: None };
-        let mut record = self.sealer.seal(&encode(uuid_v4(&*self.entropy), &new));
-        if let Some(group) = new.system.message_group_id.as_deref().filter(|_| kind.is_fifo()) {
-            record = with_group(&record, group);
-        }
         DeadLetter {
             sequence: handle.sequence,
-            record,
+            record: seal(&*self.sealer, uuid_v4(&*self.entropy), &new),
             sent_at: self.clock.now(),
             receive_count: 0,
             first_received_at: lambfold_types::Timestamp::default(),

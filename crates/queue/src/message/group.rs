@@ -1,10 +1,23 @@
-//! The group of a stored message, in front of its sealed record: what the shard of a FIFO queue has to know of it. A
-//! sealed record begins with its format, which is below [`MARK`].
+//! The group of a stored message, in front of its sealed record: what the shard has to know of it, in a FIFO queue for the
+//! order, in a standard queue to be fair. A sealed record begins with its format, which is below [`MARK`].
 
 use bytes::{BufMut, Bytes, BytesMut};
+use lambfold_types::Sealer;
+use uuid::Uuid;
+
+use super::{NewMessage, encode};
 
 /// Set in the first byte if a group's name follows, with its length less one.
 const MARK: u8 = 0x80;
+
+/// The record of a message as it is stored, with its group if it has one.
+pub(crate) fn seal(sealer: &dyn Sealer, message_id: Uuid, message: &NewMessage) -> Bytes {
+    let sealed = sealer.seal(&encode(message_id, message));
+    match message.system.message_group_id.as_deref() {
+        Some(group) => with_group(&sealed, group),
+        None => sealed,
+    }
+}
 
 /// `sealed` with the name of its group, of 1 to 128 bytes; the rules allow no other.
 pub(crate) fn with_group(sealed: &Bytes, group: &str) -> Bytes {

@@ -9,6 +9,8 @@ use lambfold_types::Timestamp;
 
 use crate::store::MessageRow;
 
+use super::groups::GroupId;
+
 /// Below this many messages in memory (and this many bytes) the next page is fetched.
 const LOW_MESSAGES: usize = 128;
 const LOW_BYTES: usize = 512 << 10;
@@ -24,6 +26,8 @@ pub(super) struct Backlog {
 #[derive(Clone, Debug)]
 pub(super) struct Fresh {
     pub(super) sent_at: Timestamp,
+    /// In a standard queue.
+    pub(super) group: GroupId,
     pub(super) record: Bytes,
 }
 
@@ -72,12 +76,12 @@ impl Backlog {
         self.head_bytes
     }
 
-    /// Adds a message behind all others. Without `room` its record stays in the store.
-    pub(super) fn push(&mut self, sequence: u64, sent_at: Timestamp, record: Bytes, room: bool) {
+    /// Adds a message behind all others; whether it is in memory. Without `room` its record stays in the store.
+    pub(super) fn push(&mut self, sequence: u64, fresh: Fresh, room: bool) -> bool {
         if self.is_whole() {
             if room {
-                self.put_head(sequence, Fresh { sent_at, record });
-                return;
+                self.put_head(sequence, fresh);
+                return true;
             }
             self.tail.from = sequence;
             self.tail.gone.clear();
@@ -88,6 +92,7 @@ impl Backlog {
         {
             page.joined += 1;
         }
+        false
     }
 
     pub(super) fn first(&self) -> Option<(u64, &Fresh)> {
@@ -164,14 +169,14 @@ impl Backlog {
         Some(self.tail.from..committed_end)
     }
 
-    /// Takes the page that was read under `id`, unless it is no longer wanted. `known` tells the messages that are
-    /// indexed, and so not of the tail.
+    /// Takes the page that was read under `id`, unless it is no longer wanted. `group` is asked once about each message
+    /// that may be of the tail: it knows the number of its group, and which ones are indexed, and so not of the tail.
     pub(super) fn take_page(
         &mut self,
         id: u64,
         rows: Vec<MessageRow>,
         exhausted: bool,
-        known: impl Fn(u64) -> bool,
+        mut group: impl FnMut(&MessageRow) -> Option<GroupId>,
     ) -> PageReport {
         let Some(page) = self.tail.page.take_if(|page| page.id == id) else { return PageReport::default() };
         self.tail.from = match rows.last() {
@@ -179,8 +184,10 @@ impl Backlog {
             _ => page.end,
         };
         for row in rows {
-            if !known(row.sequence) && !self.tail.gone.contains(&row.sequence) {
-                self.put_head(row.sequence, Fresh { sent_at: row.sent_at, record: row.record });
+            if !self.tail.gone.contains(&row.sequence)
+                && let Some(group) = group(&row)
+            {
+                self.put_head(row.sequence, Fresh { sent_at: row.sent_at, group, record: row.record });
                 self.tail.count = self.tail.count.saturating_sub(1);
             }
         }

@@ -8,12 +8,14 @@ use bytes::Bytes;
 use lambfold_types::Timestamp;
 
 use crate::message::group_of;
-use crate::queue::{QueueCounts, QueueKind};
-use crate::store::DeliveryRow;
+use crate::queue::QueueCounts;
+use crate::store::{DeliveryRow, MessageRow};
 
+use super::backlog::Fresh;
 use super::groups::{GroupId, Groups};
 use super::lane::{End, Places};
 use super::send::Received;
+use super::tenants::{Standing, Tenants, UNKNOWN, UNTRACKED};
 
 /// Where a message of the index stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,16 @@ pub(super) enum State {
     Due(i64),
     /// On its way to a dead-letter queue.
     Apart,
+}
+
+impl State {
+    fn standing(self) -> Standing {
+        match self {
+            Self::Delayed(_) => Standing::Delayed,
+            Self::InFlight(_) => Standing::InFlight,
+            Self::Due(_) | Self::Apart => Standing::Visible,
+        }
+    }
 }
 
 /// A message of the index.
@@ -50,7 +62,7 @@ impl Entry {
         let never = Timestamp::default();
         Self {
             sent_at,
-            group: GroupId::default(),
+            group: UNTRACKED,
             is_linked: false,
             state: State::Due(0),
             receive_count: 0,
@@ -59,6 +71,11 @@ impl Entry {
             is_kept: false,
             record: None,
         }
+    }
+
+    /// A message of the backlog of a standard queue.
+    pub(super) fn fresh(fresh: &Fresh) -> Self {
+        Self { group: fresh.group, ..Self::unreceived(fresh.sent_at) }
     }
 
     /// A message that was received in another queue before it came here.
@@ -79,6 +96,10 @@ impl Entry {
         self.state
     }
 
+    pub(super) fn group(&self) -> GroupId {
+        self.group
+    }
+
     pub(super) fn record(&self) -> Option<&Bytes> {
         self.record.as_ref()
     }
@@ -97,15 +118,11 @@ impl Entry {
 impl From<&DeliveryRow> for Entry {
     fn from(row: &DeliveryRow) -> Self {
         Self {
-            sent_at: row.sent_at,
-            group: GroupId::default(),
-            is_linked: false,
-            state: State::Due(0),
+            group: UNKNOWN,
             receive_count: row.receive_count,
             first_received_at: row.first_received_at,
             last_received_at: row.last_received_at,
-            is_kept: false,
-            record: None,
+            ..Self::unreceived(row.sent_at)
         }
     }
 }
@@ -113,7 +130,7 @@ impl From<&DeliveryRow> for Entry {
 /// How what is visible is ordered.
 #[derive(Debug)]
 enum Order {
-    Lane(Places<u64>),
+    Lane(Places<u64>, Tenants),
     Groups(Groups),
 }
 
@@ -134,10 +151,11 @@ pub(super) struct Index {
 }
 
 impl Index {
-    pub(super) fn new(kind: QueueKind) -> Self {
-        let order = match kind {
-            QueueKind::Standard => Order::Lane(Places::default()),
-            QueueKind::Fifo(_) => Order::Groups(Groups::default()),
+    /// The index of a queue, which is of a standard one if it has `tenants`.
+    pub(super) fn new(tenants: Option<Tenants>) -> Self {
+        let order = match tenants {
+            Some(tenants) => Order::Lane(Places::default(), tenants),
+            None => Order::Groups(Groups::default()),
         };
         Self {
             entries: BTreeMap::new(),
@@ -153,10 +171,41 @@ impl Index {
         }
     }
 
-    /// An entry for the record, which is kept if there is `room`; in a FIFO queue of the group that the record names.
+    /// Forgets all messages.
+    pub(super) fn purge(&mut self) {
+        let tenants = self.tenants_mut().map(std::mem::take);
+        *self = Self::new(tenants);
+        if let Some(tenants) = self.tenants_mut() {
+            tenants.purge();
+        }
+    }
+
+    /// The groups of a standard queue.
+    pub(super) fn tenants(&self) -> Option<&Tenants> {
+        match &self.order {
+            Order::Lane(_, tenants) => Some(tenants),
+            Order::Groups(_) => None,
+        }
+    }
+
+    pub(super) fn tenants_mut(&mut self) -> Option<&mut Tenants> {
+        match &mut self.order {
+            Order::Lane(_, tenants) => Some(tenants),
+            Order::Groups(_) => None,
+        }
+    }
+
+    /// The number of the group, in a standard queue, of a message of the backlog that has been read.
+    pub(super) fn group_of_tail(&mut self, row: &MessageRow) -> GroupId {
+        let MessageRow { sequence, sent_at, record } = row;
+        let tenants = self.tenants_mut();
+        tenants.map_or(UNTRACKED, |tenants| tenants.leave_tail(group_of(record), *sent_at, *sequence))
+    }
+
+    /// An entry for the record, which is kept if there is `room`; of the group that the record names.
     pub(super) fn entry(&mut self, mut entry: Entry, record: &Bytes, room: bool) -> Entry {
         entry.group = match &mut self.order {
-            Order::Lane(_) => GroupId::default(),
+            Order::Lane(_, tenants) => tenants.number(group_of(record)),
             Order::Groups(groups) => groups.join(group_of(record)),
         };
         entry.record = room.then(|| record.clone());
@@ -166,7 +215,7 @@ impl Index {
     /// Up to `max` messages of a FIFO queue below `end` that may be received now, in their order.
     pub(super) fn next_of_groups(&self, max: usize, end: u64) -> Vec<u64> {
         match &self.order {
-            Order::Lane(_) => Vec::new(),
+            Order::Lane(..) => Vec::new(),
             Order::Groups(groups) => groups.next(max, end),
         }
     }
@@ -174,7 +223,7 @@ impl Index {
     /// Groups of a FIFO queue with a message in flight.
     pub(super) fn locked_groups(&self) -> usize {
         match &self.order {
-            Order::Lane(_) => 0,
+            Order::Lane(..) => 0,
             Order::Groups(groups) => groups.locked(),
         }
     }
@@ -276,7 +325,7 @@ impl Index {
         self.unlink(sequence);
         let Some(entry) = self.entries.get(&sequence) else { return };
         let place = match &mut self.order {
-            Order::Lane(lane) => lane.put(sequence, end),
+            Order::Lane(lane, _) => lane.put(sequence, end),
             Order::Groups(groups) => {
                 groups.show(entry.group, sequence, end);
                 0
@@ -299,7 +348,10 @@ impl Index {
         }
     }
 
+    /// Sets the record, or lets go of it. If it was read from the store, it says which group a message is of that was here
+    /// before the start.
     pub(super) fn set_record(&mut self, sequence: u64, record: Option<Bytes>) {
+        self.learn_group(sequence, record.as_ref());
         if let Some(entry) = self.entries.get_mut(&sequence) {
             self.record_bytes -= entry.record.as_ref().map_or(0, Bytes::len);
             self.record_bytes += record.as_ref().map_or(0, Bytes::len);
@@ -318,6 +370,9 @@ impl Index {
             groups.leave(entry.group);
         }
         self.record_bytes -= entry.record.as_ref().map_or(0, Bytes::len);
+        if let Order::Lane(_, tenants) = &mut self.order {
+            tenants.release(entry.group, entry.sent_at, sequence);
+        }
         if !self.adopted.is_empty() {
             self.adopted.remove(&(entry.sent_at, sequence));
         }
@@ -326,14 +381,14 @@ impl Index {
 
     /// The head of the lane of visible messages.
     pub(super) fn first_due(&self) -> Option<(u64, &Entry)> {
-        let Order::Lane(lane) = &self.order else { return None };
+        let Order::Lane(lane, _) = &self.order else { return None };
         let sequence = lane.first()?;
         self.entries.get(&sequence).map(|entry| (sequence, entry))
     }
 
     /// Up to `max` visible messages near the head whose records are not at hand.
     pub(super) fn due_without_record(&self, max: usize) -> Vec<u64> {
-        let Order::Lane(lane) = &self.order else { return Vec::new() };
+        let Order::Lane(lane, _) = &self.order else { return Vec::new() };
         if self.ready == self.due {
             return Vec::new();
         }
@@ -388,6 +443,9 @@ impl Index {
 
     fn insert(&mut self, sequence: u64, entry: Entry) {
         self.record_bytes += entry.record.as_ref().map_or(0, Bytes::len);
+        if let Order::Lane(_, tenants) = &mut self.order {
+            tenants.hold(entry.group, entry.sent_at, sequence);
+        }
         let replaced = self.entries.insert(sequence, entry);
         debug_assert!(replaced.is_none(), "message {sequence} was indexed already");
     }
@@ -411,8 +469,21 @@ impl Index {
             }
             State::Apart => self.apart += 1,
         }
-        if let (Order::Groups(groups), State::InFlight(_) | State::Apart) = (&mut self.order, state) {
-            groups.hold(entry.group, sequence);
+        match (&mut self.order, state) {
+            (Order::Lane(_, tenants), _) => tenants.enter(entry.group, state.standing()),
+            (Order::Groups(groups), State::InFlight(_) | State::Apart) => groups.hold(entry.group, sequence),
+            _ => {}
+        }
+    }
+
+    /// Notes which group a message is of that was here before the start, now that its record is at hand.
+    fn learn_group(&mut self, sequence: u64, record: Option<&Bytes>) {
+        let entry = self.entries.get_mut(&sequence).filter(|entry| entry.group == UNKNOWN);
+        if let (Order::Lane(_, tenants), Some(entry), Some(record)) = (&mut self.order, entry, record) {
+            entry.group = tenants.learn(group_of(record), sequence);
+            tenants.hold(entry.group, entry.sent_at, sequence);
+            tenants.exit(UNKNOWN, entry.state.standing());
+            tenants.enter(entry.group, entry.state.standing());
         }
     }
 
@@ -433,7 +504,12 @@ impl Index {
             State::Apart => self.apart -= 1,
         }
         match (&mut self.order, entry.state) {
-            (Order::Lane(lane), State::Due(place)) => _ = lane.remove(place, sequence),
+            (Order::Lane(lane, tenants), state) => {
+                tenants.exit(entry.group, state.standing());
+                if let State::Due(place) = state {
+                    lane.remove(place, sequence);
+                }
+            }
             (Order::Groups(groups), State::Due(_)) => groups.hide(entry.group, sequence),
             (Order::Groups(groups), State::InFlight(_) | State::Apart) => {
                 groups.release(entry.group, sequence);

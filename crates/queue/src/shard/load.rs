@@ -98,9 +98,10 @@ impl Shard {
         self.touched += loaded.rows.len() as u64;
         match loaded.load {
             Load::Page { id, .. } => {
-                let index = &self.index;
-                let known = |sequence| index.contains(sequence);
-                let report = self.backlog.take_page(id, loaded.rows, loaded.exhausted, known);
+                let index = &mut self.index;
+                let group =
+                    |row: &MessageRow| (!index.contains(row.sequence)).then(|| index.group_of_tail(row));
+                let report = self.backlog.take_page(id, loaded.rows, loaded.exhausted, group);
                 if self.kind.is_fifo() {
                     self.fill_window();
                 }
@@ -154,6 +155,8 @@ impl Shard {
         for row in rows {
             if !self.index.contains(row.sequence) && self.backlog.may_hold(row.sequence) {
                 self.backlog.leave_tail(row.sequence);
+                let group = self.index.group_of_tail(&row);
+                self.uncount(group);
                 let entry = self.index.entry(Entry::unreceived(row.sent_at), &row.record, true);
                 self.index.insert_due(row.sequence, entry, End::Front);
             }

@@ -18,9 +18,14 @@ use super::{Limits, Taken};
 const RETENTION: Duration = Duration::from_mins(10);
 const LIMITS: Limits = Limits { in_flight: 12, indexed: 40, waiters: 100 };
 
+/// Message groups, the first of which is none.
+const GROUPS: [&str; 4] = ["", "a", "b", "c"];
+
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Send {
+        /// By its place among [`GROUPS`].
+        group: usize,
         count: usize,
         delay: u64,
     },
@@ -54,7 +59,9 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let seconds = prop_oneof![Just(0), 1..40u64];
     prop_oneof![
-        6 => (1..8usize, prop_oneof![4 => Just(0u64), 1 => 1..60u64]).prop_map(|(count, delay)| Op::Send { count, delay }),
+        6 => (0..GROUPS.len(), 1..8usize, prop_oneof![4 => Just(0u64), 1 => 1..60u64])
+            .prop_map(|(group, count, delay)| Op::Send { group, count, delay }),
+        1 => (20..50usize).prop_map(|count| Op::Send { group: 1, count, delay: 0 }),
         8 => (1..6usize, seconds.clone()).prop_map(|(max, visibility)| Op::Receive { max, visibility }),
         5 => (0..12usize).prop_map(|back| Op::Delete { back }),
         3 => (0..12usize, seconds).prop_map(|(back, timeout)| Op::Change { back, timeout }),
@@ -74,6 +81,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 #[derive(Clone, Debug)]
 struct Message {
+    group: usize,
     sent_at: Timestamp,
     visible_at: Timestamp,
     receive_count: u32,
@@ -92,6 +100,7 @@ struct World {
     submitted: Vec<(Messages, u64)>,
     handles: Vec<HandleParts>,
     last: Vec<Taken>,
+    has_crashed: bool,
 }
 
 impl World {
@@ -104,21 +113,23 @@ impl World {
             submitted: Vec::new(),
             handles: Vec::new(),
             last: Vec::new(),
+            has_crashed: false,
         }
     }
 
     fn run(&mut self, op: Op) {
         let now = self.rig.now;
         match op {
-            Op::Send { count, delay } => {
+            Op::Send { group, count, delay } => {
                 let bodies = vec!["sixteen bytes .."; count];
                 if delay > 0 && self.messages.len() + count > LIMITS.indexed / 2 {
                     return;
                 }
                 let delay = Duration::from_secs(delay);
-                for sequence in self.rig.send(&bodies, Some(delay)) {
+                for sequence in self.rig.send_of(GROUPS[group], &bodies, Some(delay)) {
                     let never = Timestamp::default();
                     let message = Message {
+                        group,
                         sent_at: now,
                         visible_at: now + delay,
                         receive_count: 0,
@@ -168,6 +179,7 @@ impl World {
             }
             Op::Crash => {
                 self.rig.crash();
+                self.has_crashed = true;
                 self.messages = self.durable.clone();
                 self.submitted.clear();
                 self.last.clear();
@@ -278,18 +290,56 @@ impl World {
         }
         self.expire();
         self.durable.clone_from(&self.messages);
-        let now = self.rig.now;
-        let count =
-            |test: &dyn Fn(&Message) -> bool| self.messages.values().filter(|m| test(m)).count() as u64;
-        let expected = QueueCounts {
-            visible: count(&|m| m.visible_at <= now),
-            in_flight: self.in_flight(),
-            delayed: count(&|m| m.visible_at > now && m.receive_count == 0),
-        };
+        let expected = self.counts(|_| true);
         assert_eq!(self.rig.shard.counts(), expected);
+        self.check_groups();
         if expected.visible > 0 && expected.in_flight < LIMITS.in_flight as u64 {
             self.receive(1, Duration::from_secs(5));
             assert_eq!(self.last.len(), 1, "a message is visible and not handed out");
+        }
+    }
+
+    /// What is known of groups is true; and all that is true, unless a crash left something that was not read again.
+    fn check_groups(&self) {
+        let tenants = self.rig.shard.index.tenants().unwrap();
+        for (group, name) in GROUPS.iter().enumerate().skip(1) {
+            let (counts, oldest) = tenants.of(name.as_bytes());
+            let expected = self.counts(|message| message.group == group);
+            let sent =
+                self.messages.values().filter(|message| message.group == group).map(|it| it.sent_at).min();
+            if self.has_crashed {
+                assert!(is_part(counts, expected), "{name}: {counts:?} of {expected:?}");
+                assert!(oldest.is_none_or(|_| sent.is_some()), "{name}");
+            } else {
+                assert_eq!(counts, expected, "{name}");
+                let is_exact = self.rig.shard.backlog.is_whole();
+                assert!(
+                    if is_exact { oldest == sent } else { oldest <= sent },
+                    "{name}: {oldest:?}, not {sent:?}"
+                );
+                assert_eq!(oldest.is_some(), sent.is_some(), "{name}");
+            }
+        }
+        let Some(fair) = self.rig.shard.gauges().fair else { return };
+        let names = if fair.noisy_groups > 0 { tenants.noisy_names() } else { Vec::new() };
+        let quiet = self.counts(|message| !names.contains(&GROUPS[message.group].as_bytes()));
+        assert_eq!(fair.noisy_groups, names.len());
+        if self.has_crashed && !names.is_empty() {
+            assert!(is_part(fair.quiet, quiet), "{:?} of {quiet:?}", fair.quiet);
+        } else {
+            assert_eq!(fair.quiet, quiet);
+        }
+    }
+
+    fn counts(&self, of: impl Fn(&Message) -> bool) -> QueueCounts {
+        let now = self.rig.now;
+        let count = |is: &dyn Fn(&Message) -> bool| {
+            self.messages.values().filter(|message| of(message) && is(message)).count() as u64
+        };
+        QueueCounts {
+            visible: count(&|m| m.visible_at <= now),
+            in_flight: count(&|m| m.visible_at > now && m.receive_count > 0),
+            delayed: count(&|m| m.visible_at > now && m.receive_count == 0),
         }
     }
 
@@ -299,13 +349,16 @@ impl World {
     }
 
     fn in_flight(&self) -> u64 {
-        let now = self.rig.now;
-        self.messages.values().filter(|m| m.visible_at > now && m.receive_count > 0).count() as u64
+        self.counts(|_| true).in_flight
     }
 
     fn pick(&self, back: usize) -> Option<HandleParts> {
         self.handles.len().checked_sub(back + 1).map(|index| self.handles[index])
     }
+}
+
+fn is_part(part: QueueCounts, of: QueueCounts) -> bool {
+    part.visible <= of.visible && part.in_flight <= of.in_flight && part.delayed <= of.delayed
 }
 
 proptest! {
@@ -351,5 +404,11 @@ proptest! {
         prop_assert_eq!(left, Vec::<u64>::new());
         world.rig.settle();
         prop_assert_eq!(world.rig.shard.counts(), QueueCounts::default());
+        let tenants = world.rig.shard.index.tenants().unwrap();
+        prop_assert_eq!(tenants.unknown(), QueueCounts::default());
+        for group in GROUPS {
+            let left = tenants.of(group.as_bytes());
+            prop_assert_eq!(left, (QueueCounts::default(), None), "{:?}", group);
+        }
     }
 }

@@ -223,8 +223,8 @@ impl Shard {
                     (sequence, record.expect("a candidate has a record"))
                 }
                 Lane::Backlog(sequence) => {
-                    let fresh = self.backlog.remove(sequence).expect("a candidate is there");
-                    let entry = Entry::unreceived(fresh.sent_at);
+                    let fresh = self.leave_backlog(sequence).expect("a candidate is there");
+                    let entry = Entry::fresh(&fresh);
                     self.index.insert_in_flight(sequence, entry, visible_at);
                     (sequence, fresh.record)
                 }

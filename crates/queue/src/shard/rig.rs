@@ -182,12 +182,15 @@ impl Rig {
     }
 
     pub(super) fn send(&mut self, bodies: &[&str], delay: Option<Duration>) -> Vec<u64> {
-        let outgoing = |body: &&str| Outgoing {
-            record: Bytes::copy_from_slice(body.as_bytes()),
-            delay,
-            tenant: None,
-            message_id: Uuid::nil(),
-            deduplication: None,
+        self.send_of("", bodies, delay)
+    }
+
+    /// The same of a message group, unless that has no name.
+    pub(super) fn send_of(&mut self, group: &str, bodies: &[&str], delay: Option<Duration>) -> Vec<u64> {
+        let outgoing = |body: &&str| {
+            let body = Bytes::copy_from_slice(body.as_bytes());
+            let record = if group.is_empty() { body } else { with_group(&body, group) };
+            Outgoing { record, delay, message_id: Uuid::nil(), deduplication: None }
         };
         self.shard.advance(self.now);
         self.shard.send(bodies.iter().map(outgoing).collect()).unwrap().sequences
@@ -198,7 +201,6 @@ impl Rig {
         let outgoing = |(id, (group, deduplication)): (u128, &(&str, u128))| Outgoing {
             record: with_group(&Bytes::from_static(b"body"), group),
             delay: None,
-            tenant: None,
             message_id: Uuid::from_u128(id),
             deduplication: Some(*deduplication),
         };

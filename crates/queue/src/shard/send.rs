@@ -4,10 +4,13 @@ use bytes::Bytes;
 use lambfold_types::Timestamp;
 
 use crate::error::Error;
+use crate::message::group_of;
 use crate::store::{DeduplicationRow, NewMessageRow};
 
+use super::backlog::Fresh;
 use super::index::Entry;
 use super::lane::End;
+use super::tenants::{Standing, UNTRACKED};
 use super::{Outgoing, Shard, Stored, tenants};
 
 /// A message whose commit is not known yet.
@@ -57,7 +60,7 @@ impl Shard {
             let delay = message.delay.unwrap_or(self.settings.delay);
             let delayed_until = if delay.is_zero() {
                 // Known one by one from now on, as what is delayed, and visible at once.
-                self.is_put_in_front(message.tenant.as_deref()).then_some(self.now)
+                self.is_put_in_front(&message.record).then_some(self.now)
             } else {
                 Some(self.now + delay)
             };
@@ -78,10 +81,18 @@ impl Shard {
     }
 
     /// Whether a message without delay is not to wait behind the backlog: one of a quiet group, if there is one.
-    fn is_put_in_front(&mut self, tenant: Option<&str>) -> bool {
-        let waiting = self.backlog.len() + self.uncommitted.len() as u64;
+    fn is_put_in_front(&mut self, record: &[u8]) -> bool {
+        let group = group_of(record);
+        if group.is_empty() {
+            return false;
+        }
         let has_room = self.index.len() < self.limits.indexed / 2;
-        tenant.is_some_and(|group| self.tenants.note(group)) && waiting >= tenants::BACKLOG && has_room
+        self.index.tenants_mut().is_some_and(|tenants| tenants.note(group)) && self.has_backlog() && has_room
+    }
+
+    /// Whether so much waits that the messages of quiet groups are put in front of it.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.backlog.len() + self.uncommitted.len() as u64 >= tenants::BACKLOG
     }
 
     /// All messages below `end` are durable: they take their places.
@@ -108,7 +119,7 @@ impl Shard {
                 self.index.insert_due(sequence, entry, End::Back);
             }
         }
-        self.committed_end = self.committed_end.max(end);
+        self.all_placed(end);
     }
 
     /// The messages below `end` that are not durable yet never will be: the store had no room for them.
@@ -119,7 +130,14 @@ impl Shard {
                 self.refused.insert(message.sequence);
             }
         }
+        self.all_placed(end);
+    }
+
+    fn all_placed(&mut self, end: u64) {
         self.committed_end = self.committed_end.max(end);
+        if let Some(tenants) = self.index.tenants_mut() {
+            tenants.placed(end);
+        }
     }
 
     /// Whether one of the messages that an answer tells of was refused: a duplicate may have been answered with an
@@ -135,13 +153,19 @@ impl Shard {
 
     /// Puts a message behind all others. A FIFO queue knows each one near its head by its group.
     fn join_backlog(&mut self, sequence: u64, sent_at: Timestamp, record: Bytes, room: bool) {
-        if !self.kind.is_fifo() {
-            self.backlog.push(sequence, sent_at, record, room);
+        if let Some(tenants) = self.index.tenants_mut() {
+            let group = tenants.number(group_of(&record));
+            tenants.enter(group, Standing::Visible);
+            if self.backlog.push(sequence, Fresh { sent_at, group, record }, room) {
+                tenants.hold(group, sent_at, sequence);
+            } else {
+                tenants.join_tail(group, sent_at);
+            }
         } else if self.backlog.is_whole() && self.window_has_room() {
             let entry = self.index.entry(Entry::unreceived(sent_at), &record, room);
             self.index.insert_due(sequence, entry, End::Back);
         } else {
-            self.backlog.push(sequence, sent_at, record, false);
+            self.backlog.push(sequence, Fresh { sent_at, group: UNTRACKED, record }, false);
         }
     }
 

@@ -305,7 +305,6 @@ fn the_index_is_bounded() {
     let delayed = super::Outgoing {
         record: "x".into(),
         delay: Some(secs(1)),
-        tenant: None,
         message_id: uuid::Uuid::nil(),
         deduplication: None,
     };

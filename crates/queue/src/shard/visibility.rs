@@ -32,7 +32,7 @@ impl Shard {
         if self.index.contains(sequence) {
             self.forget_indexed(sequence);
             self.write.deletes.push(sequence);
-        } else if self.backlog.remove(sequence).is_some() {
+        } else if self.forget_fresh(sequence) {
             // Handed out before a crash that cut off the receive's commit.
             self.write.deletes.push(sequence);
         }
@@ -50,7 +50,7 @@ impl Shard {
             return Err(ChangeVisibilityError::OtherQueue);
         }
         let sequence = handle.sequence;
-        if let Some(fresh) = self.backlog.remove(sequence) {
+        if let Some(fresh) = self.leave_backlog(sequence) {
             let entry = self.index.entry(Entry::unreceived(fresh.sent_at), &fresh.record, true);
             self.index.insert_due(sequence, entry, End::Front);
         }

@@ -252,8 +252,7 @@ impl Tenure {
         if self.pending.is_empty() && self.submitted.is_empty() {
             self.shard.forget_refused();
         }
-        let (counts, oldest) = (self.shard.counts(), self.shard.oldest_sent_at());
-        owner.statistics.note(counts, self.shard.locked_groups(), oldest);
+        owner.statistics.note(&self.shard.gauges());
         self.set_timer(owner);
         Ok(())
     }

@@ -57,7 +57,7 @@ fn as_many_of_a_group_as_fit_then_the_next() {
     let mut rig = rig();
     let sent = send(&mut rig, &["1", "2", "1", "1"]);
     assert_eq!(receive(&mut rig, 10), [sent[0], sent[2], sent[3], sent[1]]);
-    assert_eq!(rig.shard.locked_groups(), 2);
+    assert_eq!(rig.shard.gauges().locked_groups, 2);
 }
 
 #[test]
