@@ -126,6 +126,15 @@ fn a_group_is_noisy_as_long_as_its_backlog_lasts() {
 }
 
 #[test]
+fn what_has_come_back_is_no_backlog() {
+    let (mut rig, _) = noisy_neighbor();
+    rig.receive(55, Some(secs(30))).unwrap();
+    assert_eq!(seen(&rig), (0, [0, 55, 0]));
+    rig.pass(secs(30));
+    assert_eq!(seen(&rig), (0, [55, 0, 0]), "nobody is put in front of it");
+}
+
+#[test]
 fn the_oldest_quiet_one_is_followed_to_its_end() {
     let (mut rig, _) = noisy_neighbor();
     let sent_at = rig.now;
@@ -183,7 +192,7 @@ fn a_purge_leaves_nothing() {
 fn what_grows_too_old_is_no_longer_counted() {
     let settings = QueueSettings { message_retention_period: secs(60), ..QueueSettings::default() };
     let mut rig = Rig::new(LIMITS, settings, 1 << 20, 512);
-    send(&mut rig, "", 2);
+    send(&mut rig, "b", 2);
     send(&mut rig, "noisy", 10);
     rig.pass(secs(50));
     send(&mut rig, "noisy", 40);
