@@ -3,7 +3,7 @@
 use crate::message::Received;
 use crate::{NewMessage, Options, Queue, SystemAttributes};
 
-use super::harness::{Engine, messages};
+use super::harness::{Engine, messages, secs};
 
 fn of(tenant: &str, count: usize) -> Vec<NewMessage> {
     let system =
@@ -61,5 +61,34 @@ async fn a_place_in_front_survives_a_restart_and_no_message_is_lost() {
         rest += engine.receive(&queue, 10).await.len();
     }
     assert_eq!(taken + rest, 503);
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_tell_quiet_groups_from_noisy_ones() {
+    const QUIET: [&str; 5] = [
+        "ApproximateNumberOfNoisyGroups",
+        "ApproximateNumberOfMessagesVisibleInQuietGroups",
+        "ApproximateNumberOfMessagesNotVisibleInQuietGroups",
+        "ApproximateNumberOfMessagesDelayedInQuietGroups",
+        "ApproximateAgeOfOldestMessageInQuietGroups",
+    ];
+    let engine = Engine::start().await;
+    let (queue, plain) = (engine.queue("jobs").await, engine.queue("plain").await);
+    engine.send(&plain, &["x"]).await;
+    engine.handle.send(&queue, of("noisy", 50)).await.unwrap();
+    engine.pass(secs(5)).await;
+    engine.handle.send(&queue, of("quiet", 4)).await.unwrap();
+    let delayed = of("quiet", 2).into_iter().map(|it| NewMessage { delay: Some(secs(900)), ..it });
+    engine.handle.send(&queue, delayed.collect()).await.unwrap();
+    engine.receive(&queue, 2).await;
+    engine.pass(secs(7)).await;
+    let metrics = engine.metrics(&queue).await;
+    assert_eq!(QUIET.map(|name| metrics[name]), [1, 3, 1, 2, 7]);
+    assert_eq!(metrics["ApproximateNumberOfMessagesVisible"], 52);
+    assert_eq!(metrics["ApproximateAgeOfOldestMessage"], 12);
+    let metrics = engine.metrics(&plain).await;
+    assert_eq!(metrics["ApproximateNumberOfMessagesVisible"], 1);
+    assert!(QUIET.iter().all(|name| !metrics.contains_key(*name)), "without groups it is no fair queue");
     engine.stop().await;
 }

@@ -1,10 +1,13 @@
 //! A running engine with hand-wound time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lambfold_clock::{ManualClock, SeededEntropy};
 use lambfold_types::{Clock, PlainSealer, QueueName, Scope, Timestamp};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +21,7 @@ pub(super) struct Engine {
     pub(super) handle: QueueHandle,
     pub(super) store: Arc<Store>,
     clock: ManualClock,
+    registry: Registry,
     shutdown: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -43,9 +47,11 @@ impl Engine {
         );
         let service = service.unwrap();
         let handle = service.handle();
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(service.metrics()));
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(service.run(shutdown.clone()));
-        let engine = Self { handle, store, clock, shutdown, running };
+        let engine = Self { handle, store, clock, registry, shutdown, running };
         engine.calm().await;
         engine
     }
@@ -107,6 +113,19 @@ impl Engine {
         let poll = tokio::spawn(async move { handle.receive(&queue, params(max, 20)).await });
         self.calm().await;
         poll
+    }
+
+    /// What `/metrics` shows of a queue: by the name of the metric.
+    pub(super) async fn metrics(&self, queue: &Queue) -> BTreeMap<String, u64> {
+        self.calm().await;
+        let mut page = String::new();
+        encode(&mut page, &self.registry).unwrap();
+        let label = format!("queue_name=\"{}\"}}", queue.name());
+        let samples =
+            page.lines().filter_map(|line| line.split_once(' ').filter(|(name, _)| name.ends_with(&label)));
+        samples
+            .map(|(name, value)| (name.split('{').next().unwrap().to_owned(), value.parse().unwrap()))
+            .collect()
     }
 
     pub(super) async fn counts(&self, queue: &Queue) -> QueueCounts {
