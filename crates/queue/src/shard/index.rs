@@ -351,7 +351,9 @@ impl Index {
     /// Sets the record, or lets go of it. If it was read from the store, it says which group a message is of that was here
     /// before the start.
     pub(super) fn set_record(&mut self, sequence: u64, record: Option<Bytes>) {
-        self.learn_group(sequence, record.as_ref());
+        if let Some(record) = &record {
+            self.learn_group(sequence, record);
+        }
         if let Some(entry) = self.entries.get_mut(&sequence) {
             self.record_bytes -= entry.record.as_ref().map_or(0, Bytes::len);
             self.record_bytes += record.as_ref().map_or(0, Bytes::len);
@@ -477,9 +479,9 @@ impl Index {
     }
 
     /// Notes which group a message is of that was here before the start, now that its record is at hand.
-    fn learn_group(&mut self, sequence: u64, record: Option<&Bytes>) {
+    fn learn_group(&mut self, sequence: u64, record: &[u8]) {
         let entry = self.entries.get_mut(&sequence).filter(|entry| entry.group == UNKNOWN);
-        if let (Order::Lane(_, tenants), Some(entry), Some(record)) = (&mut self.order, entry, record) {
+        if let (Order::Lane(_, tenants), Some(entry)) = (&mut self.order, entry) {
             entry.group = tenants.learn(group_of(record), sequence);
             tenants.hold(entry.group, entry.sent_at, sequence);
             tenants.exit(UNKNOWN, entry.state.standing());

@@ -254,8 +254,10 @@ impl Tenants {
         edit(tenant);
         let after = tenant.oldest();
         if before != after {
-            before.map(|sent_at| self.oldest.remove(&(sent_at, number)));
-            after.map(|sent_at| self.oldest.insert((sent_at, number)));
+            if let Some(sent_at) = before {
+                self.oldest.remove(&(sent_at, number));
+            }
+            self.oldest.extend(after.map(|sent_at| (sent_at, number)));
         }
         if after.is_none() && tenant.sent == 0 {
             self.forget(number);
@@ -293,7 +295,9 @@ impl Tenants {
     fn forget(&mut self, number: GroupId) {
         if let Some(tenant) = self.by_number.remove(&number) {
             self.numbers.remove(tenant.name());
-            tenant.oldest().map(|sent_at| self.oldest.remove(&(sent_at, number)));
+            if let Some(sent_at) = tenant.oldest() {
+                self.oldest.remove(&(sent_at, number));
+            }
         }
     }
 }
