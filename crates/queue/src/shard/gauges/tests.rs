@@ -234,6 +234,20 @@ fn a_backlog_in_the_store_is_counted_by_group() {
     assert!(rig.shard.counts().visible < left + 32);
 }
 
+#[test]
+fn the_age_of_what_only_the_store_has_is_known() {
+    let mut rig = Rig::new(LIMITS, QueueSettings::default(), 1 << 10, 128);
+    for _ in 0..12 {
+        send(&mut rig, "noisy", 50);
+    }
+    rig.pass(secs(1));
+    let sent_at = rig.now;
+    send(&mut rig, "", 1);
+    rig.pass(secs(1));
+    send(&mut rig, "a", 1);
+    assert_eq!((seen(&rig), oldest(&rig)), ((1, [2, 0, 0]), Some(sent_at)));
+}
+
 /// After a start it is known who waits as soon as that is read, and who is in flight when that comes back.
 #[test]
 fn a_start_finds_the_groups_again() {
