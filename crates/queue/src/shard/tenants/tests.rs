@@ -101,7 +101,7 @@ fn a_group_without_messages_that_never_sent_is_forgotten_at_once() {
 fn of_a_group_that_was_forgotten_messages_count_when_they_are_read() {
     let mut tenants = Tenants::default();
     let sent_at = Timestamp::from_millis(5);
-    let mut send = |tenants: &mut Tenants, sequence: u64| {
+    let send = |tenants: &mut Tenants, sequence: u64| {
         let number = tenants.number(b"g");
         tenants.enter(number, Standing::Visible);
         tenants.join_tail(number, sent_at);
