@@ -65,6 +65,7 @@ fn a_noisy_group_is_told_from_the_quiet_ones() {
 fn what_is_not_durable_is_not_counted_nor_what_the_store_refuses() {
     let (mut rig, _) = noisy_neighbor();
     rig.send_of("a", &["x"; 2], None);
+    rig.send_of("noisy", &["x"; 2], None);
     assert_eq!(seen(&rig), (1, [5, 0, 0]));
     rig.submit();
     rig.refuse_one();
