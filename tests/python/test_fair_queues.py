@@ -18,7 +18,7 @@ def send(sqs, url, group, count, **more):
 
 def receive(sqs, url):
     got = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["MessageGroupId"])
-    return [(message["Attributes"].get("MessageGroupId"), message["ReceiptHandle"]) for message in got["Messages"]]
+    return [(message.get("Attributes", {}).get("MessageGroupId"), message["ReceiptHandle"]) for message in got["Messages"]]
 
 
 def test_a_noisy_group_does_not_make_a_quiet_one_wait(sqs):
