@@ -15,7 +15,7 @@ from conftest import ROLE, unique
 from test_lambda import invoke
 from test_other_clients import python_of
 
-CLIENTS = pathlib.Path(__file__).resolve().parents[2] / "target" / "clients"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 SHELL = """#!/bin/bash
 set -euo pipefail
@@ -106,16 +106,10 @@ def handler(event, context):
 
 
 def test_aws_lambda_ric(lam, provided):
-    folder = CLIENTS / "ric-node"
-    if not (folder / "done").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        (folder / "package.json").write_text('{"private": true, "dependencies": {"aws-lambda-ric": "3.3.0"}}')
-        built = subprocess.run(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"], cwd=folder,
-                               capture_output=True, text=True)
-        if built.returncode != 0:
-            pytest.skip("aws-lambda-ric cannot be built here: " + built.stderr[-300:])
-        (folder / "done").touch()
+    made = subprocess.run([ROOT / "scripts" / "aws-lambda-ric"], capture_output=True, text=True)
+    if made.returncode != 0:
+        pytest.skip("aws-lambda-ric cannot be built here: " + made.stderr[-300:])
+    folder = pathlib.Path(made.stdout.strip())
     source = """
 let calls = 0;
 exports.handler = async (event, context) => {
