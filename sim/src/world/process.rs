@@ -69,12 +69,10 @@ impl World {
         let store = Arc::<Connection>::clone(connection);
         let seed = self.seed.wrapping_mul(1_000_003) + u64::from(process);
         let (entropy, sealer) = (Arc::new(SeededEntropy::new(seed)), Arc::new(PlainSealer));
-        if self.is_cluster() {
-            let member = Member { address: address.to_owned(), carrier: Arc::new(self.network.clone()) };
-            QueueService::join_on(spawn, options, store, clock, entropy, sealer, member)
-        } else {
-            QueueService::build_on(spawn, options, store, clock, entropy, sealer)
-        }
+        let member = self
+            .is_cluster()
+            .then(|| Member { address: address.to_owned(), carrier: Arc::new(self.network.clone()) });
+        QueueService::build_on(spawn, options, store, clock, entropy, sealer, member)
     }
 
     /// A process that is the only one knows all queues that there are.

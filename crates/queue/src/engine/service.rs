@@ -60,19 +60,7 @@ impl QueueService {
         entropy: Arc<dyn Entropy>,
         sealer: Arc<dyn Sealer>,
     ) -> Result<Self> {
-        Self::assemble(Arc::new(Tokio), options, store, clock, entropy, sealer, None)
-    }
-
-    /// As [`QueueService::build`], with the tasks somewhere else than on tokio's runtime.
-    pub fn build_on(
-        spawn: Arc<dyn Spawn>,
-        options: Options,
-        store: Arc<dyn QueueStore>,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
-        sealer: Arc<dyn Sealer>,
-    ) -> Result<Self> {
-        Self::assemble(spawn, options, store, clock, entropy, sealer, None)
+        Self::build_on(Arc::new(Tokio), options, store, clock, entropy, sealer, None)
     }
 
     /// The same as one of several nodes that share `store` ([`crate::store::SharedStore`]).
@@ -85,23 +73,12 @@ impl QueueService {
         cluster: Cluster,
     ) -> Result<Self> {
         let member = Member { address: cluster.address.clone(), carrier: Arc::new(cluster) };
-        Self::assemble(Arc::new(Tokio), options, store, clock, entropy, sealer, Some(member))
+        Self::build_on(Arc::new(Tokio), options, store, clock, entropy, sealer, Some(member))
     }
 
-    /// As [`QueueService::join`], with the tasks somewhere else than on tokio's runtime.
-    pub fn join_on(
-        spawn: Arc<dyn Spawn>,
-        options: Options,
-        store: Arc<dyn QueueStore>,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
-        sealer: Arc<dyn Sealer>,
-        member: Member,
-    ) -> Result<Self> {
-        Self::assemble(spawn, options, store, clock, entropy, sealer, Some(member))
-    }
-
-    fn assemble(
+    /// As [`QueueService::build`], and with a `member` as [`QueueService::join`], with the tasks somewhere else than on
+    /// tokio's runtime.
+    pub fn build_on(
         spawn: Arc<dyn Spawn>,
         options: Options,
         store: Arc<dyn QueueStore>,

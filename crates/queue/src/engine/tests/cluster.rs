@@ -87,14 +87,14 @@ impl Nodes {
     async fn start(&self, address: &str) -> Node {
         let clock = clock();
         let (store, gate) = (Arc::new(FaultyStore::new(self.cluster.node())), Gate::default());
-        let service = QueueService::join_on(
+        let service = QueueService::build_on(
             Arc::new(gate.clone()),
             Options::default(),
             Arc::<FaultyStore<MemoryNode>>::clone(&store),
             Arc::new(clock.clone()),
             Arc::new(SeededEntropy::new(address.len() as u64)),
             Arc::new(PlainSealer),
-            Member { address: address.to_owned(), carrier: Arc::new(self.ways.clone()) },
+            Some(Member { address: address.to_owned(), carrier: Arc::new(self.ways.clone()) }),
         );
         let service = service.unwrap();
         let (handle, shutdown) = (service.handle(), CancellationToken::new());
