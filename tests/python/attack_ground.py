@@ -103,9 +103,7 @@ class Ground:
         return tree(self.server.process.pid)
 
     def spawner(self):
-        [pid] = [pid for pid, _ in children(self.server.process.pid)
-                 if pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"\0spawner\0")]
-        return pid
+        return spawner_of(self.server.process.pid)
 
     def groups(self):
         """The control groups of the spawner and of every sandbox."""
@@ -255,6 +253,17 @@ def children(pid):
         except OSError:
             pass  # The thread has just ended.
     return [(child, started(child)) for child in found if started(child)]
+
+
+def spawner_of(pid):
+    """The spawner of a server or worker; nothing while there is none."""
+    for child, _ in children(pid):
+        try:
+            if pathlib.Path(f"/proc/{child}/cmdline").read_bytes().endswith(b"\0spawner\0"):
+                return child
+        except OSError:
+            pass  # One that looked for interpreters, say, and has just ended.
+    return None
 
 
 def tree(pid):

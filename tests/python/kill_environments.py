@@ -19,7 +19,7 @@ import time
 
 import botocore.exceptions
 
-from attack_ground import alive, children, started, tree
+from attack_ground import alive, children, spawner_of, started, tree
 from conftest import ROLE, Server, client, eventually, zip_of
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "20"))
@@ -80,15 +80,10 @@ class Cluster:
 
     def spawner(self):
         """The one that is there now; nothing while there is none."""
-        for pid, _ in children(self.worker.process.pid):
-            try:
-                is_spawner = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"\0spawner\0")
-            except OSError:
-                continue
-            if is_spawner:
-                self.spawners.add(pid)
-                return pid
-        return None
+        pid = spawner_of(self.worker.process.pid)
+        if pid is not None:
+            self.spawners.add(pid)
+        return pid
 
     def sandboxes(self):
         """The first process of each."""
