@@ -18,7 +18,10 @@ pub(super) const ROOM_BYTES: u64 = 32 + (4096 + 24) * ROOM_FRAMES as u64;
 const SMALL_DISK: u64 = 64;
 
 /// Lets the log of `writer`'s database at `path` have its room, unless it has it already (after a kill) or the disk is
-/// small: the transaction writes into the log and is rolled back, upon which its frames are free.
+/// small. Where that fails the log grows as it is used.
+///
+/// # Errors
+/// If `writer` is no longer as it was before.
 pub(super) fn make(writer: &Connection, path: &Path, space: &Space) -> rusqlite::Result<()> {
     let length = std::fs::metadata(log_of(path)).map_or(0, |log| log.len());
     if length >= ROOM_BYTES || space.free().is_some_and(|free| free < SMALL_DISK * ROOM_BYTES) {
@@ -30,22 +33,27 @@ pub(super) fn make(writer: &Connection, path: &Path, space: &Space) -> rusqlite:
         writer.execute_batch("ROLLBACK")?;
     }
     writer.pragma_update(None, "cache_size", cache)?;
-    if let Err(error) = written {
-        // It grows as it is used, then.
+    if let Err(error) = written.and_then(|()| begin_anew(writer)) {
         tracing::debug!(%error, "the write-ahead log got no room in advance");
-        return Ok(());
     }
-    // A commit of nothing new, so that the first of a message does not have all that to make durable.
-    let version: i64 = writer.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    writer.pragma_update(None, "user_version", version)
+    Ok(())
 }
 
+/// A transaction that writes into the log and is left open: rolled back, its frames are free.
 fn write(writer: &Connection) -> rusqlite::Result<()> {
     // Pages that the cache has no place for go into the log at once.
     writer.pragma_update(None, "cache_size", 10)?;
     writer.execute_batch("BEGIN IMMEDIATE; CREATE TABLE room (frames)")?;
-    writer.execute("INSERT INTO room VALUES (zeroblob(4096 * ?1))", [ROOM_FRAMES.cast_signed()])?;
+    // The last ones stay in the cache.
+    let pages = ROOM_FRAMES.cast_signed() + 64;
+    writer.execute("INSERT INTO room VALUES (zeroblob(4096 * ?1))", [pages])?;
     Ok(())
+}
+
+/// A commit of nothing new, so that the first of a message does not have all that to make durable.
+fn begin_anew(writer: &Connection) -> rusqlite::Result<()> {
+    let version: i64 = writer.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    writer.pragma_update(None, "user_version", version)
 }
 
 /// Where SQLite keeps the log of the database at `path`.
