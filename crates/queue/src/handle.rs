@@ -226,13 +226,13 @@ impl QueueHandle {
     }
 
     fn open(&self, queue: &Queue, handover: Handover) -> Result<Vec<Received>, Error> {
-        let open = |taken: &Taken| self.open_one(queue, handover.epoch, taken);
+        let open = |taken: &Taken| self.open_one(queue, taken);
         let received = handover.messages.iter().map(open).collect::<Result<_, _>>()?;
         handover.accept();
         Ok(received)
     }
 
-    fn open_one(&self, queue: &Queue, epoch: u64, taken: &Taken) -> Result<Received, Error> {
+    fn open_one(&self, queue: &Queue, taken: &Taken) -> Result<Received, Error> {
         let opened = self.shared.sealer.open(without_group(&taken.record)).map_err(|error| error.to_string());
         let record = opened.and_then(|plain| decode(plain).map_err(|error| error.to_string()));
         let record = record.map_err(|detail| StoreError::Inconsistent { table: "messages", detail })?;
@@ -241,7 +241,7 @@ impl QueueHandle {
             handle: HandleParts {
                 incarnation: queue.incarnation(),
                 shard: 0,
-                epoch,
+                epoch: taken.epoch,
                 sequence: taken.sequence,
                 receive_number: taken.receive_count,
             },
@@ -261,7 +261,7 @@ impl QueueHandle {
     pub async fn peek(&self, queue: &Queue, after: Option<u64>, max: usize) -> Result<Peeked, Error> {
         let after = after.unwrap_or_default();
         let page: PeekedPage = self.ask(queue, |reply| Command::Peek { after, max, reply }).await??;
-        let open = |(taken, state)| Ok((self.open_one(queue, 0, &taken)?, state));
+        let open = |(taken, state)| Ok((self.open_one(queue, &taken)?, state));
         let messages = page.messages.into_iter().map(open).collect::<Result<_, Error>>()?;
         Ok(Peeked { messages, next: page.next })
     }

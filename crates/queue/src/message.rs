@@ -11,7 +11,7 @@ use bytes::Bytes;
 use lambfold_types::Timestamp;
 use uuid::Uuid;
 
-pub(crate) use deduplication::deduplication_digest;
+pub(crate) use deduplication::{attempt_digest, deduplication_digest};
 pub(crate) use group::{group_of, group_prefix, seal, with_group, without_group};
 pub(crate) use record::{decode, encode, set_dead_letter_source};
 

@@ -49,3 +49,17 @@ pub struct MoveTask {
     /// `StartedTimestamp`
     pub started_at: Timestamp,
 }
+
+impl MoveTask {
+    /// What a store has of the task when a node writes `next`, which may come late, from one that was paused while
+    /// another went on: an end is final, what is being cancelled does not run again, and no count goes back.
+    #[must_use]
+    pub fn changed_to(&self, next: &Self) -> Self {
+        if !self.status.is_active() {
+            return self.clone();
+        }
+        let is_late = self.status == MoveStatus::Cancelling && next.status == MoveStatus::Running;
+        let status = if is_late { self.status } else { next.status };
+        Self { status, moved: self.moved.max(next.moved), ..next.clone() }
+    }
+}

@@ -45,8 +45,11 @@ use lambfold_types::Timestamp;
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::message::group_prefix;
 use crate::queue::{QueueKind, QueueSettings};
-use crate::store::{DeduplicationRow, DeliveryRow, MessageRow, ShardHead, ShardKey, ShardWrite};
+use crate::store::{
+    DeduplicationRow, DeliveryRow, MessageRow, ReceiveAttempt, ShardHead, ShardKey, ShardWrite,
+};
 
 use self::attempts::Attempts;
 use self::backlog::{Backlog, Fresh};
@@ -100,15 +103,46 @@ pub(crate) struct Stored {
 pub(crate) struct Contents {
     pub(crate) head: ShardHead,
     pub(crate) deliveries: Vec<DeliveryRow>,
-    /// In a FIFO queue: the messages of `deliveries`.
-    pub(crate) messages: Vec<MessageRow>,
+    /// In a FIFO queue: the messages of `deliveries`, without their bodies.
+    messages: Vec<MessageRow>,
+    /// Whole records of messages whose receives may be repeated, as far as there is room for them.
+    attempted: BTreeMap<u64, Bytes>,
+    attempted_bytes: usize,
     pub(crate) deduplications: Vec<DeduplicationRow>,
+}
+
+impl Contents {
+    /// Of a shard with those `deliveries`, by rising sequence.
+    pub(crate) fn new(head: ShardHead, deliveries: Vec<DeliveryRow>) -> Self {
+        Self {
+            head,
+            deliveries,
+            messages: Vec::new(),
+            attempted: BTreeMap::new(),
+            attempted_bytes: 0,
+            deduplications: Vec::new(),
+        }
+    }
+
+    /// Keeps what has to be known of a message of `deliveries` at `now`.
+    pub(crate) fn add_message(&mut self, row: MessageRow, now: Timestamp) {
+        let place = self.deliveries.binary_search_by_key(&row.sequence, |delivery| delivery.sequence);
+        let may_be_repeated =
+            place.is_ok_and(|place| attempts::may_be_repeated(&self.deliveries[place], now));
+        if may_be_repeated && self.attempted_bytes + row.record.len() <= attempts::MOST_BYTES {
+            self.attempted_bytes += row.record.len();
+            self.attempted.insert(row.sequence, row.record.clone());
+        }
+        self.messages.push(MessageRow { record: group_prefix(&row.record), ..row });
+    }
 }
 
 /// A message that was taken for a receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub(crate) sequence: u64,
+    /// Of the owner that handed it out first to this receiver.
+    pub(crate) epoch: u64,
     pub(crate) record: Bytes,
     pub(crate) sent_at: Timestamp,
     pub(crate) receive_count: u32,
@@ -139,6 +173,8 @@ pub(crate) struct Shard {
     next_sequence: u64,
     /// All below it is durable or was refused.
     committed_end: u64,
+    /// Of the owner.
+    epoch: u64,
     purged_before: u64,
     purged_at: Option<Timestamp>,
     uncommitted: VecDeque<Uncommitted>,
@@ -173,7 +209,7 @@ impl Shard {
         settings: QueueSettings,
         now: Timestamp,
     ) -> Self {
-        let Contents { head, mut deliveries, messages, deduplications } = contents;
+        let Contents { head, mut deliveries, messages, attempted, deduplications, .. } = contents;
         let mut records: BTreeMap<u64, Bytes> =
             messages.into_iter().map(|row| (row.sequence, row.record)).collect();
         // Time does not go backwards, but a clock that was wrong once must not stop the queue until it is right.
@@ -192,6 +228,7 @@ impl Shard {
             latest = latest.max(row.sent_at);
         }
         deliveries.sort_by_key(|row| (row.visible_at, row.sequence));
+        let attempts = Attempts::restore(&deliveries, &attempted, now);
         for row in deliveries {
             let mut entry = Entry::from(&row);
             if kind.is_fifo() {
@@ -220,6 +257,7 @@ impl Shard {
             now,
             next_sequence: head.next_sequence,
             committed_end: head.next_sequence,
+            epoch: head.epoch,
             purged_before: head.purged_before,
             purged_at: head.purged_at,
             uncommitted: VecDeque::new(),
@@ -228,7 +266,7 @@ impl Shard {
             waiters: Waiters::default(),
             dead_letters: VecDeque::new(),
             deduplication,
-            attempts: Attempts::default(),
+            attempts,
             refused: BTreeSet::new(),
             index_next: false,
             loads: Loads::default(),
@@ -345,16 +383,21 @@ impl Shard {
 
     /// Notes a message's state for the next write.
     fn write_delivery(&mut self, sequence: u64) {
+        self.write_delivery_by(sequence, None);
+    }
+
+    /// The same of a message that an attempt has received.
+    fn write_delivery_by(&mut self, sequence: u64, attempt: Option<ReceiveAttempt>) {
         if let Some(row) = self.index.row(sequence, self.now) {
-            self.write.deliveries.push(row);
+            self.write.deliveries.push(DeliveryRow { attempt, ..row });
         }
     }
 
     /// Notes a receive for the next write, or for a later one if nobody waits for it: most messages are deleted soon, and
     /// their receives then never have to be written.
-    fn write_receive(&mut self, sequence: u64) {
+    fn write_receive(&mut self, sequence: u64, attempt: Option<ReceiveAttempt>) {
         if self.hands_out_after_commit() {
-            self.write_delivery(sequence);
+            self.write_delivery_by(sequence, attempt);
         } else {
             self.held.insert(sequence);
         }

@@ -113,7 +113,7 @@ pub enum DirectoryChange {
     },
     /// Adds a key for receipt handles.
     AddMacKey(MacKey),
-    /// Adds or replaces a move task.
+    /// Adds a move task, or changes it as far as [`MoveTask::changed_to`] says.
     PutMoveTask(MoveTask),
     /// Forgets a move task.
     ForgetMoveTask(Uuid),
@@ -170,6 +170,7 @@ impl NewMessageRow {
             receive_count: 0,
             first_received_at: Timestamp::default(),
             last_received_at: Timestamp::default(),
+            attempt: None,
         })
     }
 }
@@ -189,6 +190,19 @@ pub struct DeliveryRow {
     pub first_received_at: Timestamp,
     /// When it was last received; the epoch if it never was.
     pub last_received_at: Timestamp,
+    /// The receive that it is in flight by, if that can be repeated and the message has not changed since.
+    pub attempt: Option<ReceiveAttempt>,
+}
+
+/// A receive that its caller named (`ReceiveRequestAttemptId`), so that it can be repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReceiveAttempt {
+    /// A digest of the name.
+    pub id: u128,
+    /// How many messages it got: it can be repeated while all of them are as they were.
+    pub messages: u8,
+    /// The epoch of the owner that handed them out, which stands in their receipt handles.
+    pub epoch: u64,
 }
 
 /// A message that a FIFO queue has taken, by its deduplication id; also when it is not there any more.

@@ -87,6 +87,7 @@ fn write(
                 receive_count: 1,
                 first_received_at: Timestamp::from_millis(1_700_000_000_000),
                 last_received_at: Timestamp::from_millis(1_700_000_000_000),
+                attempt: None,
             };
             write.deliveries = sequences.map(delivery).collect();
         }

@@ -38,6 +38,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/queue/0002_fifo.sql"),
     include_str!("../../../migrations/postgres/queue/0003_move_tasks.sql"),
     include_str!("../../../migrations/postgres/queue/0004_nodes.sql"),
+    include_str!("../../../migrations/postgres/queue/0005_receive_attempts.sql"),
 ];
 
 /// No call takes longer, but for migrations.

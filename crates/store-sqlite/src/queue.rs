@@ -42,6 +42,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/queue/0002_fifo.sql"),
     include_str!("../../../migrations/sqlite/queue/0003_move_tasks.sql"),
     include_str!("../../../migrations/sqlite/queue/0004_nodes.sql"),
+    include_str!("../../../migrations/sqlite/queue/0005_receive_attempts.sql"),
 ];
 
 /// Settings of the store.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::fleet::Fleet;
 use crate::kill::{kills, pause, random};
-use crate::support::connection;
+use crate::support::{Server, connection, free_addresses};
 
 /// Kills of a run.
 const KILLS: usize = 6;
@@ -34,6 +34,43 @@ type Shared = Arc<Mutex<Vec<Group>>>;
 async fn order_and_exactly_once_survive_kills() {
     let directory = tempfile::tempdir().unwrap();
     survive(Fleet::one(directory.path()), kills(KILLS)).await;
+}
+
+/// Whose answer a crash cut off asks again, and gets what was in flight for it.
+#[tokio::test]
+async fn an_attempt_is_repeated_after_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let addresses = free_addresses();
+    let server = Server::start(directory.path(), &addresses);
+    let mut client = server.connection();
+    let input = json!({ "QueueName": "again.fifo", "Attributes": { "FifoQueue": "true" } });
+    let url = client.sqs("CreateQueue", &input).await.unwrap()["QueueUrl"].clone();
+    for (group, body) in [("a", "1"), ("a", "2"), ("b", "3")] {
+        let message = json!({ "QueueUrl": url, "MessageBody": body, "MessageGroupId": group,
+                              "MessageDeduplicationId": body });
+        client.sqs("SendMessage", &message).await.unwrap();
+    }
+    let attempt = |id: &str| {
+        json!({ "QueueUrl": url, "MaxNumberOfMessages": 2, "ReceiveRequestAttemptId": id,
+                "MessageSystemAttributeNames": ["ApproximateReceiveCount", "MessageGroupId"] })
+    };
+    let first = client.sqs("ReceiveMessage", &attempt("one")).await.unwrap()["Messages"].clone();
+    assert_eq!(first.as_array().map(Vec::len), Some(2), "{first}");
+    server.kill();
+
+    let server = Server::start(directory.path(), &addresses);
+    let mut client = server.connection();
+    let again = client.sqs("ReceiveMessage", &attempt("one")).await.unwrap()["Messages"].clone();
+    assert_eq!(again, first);
+    let other = client.sqs("ReceiveMessage", &attempt("two")).await.unwrap()["Messages"].clone();
+    assert_eq!((other.as_array().map(Vec::len), &other[0]["Body"]), (Some(1), &json!("3")));
+    for message in first.as_array().unwrap() {
+        let input = json!({ "QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"] });
+        client.sqs("DeleteMessage", &input).await.unwrap();
+    }
+    let again = client.sqs("ReceiveMessage", &attempt("one")).await.unwrap();
+    assert!(again.get("Messages").is_none_or(|it| it.as_array().is_none_or(Vec::is_empty)), "{again}");
+    server.kill();
 }
 
 /// Clients send, receive and delete in order while one node after the other is killed and started anew.

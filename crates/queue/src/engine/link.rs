@@ -118,7 +118,7 @@ pub(crate) type Change = Box<dyn FnOnce(&mut QueueProperties) -> bool + Send>;
 /// Messages on the way to a receiver. If it is dropped before it was accepted, because the receiver has gone, the
 /// messages return to the head of the queue as if they had not been received.
 pub(crate) struct Handover {
-    pub(crate) epoch: u64,
+    epoch: u64,
     pub(crate) messages: Vec<Taken>,
     back: mpsc::UnboundedSender<(u64, Vec<Taken>)>,
 }

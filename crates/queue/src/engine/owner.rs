@@ -14,7 +14,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::message::group_prefix;
 use crate::metrics::QueueStatistics;
 use crate::options::Options;
 use crate::queue::{QueueKind, QueueSettings};
@@ -146,7 +145,8 @@ impl Owner {
                 self.whereabouts.set(Whereabouts::There(address.as_str().into()));
             }
             StoreError::LeaseLost => {
-                tracing::warn!(shard = %self.key, "the shard cannot be taken without a lease");
+                // The loss was told by who renews it, once for all shards.
+                tracing::debug!(shard = %self.key, "the shard cannot be taken without a lease");
             }
             error => tracing::error!(shard = %self.key, %error, "the shard cannot be taken"),
         }
@@ -211,7 +211,7 @@ impl Owner {
             |from| reader.read(move |store| store.load_deliveries(key, from, PAGE)),
         );
         let Some(deliveries) = deliveries.await? else { return Ok(None) };
-        let mut contents = Contents { head, deliveries, messages: Vec::new(), deduplications: Vec::new() };
+        let mut contents = Contents::new(head, deliveries);
         if !self.kind.is_fifo() {
             return Ok(Some(contents));
         }
@@ -223,6 +223,7 @@ impl Owner {
         );
         let Some(deduplications) = deduplications.await? else { return Ok(None) };
         contents.deduplications = deduplications;
+        let now = self.clock.now();
         let mut rest: &[u64] = &contents.deliveries.iter().map(|row| row.sequence).collect::<Vec<_>>();
         while !rest.is_empty() {
             let asked = rest[..rest.len().min(PAGE)].to_vec();
@@ -234,9 +235,9 @@ impl Owner {
             let last = messages.last().map(|row| row.sequence);
             let place = last.and_then(|last| rest.iter().position(|sequence| *sequence == last));
             rest = &rest[place.map_or(done, |place| place + 1)..];
-            // Their groups are wanted, not their bodies.
-            let head_only = |row: MessageRow| MessageRow { record: group_prefix(&row.record), ..row };
-            contents.messages.extend(messages.into_iter().map(head_only));
+            for row in messages {
+                contents.add_message(row, now);
+            }
         }
         Ok(Some(contents))
     }

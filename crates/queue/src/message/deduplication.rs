@@ -1,4 +1,4 @@
-//! Deduplication ids as the engine keeps them: a digest of fixed size, whatever the id's length and scope.
+//! Ids that callers choose, as the engine keeps them: a digest of fixed size, whatever the id's length and scope.
 
 use sha2::{Digest, Sha256};
 
@@ -17,8 +17,17 @@ pub(crate) fn deduplication_digest(kind: QueueKind, system: &SystemAttributes) -
         digest.update(group);
     }
     digest.update(id);
+    Some(first_half(digest))
+}
+
+/// What two receives of a queue have in common if the second repeats the first.
+pub(crate) fn attempt_digest(id: &str) -> u128 {
+    first_half(Sha256::new_with_prefix(id))
+}
+
+fn first_half(digest: Sha256) -> u128 {
     let digest = digest.finalize();
-    Some(u128::from_be_bytes(digest[..16].try_into().expect("a SHA-256 has 32 bytes")))
+    u128::from_be_bytes(digest[..16].try_into().expect("a SHA-256 has 32 bytes"))
 }
 
 #[cfg(test)]

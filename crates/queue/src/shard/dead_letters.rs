@@ -154,6 +154,7 @@ impl Shard {
                 receive_count,
                 first_received_at,
                 last_received_at,
+                attempt: None,
             });
             self.uncommitted.push_back(Uncommitted {
                 sequence,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lambfold_types::Timestamp;
 
+use super::attempts::named_receive;
 use super::index::{Entry, State};
 use super::lane::End;
 use super::{Shard, Taken};
@@ -91,7 +92,7 @@ impl Shard {
     }
 
     /// What the attempt `id` got, with a new visibility timeout, if none of it was deleted, changed or received again.
-    pub(super) fn repeat(&mut self, id: &str, timeout: Option<Duration>) -> Option<Vec<Taken>> {
+    pub(super) fn repeat(&mut self, id: u128, timeout: Option<Duration>) -> Option<Vec<Taken>> {
         let before = self.attempts.get(id)?;
         let unchanged = |taken: &Taken| {
             self.index.get(taken.sequence).is_some_and(|entry| {
@@ -110,11 +111,12 @@ impl Shard {
             Taken { visible_at, ..taken.clone() }
         };
         let again: Vec<Taken> = before.iter().map(renew).collect();
+        let receive = Some(named_receive(id, &again));
         for taken in &again {
             self.index.make_in_flight(taken.sequence, taken.visible_at);
-            self.write_delivery(taken.sequence);
+            self.write_delivery_by(taken.sequence, receive);
         }
-        self.attempts.put(id.to_owned(), again.clone(), self.now);
+        self.attempts.put(id, again.clone(), self.now);
         Some(again)
     }
 }

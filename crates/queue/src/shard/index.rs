@@ -440,6 +440,7 @@ impl Index {
             receive_count: entry.receive_count,
             first_received_at: entry.first_received_at,
             last_received_at: entry.last_received_at,
+            attempt: None,
         })
     }
 

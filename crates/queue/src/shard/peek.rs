@@ -29,6 +29,7 @@ impl Shard {
             let is_there = self.backlog.holds(sequence);
             let taken = Taken {
                 sequence,
+                epoch: self.epoch,
                 record,
                 sent_at,
                 receive_count: 0,
@@ -45,6 +46,7 @@ impl Shard {
         };
         let taken = Taken {
             sequence,
+            epoch: self.epoch,
             record,
             sent_at,
             receive_count: entry.receive_count,

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use lambfold_types::Timestamp;
 
 use crate::error::Error;
-use crate::message::ReceiveParams;
+use crate::message::{ReceiveParams, attempt_digest};
 
+use super::attempts::named_receive;
 use super::index::{Entry, State};
 use super::lane::End;
 use super::{Shard, Taken, Waiter, Waiters};
@@ -36,15 +37,13 @@ impl Shard {
         if wait.is_zero() && self.index.in_flight() >= self.limits.in_flight && !self.kind.is_fifo() {
             return Err(Error::OverLimit);
         }
-        if let Some(taken) =
-            params.attempt_id.as_deref().and_then(|id| self.repeat(id, params.visibility_timeout))
-        {
+        let attempt = params.attempt_id.as_deref().map(attempt_digest);
+        if let Some(taken) = attempt.and_then(|id| self.repeat(id, params.visibility_timeout)) {
             return Ok(Decision::Taken(taken));
         }
         let more_by_load = self.is_short_of(params.max_messages) && (self.awaits_load() || self.could_load());
         if self.waiters.is_empty() && !more_by_load {
-            let taken =
-                self.take(params.max_messages, params.visibility_timeout, params.attempt_id.as_deref());
+            let taken = self.take(params.max_messages, params.visibility_timeout, attempt);
             // While dead letters are on their way, what is left here for want of a place there is waited for.
             if !taken.is_empty() || wait.is_zero() && self.index.apart() == 0 {
                 return Ok(Decision::Taken(taken));
@@ -56,7 +55,7 @@ impl Shard {
         let waiter = Waiter {
             max_messages: params.max_messages,
             visibility_timeout: params.visibility_timeout,
-            attempt_id: params.attempt_id,
+            attempt,
             deadline: self.now + wait,
         };
         self.waiters.push(number, waiter);
@@ -80,8 +79,7 @@ impl Shard {
             if self.awaits_load() && self.is_short_of(waiter.max_messages) {
                 break;
             }
-            let taken =
-                self.take(waiter.max_messages, waiter.visibility_timeout, waiter.attempt_id.as_deref());
+            let taken = self.take(waiter.max_messages, waiter.visibility_timeout, waiter.attempt);
             if taken.is_empty() {
                 break;
             }
@@ -186,7 +184,7 @@ impl Shard {
         if self.index_next { again.or(fresh) } else { fresh.or(again) }
     }
 
-    fn take(&mut self, max: usize, timeout: Option<Duration>, attempt_id: Option<&str>) -> Vec<Taken> {
+    fn take(&mut self, max: usize, timeout: Option<Duration>, attempt: Option<u128>) -> Vec<Taken> {
         let timeout = timeout.unwrap_or(self.settings.visibility_timeout);
         let max = max.min(self.limits.in_flight.saturating_sub(self.index.in_flight()));
         let visible_at = self.now + timeout;
@@ -196,6 +194,7 @@ impl Shard {
         } else {
             self.take_from_lanes(max, visible_at)
         };
+        let receive = attempt.map(|id| named_receive(id, &taken));
         for message in &taken {
             if timeout.is_zero() {
                 self.index.make_due(message.sequence, End::Back);
@@ -203,10 +202,10 @@ impl Shard {
                     self.index.set_record(message.sequence, Some(message.record.clone()));
                 }
             }
-            self.write_receive(message.sequence);
+            self.write_receive(message.sequence, receive);
         }
-        if let Some(id) = attempt_id.filter(|_| !taken.is_empty()) {
-            self.attempts.put(id.to_owned(), taken.clone(), self.now);
+        if let Some(id) = attempt.filter(|_| !taken.is_empty()) {
+            self.attempts.put(id, taken.clone(), self.now);
         }
         taken
     }
@@ -243,6 +242,7 @@ impl Shard {
         let entry = self.index.get(sequence).expect("it was just put there");
         Taken {
             sequence,
+            epoch: self.epoch,
             record,
             sent_at: entry.sent_at,
             receive_count: entry.receive_count,

@@ -8,10 +8,10 @@ use lambfold_types::{Scope, Timestamp};
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::message::with_group;
 use crate::message::{HandleParts, ReceiveParams};
-use crate::message::{group_prefix, with_group};
 use crate::queue::{QueueKind, QueueProperties, QueueSettings};
-use crate::store::{FencedWrite, MemoryStore, MessageRow, QueueRow, QueueStore, ShardKey, ShardWrite};
+use crate::store::{FencedWrite, MemoryStore, QueueRow, QueueStore, ShardKey, ShardWrite};
 
 use super::{Contents, Decision, Limits, Load, Loaded, Outgoing, Shard, Stored, Taken};
 
@@ -283,7 +283,10 @@ fn contents(store: &MemoryStore, key: ShardKey) -> Contents {
     let deliveries = store.load_deliveries(key, head.purged_before, usize::MAX).unwrap();
     let sequences: Vec<u64> = deliveries.iter().map(|row| row.sequence).collect();
     let messages = store.load_messages(key, &sequences, usize::MAX).unwrap();
-    let messages = messages.into_iter().map(|row| MessageRow { record: group_prefix(&row.record), ..row });
-    let deduplications = store.load_deduplications(key, head.purged_before, usize::MAX).unwrap();
-    Contents { head, deliveries, messages: messages.collect(), deduplications }
+    let mut contents = Contents::new(head, deliveries);
+    for row in messages {
+        contents.add_message(row, head.clock);
+    }
+    contents.deduplications = store.load_deduplications(key, head.purged_before, usize::MAX).unwrap();
+    contents
 }

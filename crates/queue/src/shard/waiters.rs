@@ -10,7 +10,7 @@ use lambfold_types::Timestamp;
 pub(crate) struct Waiter {
     pub(crate) max_messages: usize,
     pub(crate) visibility_timeout: Option<Duration>,
-    pub(crate) attempt_id: Option<String>,
+    pub(crate) attempt: Option<u128>,
     /// When it is answered with nothing.
     pub(crate) deadline: Timestamp,
 }

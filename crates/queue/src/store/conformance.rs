@@ -11,7 +11,7 @@ use crate::queue::{QueueKind, QueueProperties};
 
 use super::{
     DeduplicationRow, DeliveryRow, DirectoryChange, FencedWrite, NewMessageRow, QueueRow, QueueStore,
-    ShardKey, ShardWrite, StoreError,
+    ReceiveAttempt, ShardKey, ShardWrite, StoreError,
 };
 
 /// Runs all cases, each on a store of its own.
@@ -54,7 +54,7 @@ pub fn reopen<S: QueueStore>(store: S, reopen: impl FnOnce(S) -> S) {
     let deliveries = store.load_deliveries(mine, 0, 100).expect("deliveries");
     let delayed = DeliveryRow { visible_at: at(9_000), receive_count: 0, ..delivery(2, 0, 0) };
     let never = Timestamp::default();
-    let delayed = DeliveryRow { first_received_at: never, last_received_at: never, ..delayed };
+    let delayed = DeliveryRow { first_received_at: never, last_received_at: never, attempt: None, ..delayed };
     assert_eq!(deliveries, [delayed, delivery(3, 31_000, 1)]);
     assert!(matches!(store.take_shard(other), Err(StoreError::NoSuchShard(_))));
 }
@@ -205,7 +205,13 @@ fn move_tasks_are_kept_until_they_are_forgotten(store: &impl QueueStore) {
         ..task(1)
     };
     change(DirectoryChange::PutMoveTask(failed.clone()));
-    assert_eq!(stored(), [failed, MoveTask { destination: None, per_second: None, ..task(2) }]);
+    assert_eq!(stored(), [failed.clone(), MoveTask { destination: None, per_second: None, ..task(2) }]);
+    // From a node that was paused while another went on.
+    change(DirectoryChange::PutMoveTask(MoveTask { moved: 4, ..task(1) }));
+    let cancelling = MoveTask { status: MoveStatus::Cancelling, moved: 5, ..task(2) };
+    change(DirectoryChange::PutMoveTask(cancelling.clone()));
+    change(DirectoryChange::PutMoveTask(MoveTask { moved: 2, ..task(2) }));
+    assert_eq!(stored(), [failed, cancelling]);
     change(DirectoryChange::ForgetMoveTask(Uuid::from_u128(1)));
     assert_eq!(stored().iter().map(|task| task.id.as_u128()).collect::<Vec<_>>(), [2]);
 }
@@ -393,6 +399,7 @@ fn delivery(sequence: u64, visible_at: i64, receive_count: u32) -> DeliveryRow {
         receive_count,
         first_received_at: at(1_100),
         last_received_at: at(1_200),
+        attempt: Some(ReceiveAttempt { id: u128::MAX - u128::from(sequence), messages: 3, epoch: 1 << 40 }),
     }
 }
 

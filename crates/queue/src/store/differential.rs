@@ -11,7 +11,7 @@ use crate::queue::{DeduplicationScope, QueueKind, QueueProperties};
 
 use super::{
     DeduplicationRow, DeliveryRow, Directory, DirectoryChange, FencedWrite, NewMessageRow, QueueRow,
-    QueueStore, Result, ShardKey, ShardWrite, StoreError,
+    QueueStore, ReceiveAttempt, Result, ShardKey, ShardWrite, StoreError,
 };
 
 /// Queues that exist at once.
@@ -173,6 +173,11 @@ fn write(shard: &Shard, dice: &mut Dice) -> (ShardWrite, BTreeSet<u64>) {
                 receive_count: u32::try_from(dice.below(5)).unwrap_or_default(),
                 first_received_at: dice.time(),
                 last_received_at: dice.time(),
+                attempt: dice.one_in(2).then(|| ReceiveAttempt {
+                    id: dice.below(9).into(),
+                    messages: 3,
+                    epoch: 1,
+                }),
             });
         }
         if dice.one_in(5) {

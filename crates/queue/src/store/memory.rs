@@ -165,7 +165,10 @@ impl QueueStore for MemoryStore {
                 }
             }
             DirectoryChange::AddMacKey(key) => state.mac_keys.push(key.clone()),
-            DirectoryChange::PutMoveTask(task) => _ = state.move_tasks.insert(task.id, task.clone()),
+            DirectoryChange::PutMoveTask(task) => {
+                let task = state.move_tasks.get(&task.id).map_or(task.clone(), |it| it.changed_to(task));
+                state.move_tasks.insert(task.id, task);
+            }
             DirectoryChange::ForgetMoveTask(id) => _ = state.move_tasks.remove(id),
         }
         Ok(())

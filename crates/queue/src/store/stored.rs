@@ -1,12 +1,14 @@
 //! What the SQL stores have in common that is not SQL: what stands in columns, how messages are keyed, and which rows
 //! a batch comes to. All of it is persisted: a change here needs a migration in every dialect.
 
+mod attempts;
 mod batch;
 mod keys;
 mod move_tasks;
 mod properties;
 mod queues;
 
+pub use attempts::{attempt_bytes, attempt_of};
 pub use batch::BatchRows;
 pub use keys::{SLOT_END, key, sequence, slot_start};
 pub use move_tasks::{MoveTaskColumns, active_statuses};

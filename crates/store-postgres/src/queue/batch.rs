@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lambfold_queue::store::stored::{BatchRows, int, key, uint};
+use lambfold_queue::store::stored::{BatchRows, attempt_bytes, int, key, uint};
 use lambfold_queue::store::{FencedWrite, Result, ShardKey, StoreError};
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use super::known::Known;
 pub(super) const FENCED: &str = "LF001";
 
 const APPLY: &str = "SELECT apply_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-    $18, $19, $20, $21, $22, $23, $24)";
+    $18, $19, $20, $21, $22, $23, $24, $25)";
 
 /// What has to be known of a shard to write to it.
 pub(super) struct Owned {
@@ -114,7 +114,7 @@ impl<'a> Batch<'a> {
             deliveries.iter().map(value).collect::<Vec<i64>>()
         };
         let records: Vec<&[u8]> = inserts.iter().map(|(_, row)| &row.record[..]).collect();
-        let params: [Param<'_>; 24] = [
+        let params: [Param<'_>; 25] = [
             &slots,
             &head(|head| head.incarnation),
             &head(|head| head.epoch),
@@ -132,6 +132,7 @@ impl<'a> Batch<'a> {
             &delivery(|(_, row)| row.receive_count.into()),
             &delivery(|(_, row)| row.first_received_at.millis()),
             &delivery(|(_, row)| row.last_received_at.millis()),
+            &deliveries.iter().map(|(_, row)| row.attempt.map(attempt_bytes)).collect::<Vec<_>>(),
             &deduplications.iter().map(|(key, _)| *key).collect::<Vec<_>>(),
             &deduplications.iter().map(|(_, row)| row.sent_at.millis()).collect::<Vec<_>>(),
             &deduplications.iter().map(|(_, row)| Uuid::from_u128(row.id)).collect::<Vec<_>>(),

@@ -9,26 +9,34 @@ use uuid::Uuid;
 
 use crate::connection::{Param, Session};
 
+/// The statement that selects the tasks which its end names.
+macro_rules! tasks {
+    ($end:literal) => {
+        concat!(
+            "SELECT id, account, region, source, destination, per_second, status, failure_reason, moved, to_move, ",
+            "started_at FROM move_tasks ",
+            $end
+        )
+    };
+}
+
 pub(super) async fn load(session: &mut Session) -> Result<Vec<MoveTask>> {
-    let sql = "SELECT id, account, region, source, destination, per_second, status, failure_reason, moved, to_move, \
-               started_at FROM move_tasks ORDER BY id";
-    session.rows(sql, &[]).await?.iter().map(|row| columns(row).try_into()).collect()
+    select(session, tasks!("ORDER BY id"), &[]).await
 }
 
 /// Those of the queue `source`.
 pub(super) async fn of(session: &mut Session, scope: &Scope, source: &QueueName) -> Result<Vec<MoveTask>> {
-    let sql = "SELECT id, account, region, source, destination, per_second, status, failure_reason, moved, to_move, \
-               started_at FROM move_tasks WHERE account = $1 AND region = $2 AND source = $3 ORDER BY id";
     let params: [Param<'_>; 3] = [&scope.account.to_string(), &scope.region.as_str(), &source.as_str()];
-    session.rows(sql, &params).await?.iter().map(|row| columns(row).try_into()).collect()
+    select(session, tasks!("WHERE account = $1 AND region = $2 AND source = $3 ORDER BY id"), &params).await
 }
 
 /// Those that have not ended.
 pub(super) async fn active(session: &mut Session) -> Result<Vec<MoveTask>> {
-    let sql = "SELECT id, account, region, source, destination, per_second, status, failure_reason, moved, to_move, \
-               started_at FROM move_tasks WHERE status = ANY ($1) ORDER BY id";
-    let params: [Param<'_>; 1] = [&active_statuses()];
-    session.rows(sql, &params).await?.iter().map(|row| columns(row).try_into()).collect()
+    select(session, tasks!("WHERE status = ANY ($1) ORDER BY id"), &[&active_statuses()]).await
+}
+
+async fn select(session: &mut Session, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<MoveTask>> {
+    session.rows(sql, params).await?.iter().map(|row| columns(row).try_into()).collect()
 }
 
 fn columns(row: &Row) -> MoveTaskColumns {
@@ -48,6 +56,12 @@ fn columns(row: &Row) -> MoveTaskColumns {
 }
 
 pub(super) async fn put(session: &mut Session, task: &MoveTask) -> Result<()> {
+    let before = select(session, tasks!("WHERE id = $1 FOR UPDATE"), &[&task.id]).await?;
+    let task = before.first().map_or(task.clone(), |it| it.changed_to(task));
+    write(session, &task).await
+}
+
+async fn write(session: &mut Session, task: &MoveTask) -> Result<()> {
     let sql = "INSERT INTO move_tasks (id, account, region, source, destination, per_second, status, failure_reason, \
                moved, to_move, started_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
                ON CONFLICT (id) DO UPDATE SET account = excluded.account, region = excluded.region, \

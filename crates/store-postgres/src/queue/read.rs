@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use lambfold_queue::store::stored::{int, key, sequence, uint};
+use lambfold_queue::store::stored::{attempt_of, int, key, sequence, uint};
 use lambfold_queue::store::{
     DeduplicationRow, DeliveryRow, Durability, MessageRow, Result, ShardKey, StoreError,
 };
@@ -18,7 +18,7 @@ use crate::connection::{Param, Session};
 
 const DELIVERIES: &str = "SELECT found.* FROM (SELECT slot << 43 AS first FROM shards JOIN queues USING (incarnation) \
         WHERE incarnation = $1 AND shard = $2 AND deleted_at IS NULL) AS mine \
-    LEFT JOIN LATERAL (SELECT key, sent_at, visible_at, receive_count, first_received_at, last_received_at \
+    LEFT JOIN LATERAL (SELECT key, sent_at, visible_at, receive_count, first_received_at, last_received_at, attempt \
         FROM deliveries WHERE key >= first + $3 AND key <= first + $4 ORDER BY key LIMIT $5) AS found ON true \
     ORDER BY key";
 
@@ -78,16 +78,18 @@ pub(super) async fn deliveries(
     let found = found(shard, &rows)?;
     let rows = found.map(|(sequence, sent_at, row)| {
         let time = |index| Timestamp::from_millis(row.get(index));
-        DeliveryRow {
+        let attempt: Option<&[u8]> = row.get(6);
+        Ok(DeliveryRow {
             sequence,
             sent_at,
             visible_at: time(2),
             receive_count: u32::try_from(row.get::<_, i64>(3)).unwrap_or(u32::MAX),
             first_received_at: time(4),
             last_received_at: time(5),
-        }
+            attempt: attempt.map(attempt_of).transpose()?,
+        })
     });
-    Ok(rows.collect())
+    rows.collect()
 }
 
 pub(super) async fn deduplications(

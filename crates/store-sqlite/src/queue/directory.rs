@@ -43,7 +43,7 @@ pub(super) fn change(connection: &mut Connection, change: &DirectoryChange) -> R
             transaction.execute(sql, (key.id, &key.secret[..])).map_err(driver)?;
         }
         DirectoryChange::PutMoveTask(task) => {
-            move_tasks::put(&transaction, task).map_err(driver)?;
+            move_tasks::put(&transaction, task)?;
         }
         DirectoryChange::ForgetMoveTask(id) => {
             move_tasks::forget(&transaction, *id).map_err(driver)?;

@@ -3,16 +3,23 @@
 use lambfold_queue::MoveTask;
 use lambfold_queue::store::Result;
 use lambfold_queue::store::stored::MoveTaskColumns;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Params, Row};
 use uuid::Uuid;
 
 use super::driver;
 
 pub(super) fn load(connection: &Connection) -> Result<Vec<MoveTask>> {
-    let sql = "SELECT id, account, region, source, destination, per_second, status, failure_reason, moved, to_move, \
-               started_at FROM move_tasks ORDER BY id";
-    let mut statement = connection.prepare(sql).map_err(driver)?;
-    let rows = statement.query_map([], read).map_err(driver)?;
+    select(connection, "", [])
+}
+
+/// The tasks of which `condition` is true.
+fn select(connection: &Connection, condition: &str, params: impl Params) -> Result<Vec<MoveTask>> {
+    let sql = format!(
+        "SELECT id, account, region, source, destination, per_second, status, failure_reason, moved, to_move, \
+         started_at FROM move_tasks {condition} ORDER BY id"
+    );
+    let mut statement = connection.prepare_cached(&sql).map_err(driver)?;
+    let rows = statement.query_map(params, read).map_err(driver)?;
     rows.map(|row| row.map_err(driver)?.try_into()).collect()
 }
 
@@ -32,7 +39,13 @@ fn read(row: &Row<'_>) -> rusqlite::Result<MoveTaskColumns> {
     })
 }
 
-pub(super) fn put(connection: &Connection, task: &MoveTask) -> rusqlite::Result<()> {
+pub(super) fn put(connection: &Connection, task: &MoveTask) -> Result<()> {
+    let before = select(connection, "WHERE id = ?1", (&task.id.as_bytes()[..],))?;
+    let task = before.first().map_or(task.clone(), |it| it.changed_to(task));
+    write(connection, &task).map_err(driver)
+}
+
+fn write(connection: &Connection, task: &MoveTask) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO move_tasks (id, account, region, source, destination, per_second, status, \
                failure_reason, moved, to_move, started_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     let columns = MoveTaskColumns::from(task);

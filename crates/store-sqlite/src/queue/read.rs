@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use bytes::Bytes;
-use lambfold_queue::store::stored::{inconsistent, int, key, sequence, uint};
+use lambfold_queue::store::stored::{attempt_of, inconsistent, int, key, sequence, uint};
 use lambfold_queue::store::{
-    DeduplicationRow, DeliveryRow, MessageRow, Result, ShardHead, ShardKey, StoreError,
+    DeduplicationRow, DeliveryRow, MessageRow, ReceiveAttempt, Result, ShardHead, ShardKey, StoreError,
 };
 use lambfold_types::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -50,22 +50,30 @@ pub(super) fn deliveries(
     from: u64,
     limit: usize,
 ) -> Result<Vec<DeliveryRow>> {
-    let sql = "SELECT key, sent_at, visible_at, receive_count, first_received_at, last_received_at FROM deliveries \
-               WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3";
+    let sql = "SELECT key, sent_at, visible_at, receive_count, first_received_at, last_received_at, attempt \
+               FROM deliveries WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3";
     let mut statement = connection.prepare_cached(sql).map_err(driver)?;
     let params = (key(slot, from), key(slot, u64::MAX), int(limit as u64));
-    let rows = statement.query_map(params, |row| {
-        let time = |index| row.get(index).map(Timestamp::from_millis);
-        Ok(DeliveryRow {
-            sequence: sequence(row.get(0)?),
-            sent_at: time(1)?,
-            visible_at: time(2)?,
-            receive_count: row.get(3)?,
-            first_received_at: time(4)?,
-            last_received_at: time(5)?,
-        })
-    });
-    rows.map_err(driver)?.collect::<rusqlite::Result<_>>().map_err(driver)
+    let mut rows = statement.query(params).map_err(driver)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(driver)? {
+        let attempt: Option<Vec<u8>> = row.get(6).map_err(driver)?;
+        found.push(delivery(row, attempt.as_deref().map(attempt_of).transpose()?).map_err(driver)?);
+    }
+    Ok(found)
+}
+
+fn delivery(row: &Row<'_>, attempt: Option<ReceiveAttempt>) -> rusqlite::Result<DeliveryRow> {
+    let time = |index| row.get(index).map(Timestamp::from_millis);
+    Ok(DeliveryRow {
+        sequence: sequence(row.get(0)?),
+        sent_at: time(1)?,
+        visible_at: time(2)?,
+        receive_count: row.get(3)?,
+        first_received_at: time(4)?,
+        last_received_at: time(5)?,
+        attempt,
+    })
 }
 
 pub(super) fn deduplications(

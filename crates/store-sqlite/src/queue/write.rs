@@ -1,6 +1,6 @@
 //! A batch of decisions as one transaction of few statements.
 
-use lambfold_queue::store::stored::{BatchRows, int, key, slot_start};
+use lambfold_queue::store::stored::{BatchRows, attempt_bytes, int, key, slot_start};
 use lambfold_queue::store::{FencedWrite, Result, StoreError};
 use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior};
 
@@ -11,7 +11,7 @@ const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
 
 const INSERT: &str = "INSERT INTO messages (key, sent_at, record) VALUES ";
 const DELIVER: &str = "INSERT OR REPLACE INTO deliveries \
-    (key, sent_at, visible_at, receive_count, first_received_at, last_received_at) VALUES ";
+    (key, sent_at, visible_at, receive_count, first_received_at, last_received_at, attempt) VALUES ";
 const DEDUPLICATE: &str = "INSERT INTO deduplications (key, sent_at, id, message_id) VALUES ";
 const FORGET: &str = "DELETE FROM deduplications WHERE key >= ?1 AND key < ?2";
 const ADVANCE: &str = "UPDATE shards SET next_sequence = max(next_sequence, ?3), clock = ?4, \
@@ -38,7 +38,7 @@ impl Statements {
         Self {
             insert: rows(INSERT, "(?,?,?)"),
             deduplicate: rows(DEDUPLICATE, "(?,?,?,?)"),
-            deliver: rows(DELIVER, "(?,?,?,?,?,?)"),
+            deliver: rows(DELIVER, "(?,?,?,?,?,?,?)"),
             delete_messages: keys("messages"),
             delete_deliveries: keys("deliveries"),
         }
@@ -103,7 +103,8 @@ impl Statements {
             bind(&row.visible_at.millis())?;
             bind(&row.receive_count)?;
             bind(&row.first_received_at.millis())?;
-            bind(&row.last_received_at.millis())
+            bind(&row.last_received_at.millis())?;
+            bind(&row.attempt.map(attempt_bytes))
         })?;
         write(transaction, &self.deduplicate, &deduplications, |bind, (key, row)| {
             bind(key)?;

@@ -202,6 +202,46 @@ fn an_attempt_can_be_repeated_until_something_has_happened() {
 }
 
 #[test]
+fn an_attempt_can_be_repeated_after_a_crash_as_before_it() {
+    let mut rig = rig();
+    let sent = send(&mut rig, &["1", "1", "2", "3"]);
+    let attempt = |id: &str| ReceiveParams {
+        max_messages: 2,
+        wait_time: Some(Duration::ZERO),
+        attempt_id: Some(id.to_owned()),
+        ..ReceiveParams::default()
+    };
+    let (first, second) = (rig.receive_as(attempt("a")).unwrap(), rig.receive_as(attempt("b")).unwrap());
+    let again = rig.receive_as(attempt("b")).unwrap();
+    delete(&mut rig, &first[0]);
+    rig.commit();
+    rig.crash();
+    let repeated = rig.receive_as(attempt("b")).unwrap();
+    let told = |taken: &[Taken]| {
+        taken
+            .iter()
+            .map(|it| (it.sequence, it.epoch, it.record.clone(), it.receive_count))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(&repeated), told(&second));
+    assert_ne!(repeated[0].visible_at, again[0].visible_at, "told from what it repeats");
+    assert!(rig.receive_as(attempt("a")).unwrap().is_empty(), "half of it is gone: a new attempt");
+    rig.commit();
+    rig.shard.change_visibility(rig.handle_of(&repeated[1]), secs(60)).unwrap();
+    rig.commit();
+    rig.crash();
+    assert!(rig.receive_as(attempt("b")).unwrap().is_empty(), "one has another timeout");
+    rig.pass(secs(30));
+    let taken: Vec<u64> = rig.receive_as(attempt("b")).unwrap().iter().map(|it| it.sequence).collect();
+    assert_eq!(taken, [sent[1], sent[2]]);
+    rig.commit();
+    rig.pass(secs(29));
+    rig.crash();
+    assert_eq!(told(&rig.receive_as(attempt("b")).unwrap()).len(), 2, "the later one of the name");
+    rig.commit();
+}
+
+#[test]
 fn a_queues_delay_is_retroactive() {
     let mut settings = QueueSettings { delay: secs(10), ..QueueSettings::default() };
     let mut rig = rig_with(settings.clone());
