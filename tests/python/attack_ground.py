@@ -103,12 +103,15 @@ class Ground:
         return tree(self.server.process.pid)
 
     def spawner(self):
-        return spawner_of(self.server.process.pid)
+        pid = spawner_of(self.server.process.pid)
+        assert pid is not None, "a server has a spawner for as long as it runs"
+        return pid
 
     def groups(self):
         """The control groups of the spawner and of every sandbox."""
-        return [path for mount in pathlib.Path("/sys/fs/cgroup").glob("*")
-                for path in mount.rglob(f"lambfold-*-{self.spawner()}/**") if path.is_dir()]
+        mine = re.compile(rf"/lambfold-[^/]*-{self.spawner()}(/|$)")
+        # Groups, other servers' as well, go while they are looked for, which this passes over.
+        return [pathlib.Path(path) for path, _, _ in os.walk("/sys/fs/cgroup") if mine.search(path)]
 
     def memory_mib(self):
         """What the server and its spawner have in memory, without the functions."""
@@ -242,17 +245,21 @@ def started(pid):
 
 def alive(process):
     pid, when = process
-    return started(pid) == when
+    return when is not None and started(pid) == when
 
 
 def children(pid):
     found = set()
-    for thread in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []  # It has ended.
+    for thread in threads:
         try:
-            found |= {int(child) for child in thread.read_text().split()}
+            found |= {int(child) for child in pathlib.Path(f"/proc/{pid}/task/{thread}/children").read_text().split()}
         except OSError:
             pass  # The thread has just ended.
-    return [(child, started(child)) for child in found if started(child)]
+    return [(child, when) for child in found if (when := started(child))]
 
 
 def spawner_of(pid):

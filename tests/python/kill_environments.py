@@ -205,13 +205,15 @@ class Load:
                 self.at_rest.wait()
                 continue
             number += 1
-            if kind == "cold":
-                # Another configuration: the next invocation has a new environment.
-                lam.update_function_configuration(FunctionName=kind, Environment={"Variables": {"START": str(number)}})
-                # Whoever was killed may have had a part in it.
-                lam.get_waiter("function_updated_v2").wait(FunctionName=kind, WaiterConfig={"Delay": 1, "MaxAttempts": PATIENCE})
             began = time.monotonic()
             try:
+                if kind == "cold":
+                    # Another configuration: the next invocation has a new environment.
+                    lam.update_function_configuration(FunctionName=kind, Environment={"Variables": {"START": str(number)}})
+                    # Whoever was killed may have had a part in it.
+                    waiter = lam.get_waiter("function_updated_v2")
+                    waiter.wait(FunctionName=kind, WaiterConfig={"Delay": 1, "MaxAttempts": PATIENCE})
+                began = time.monotonic()
                 outcome = self.invoke(lam, kind, number)
             except Exception as error:
                 outcome = f"wrong: {error!r}"

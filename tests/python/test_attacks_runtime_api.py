@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def bootstrap(ground):
-    name = ground.deploy("runtime_api", runtime="provided.al2023", timeout=3)
+    name = ground.deploy("runtime_api", runtime="provided.al2023", timeout=10)
     return lambda attack, **event: ground.invoke(name, {"attack": attack, **event})
 
 

@@ -34,7 +34,7 @@ exports.handler = awslambda.streamifyResponse(async (event, stream) => {
     stream = awslambda.HttpResponseStream.from(stream, {
       statusCode: 203, headers: { 'Content-Type': 'text/event-stream', 'X-A': 'b' }, cookies: ['c=1'] });
   }
-  for (const word of ['one ', 'two ', 'three']) { stream.write(word); await pause(300); }
+  for (const word of ['one ', 'two ', 'three']) { stream.write(word); await pause(700); }
   if (event.rawPath === '/half') throw new RangeError('half way');
   stream.end();
 });

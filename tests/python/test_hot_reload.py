@@ -89,6 +89,7 @@ def test_an_invocation_that_runs_goes_on(lam, code):
     (code / "index.py").write_text(
         "import time\ndef handler(event, context):\n    open('/tmp/x', 'w')\n    time.sleep(event['wait'])\n    return 'old'\n")
     name, _ = create(lam, code)
+    assert result(lam, name, {"wait": 0}) == "old"
     results = []
     thread = threading.Thread(target=lambda: results.append(result(lam, name, {"wait": 2})))
     thread.start()

@@ -104,9 +104,10 @@ def test_node_errors(lam, functions):
 def test_concurrent_calls_get_environments_of_their_own(lam, functions, url):
     from concurrent.futures import ThreadPoolExecutor
     from conftest import client
-    name = functions("import os, time, uuid\nme = uuid.uuid4().hex\ndef handler(event, context):\n    time.sleep(0.7)\n    return me\n")
+    name = functions("import os, time, uuid\nme = uuid.uuid4().hex\ndef handler(event, context):\n    time.sleep(1.5)\n    return me\n", timeout=20)
+    callers = [client("lambda", url) for _ in range(5)]
     with ThreadPoolExecutor(5) as pool:
-        seen = list(pool.map(lambda _: invoke(client("lambda", url), name)[1], range(5)))
+        seen = list(pool.map(lambda caller: invoke(caller, name)[1], callers))
     assert len(set(seen)) == 5
 
 

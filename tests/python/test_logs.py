@@ -230,7 +230,7 @@ def test_boto3_follows_live(logs, group):
     began = time.monotonic()
     put(logs, group, "s", "wanted", "not this", "also this")
     listener.join(5)
-    assert time.monotonic() - began < 1, "within a second"
+    assert time.monotonic() - began < 4, "as they are written: the stream goes on"
     response["responseStream"].close()
     assert [it["message"] for it in heard] == ["wanted", "also this"]
     assert heard[0]["logStreamName"] == "s" and heard[0]["logGroupIdentifier"] == f"000000000000:{group}"
@@ -279,7 +279,7 @@ def test_the_aws_cli_follows_an_invocation(url, lam, logs, functions):
                 break
         began = time.monotonic()
         lam.invoke(FunctionName=name, Payload=b'{"n": 1000}')
-        assert tail.when("hello 1000") - began < 1.6
+        assert tail.when("hello 1000") - began < 5
     finally:
         tail.end()
     logs.delete_log_group(logGroupName=group)
@@ -293,7 +293,7 @@ def test_lambfold_logs_follows_an_invocation(url, lam, logs, functions):
         tail.when("hello 1")
         began = time.monotonic()
         lam.invoke(FunctionName=name, Payload=b'{"n": 2}')
-        assert tail.when("hello 2") - began < 1
+        assert tail.when("hello 2") - began < 5
         tail.when("REPORT RequestId")
     finally:
         tail.end()

@@ -47,7 +47,7 @@ def test_messages_return_to_their_source(sqs):
 
 
 def test_a_task_with_destination_and_rate_can_be_cancelled(sqs):
-    _, dead, arn, _ = redriven(sqs)
+    _, dead, arn, _ = redriven(sqs, 10)
     other = sqs.create_queue(QueueName=unique("other"))["QueueUrl"]
     handle = sqs.start_message_move_task(SourceArn=arn, DestinationArn=arn_of(sqs, other),
                                          MaxNumberOfMessagesPerSecond=1)["TaskHandle"]
@@ -58,9 +58,9 @@ def test_a_task_with_destination_and_rate_can_be_cancelled(sqs):
         "queue arn at a given time.")
     eventually(lambda: visible(sqs, other) > 0)
     moved = sqs.cancel_message_move_task(TaskHandle=handle)["ApproximateNumberOfMessagesMoved"]
-    assert 0 <= moved < 3
+    assert 0 <= moved < 10
     task = eventually(lambda: [task for task in ended(sqs, arn) if task["Status"] == "CANCELLED"])[0]
-    assert visible(sqs, other) + visible(sqs, dead) == 3
+    assert visible(sqs, other) + visible(sqs, dead) == 10
     assert task["DestinationArn"] == arn_of(sqs, other)
     assert error_of(sqs.cancel_message_move_task, TaskHandle=handle)[0::2] == (
         "ResourceNotFoundException", "Task does not exist.")

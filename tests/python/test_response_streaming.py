@@ -43,7 +43,7 @@ def streaming(functions, **more):
 def test_pieces_come_as_they_are_written(lam, functions):
     name = streaming(functions)
     events(lam, name, {"words": ["warm"]})
-    found = events(lam, name, {"words": ["one ", "two ", "three"], "pause": 300}, LogType="Tail")
+    found = events(lam, name, {"words": ["one ", "two ", "three"], "pause": 700}, LogType="Tail")
     assert body(found) == b"one two three"
     assert found[-1][1] == "InvokeComplete" and "ErrorCode" not in found[-1][2]
     assert b"REPORT RequestId: " in base64.b64decode(found[-1][2]["LogResult"])

@@ -37,7 +37,8 @@ def test_message_life(sqs, queue):
     sent = sqs.send_message(QueueUrl=queue, MessageBody="grüße\n", MessageAttributes=attributes)
     assert sent["MD5OfMessageBody"] == hashlib.md5("grüße\n".encode()).hexdigest()
     assert counts(sqs, queue) == (1, 0, 0)
-    got = sqs.receive_message(QueueUrl=queue, MessageAttributeNames=["All"], AttributeNames=["All"])["Messages"]
+    got = sqs.receive_message(QueueUrl=queue, VisibilityTimeout=30, MessageAttributeNames=["All"],
+                              AttributeNames=["All"])["Messages"]
     assert [m["MessageId"] for m in got] == [sent["MessageId"]]
     assert got[0]["MessageAttributes"] == attributes
     assert got[0]["MD5OfMessageAttributes"] == sent["MD5OfMessageAttributes"]
@@ -59,7 +60,7 @@ def test_batches(sqs, queue):
     assert [(f["Id"], f["SenderFault"], f["Code"]) for f in answer["Failed"]] == [("bad", True, "InvalidMessageContents")]
     got = []
     while len(got) < 9:
-        got += sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=2)["Messages"]
+        got += sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=2, VisibilityTimeout=30)["Messages"]
     changes = [{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"], "VisibilityTimeout": 30} for n, m in enumerate(got)]
     assert len(sqs.change_message_visibility_batch(QueueUrl=queue, Entries=changes)["Successful"]) == 9
     deletes = [{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(got)]
@@ -87,7 +88,7 @@ def test_a_long_poll_is_woken_by_the_send(sqs, queue, url):
 
 
 def test_delay_and_visibility(sqs, queue):
-    sqs.send_message(QueueUrl=queue, MessageBody="later", DelaySeconds=1)
+    sqs.send_message(QueueUrl=queue, MessageBody="later", DelaySeconds=3)
     assert counts(sqs, queue) == (0, 0, 1)
     message = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=5, VisibilityTimeout=1)["Messages"][0]
     again = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=5)["Messages"][0]

@@ -125,7 +125,7 @@ impl Contents {
     }
 
     /// Keeps what has to be known of a message of `deliveries` at `now`.
-    pub(crate) fn add_message(&mut self, row: MessageRow, now: Timestamp) {
+    pub(crate) fn add_message(&mut self, row: &MessageRow, now: Timestamp) {
         let place = self.deliveries.binary_search_by_key(&row.sequence, |delivery| delivery.sequence);
         let may_be_repeated =
             place.is_ok_and(|place| attempts::may_be_repeated(&self.deliveries[place], now));
@@ -133,7 +133,7 @@ impl Contents {
             self.attempted_bytes += row.record.len();
             self.attempted.insert(row.sequence, row.record.clone());
         }
-        self.messages.push(MessageRow { record: group_prefix(&row.record), ..row });
+        self.messages.push(MessageRow { record: group_prefix(&row.record), ..*row });
     }
 }
 

@@ -10,7 +10,7 @@ import time
 
 from probe import outcome
 
-PATIENCE = 0.5
+PATIENCE = 2
 
 
 def handler(event, context):

@@ -66,7 +66,7 @@ def others(event):
         "pidfd": {pid: outcome(by_descriptor, pid) for pid in event["pids"]},
         "priority": {pid: outcome(os.setpriority, os.PRIO_PROCESS, pid, 19) for pid in event["pids"]},
         "policy": {pid: outcome(os.sched_setscheduler, pid, os.SCHED_IDLE, os.sched_param(0)) for pid in event["pids"]},
-        "processors": {pid: outcome(os.sched_setaffinity, pid, [0]) for pid in event["pids"]},
+        "processors": {pid: outcome(os.sched_setaffinity, pid, [min(os.sched_getaffinity(0))]) for pid in event["pids"]},
         "limits": {pid: outcome(resource.prlimit, pid, resource.RLIMIT_CORE, (0, 0)) for pid in event["pids"]},
         "opened": [f"{pid}/{name}" for pid in [1, *event["pids"]] for name in opened
                    if outcome(read, f"/proc/{pid}/{name}") not in ("ENOENT", "EACCES", "EPERM", "ESRCH")

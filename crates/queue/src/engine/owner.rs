@@ -235,7 +235,7 @@ impl Owner {
             let last = messages.last().map(|row| row.sequence);
             let place = last.and_then(|last| rest.iter().position(|sequence| *sequence == last));
             rest = &rest[place.map_or(done, |place| place + 1)..];
-            for row in messages {
+            for row in &messages {
                 contents.add_message(row, now);
             }
         }

@@ -32,7 +32,7 @@ enum Lane {
 impl Shard {
     /// Receives messages, or waits under `number`, which must rise from call to call. What is visible and not in
     /// memory is waited for, too, even by a receive that does not wait otherwise.
-    pub(crate) fn receive(&mut self, number: u64, params: ReceiveParams) -> Result<Decision, Error> {
+    pub(crate) fn receive(&mut self, number: u64, params: &ReceiveParams) -> Result<Decision, Error> {
         let wait = params.wait_time.unwrap_or(self.settings.receive_message_wait_time);
         if wait.is_zero() && self.index.in_flight() >= self.limits.in_flight && !self.kind.is_fifo() {
             return Err(Error::OverLimit);

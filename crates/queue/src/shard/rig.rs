@@ -217,11 +217,11 @@ impl Rig {
     /// A short poll, for which reads are performed if it waits for them.
     pub(super) fn receive(&mut self, max: usize, visibility: Option<Duration>) -> Result<Vec<Taken>, Error> {
         self.shard.advance(self.now);
-        self.receive_as(params(max, visibility, Duration::ZERO))
+        self.receive_as(&params(max, visibility, Duration::ZERO))
     }
 
     /// The same with all that can be asked for.
-    pub(super) fn receive_as(&mut self, params: ReceiveParams) -> Result<Vec<Taken>, Error> {
+    pub(super) fn receive_as(&mut self, params: &ReceiveParams) -> Result<Vec<Taken>, Error> {
         self.shard.advance(self.now);
         let number = self.number();
         match self.shard.receive(number, params)? {
@@ -244,7 +244,7 @@ impl Rig {
     pub(super) fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Taken>, u64> {
         self.shard.advance(self.now);
         let number = self.number();
-        match self.shard.receive(number, params(max, None, wait)).unwrap() {
+        match self.shard.receive(number, &params(max, None, wait)).unwrap() {
             Decision::Taken(taken) => Ok(taken),
             Decision::Waits => Err(number),
         }
@@ -284,7 +284,7 @@ fn contents(store: &MemoryStore, key: ShardKey) -> Contents {
     let sequences: Vec<u64> = deliveries.iter().map(|row| row.sequence).collect();
     let messages = store.load_messages(key, &sequences, usize::MAX).unwrap();
     let mut contents = Contents::new(head, deliveries);
-    for row in messages {
+    for row in &messages {
         contents.add_message(row, head.clock);
     }
     contents.deduplications = store.load_deduplications(key, head.purged_before, usize::MAX).unwrap();

@@ -322,7 +322,7 @@ fn too_many_waiters_are_refused() {
         wait_time: Some(secs(1)),
         attempt_id: None,
     };
-    assert!(matches!(rig.shard.receive(99, params), Err(Error::Overloaded)));
+    assert!(matches!(rig.shard.receive(99, &params), Err(Error::Overloaded)));
 }
 
 /// DESIGN §5.3, in messages looked at instead of time.

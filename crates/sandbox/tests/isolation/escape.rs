@@ -51,7 +51,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 def segment():
     if libc.shmget(0, 4096, 0o1600) < 0: raise OSError(ctypes.get_errno(), '')
 for pid in (0, os.getppid()):
-    print(outcome(os.setpriority, os.PRIO_PROCESS, pid, 19), outcome(os.sched_setaffinity, pid, [0]),
+    print(outcome(os.setpriority, os.PRIO_PROCESS, pid, 19), outcome(os.sched_setaffinity, pid, [min(os.sched_getaffinity(0))]),
         outcome(os.sched_setscheduler, pid, os.SCHED_BATCH, os.sched_param(0)),
         outcome(resource.prlimit, pid, resource.RLIMIT_CORE, (0, 0)))
 print(outcome(segment))",

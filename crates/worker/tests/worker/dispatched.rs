@@ -170,7 +170,7 @@ async fn a_burst_scales_out_and_what_came_of_it_is_used_again() {
     assert_eq!(burst(&here).await, first);
     drop(here);
     // They are on their way to `next`.
-    crate::support::pause(100).await;
+    crate::support::pause(1500).await;
     // A dispatcher that starts anew finds them, too.
     let again = Dispatched::start(&rig, vec![function]);
     assert_eq!(burst(&again).await, first);
@@ -188,7 +188,7 @@ async fn an_environment_that_died_is_replaced_unseen() {
     let here = Dispatched::start(&rig, vec![function]);
     for _ in 0..5 {
         assert_eq!(here.invoke("{}").await, json!(1));
-        crate::support::pause(80).await;
+        crate::support::pause(500).await;
     }
     drop(here);
     rig.stop().await;

@@ -292,8 +292,7 @@ async fn the_timeout_is_for_extensions_too_and_they_are_told_of_it() {
     assert_eq!(rig.warm(&id, "{}").await.unwrap_err().code(), "EnvironmentGone");
     // The function itself: who invoked it does not wait for the shutdown.
     let slow = "import time\ndef handler(event, context):\n    time.sleep(60)\n";
-    let lingering =
-        "id, _ = register(['SHUTDOWN'])\nprint('lingers', next(id), flush=True)\ntime.sleep(60)\n";
+    let lingering = "id, _ = register(['SHUTDOWN'])\nevent = next(id)\ntime.sleep(1)\nprint('lingers', event, flush=True)\ntime.sleep(60)\n";
     let mut function = with_agents(&rig, slow, &[("agent", lingering)]).await;
     function.timeout_seconds = 1;
     let began = std::time::Instant::now();

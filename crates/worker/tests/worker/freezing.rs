@@ -54,9 +54,9 @@ async fn background_work_stands_still_and_clocks_go_on() {
         assert!(monotonic >= 900.0 && wall >= 900.0, "{monotonic} {wall}");
         assert!(rig.freezes() > 0);
         // Never within an invocation.
-        let long = success(&rig.warm(&id, "0.4").await.unwrap());
+        let long = success(&rig.warm(&id, "2").await.unwrap());
         let [thread, process, ..] = passed(&after, &long);
-        assert!(thread > 15.0 && process > 15.0, "{thread} and {process} ticks in 400 ms of work");
+        assert!(thread > 15.0 && process > 15.0, "{thread} and {process} ticks in two seconds of work");
         rig.stop().await;
     }
 }

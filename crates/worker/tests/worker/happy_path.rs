@@ -195,8 +195,9 @@ async fn a_stop_lets_what_runs_finish_and_cuts_off_what_does_not() {
     for (stop_within, seconds) in [(8, "0.5"), (0, "30")] {
         let rig =
             Rig::with(|options| options.stop_within = std::time::Duration::from_secs(stop_within)).await;
-        let source =
-            format!("import time\ndef handler(event, context):\n    time.sleep({seconds})\n    return 1\n");
+        let source = format!(
+            "import time\ndef handler(event, context):\n    print('started', flush=True)\n    time.sleep({seconds})\n    return 1\n"
+        );
         let mut function = rig.python(&source).await;
         function.timeout_seconds = 60;
         let id = unique();
@@ -205,7 +206,7 @@ async fn a_stop_lets_what_runs_finish_and_cuts_off_what_does_not() {
             let (worker, id, function) = (worker.clone(), id.clone(), function.clone());
             tokio::spawn(async move { crate::support::invoke(&worker, &id, Some(&function), "{}").await })
         };
-        crate::support::pause(300).await;
+        crate::support::eventually("it runs", || rig.logged().contains("started")).await;
         rig.stop().await;
         let outcome = running.await.unwrap();
         if seconds == "30" {

@@ -313,7 +313,7 @@ impl Tenure {
                 }
                 waiting.last_number += 1;
                 let number = waiting.last_number;
-                match self.shard.receive(number, params) {
+                match self.shard.receive(number, &params) {
                     Ok(Decision::Taken(taken)) => self.answer_receive(reply, taken),
                     Ok(Decision::Waits) => {
                         waiting.receivers.insert(number, reply);

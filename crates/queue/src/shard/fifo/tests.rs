@@ -185,16 +185,16 @@ fn an_attempt_can_be_repeated_until_something_has_happened() {
         attempt_id: Some("a".to_owned()),
         ..ReceiveParams::default()
     };
-    let first = rig.receive_as(attempt(2)).unwrap();
+    let first = rig.receive_as(&attempt(2)).unwrap();
     rig.pass(secs(20));
-    let again = rig.receive_as(attempt(2)).unwrap();
+    let again = rig.receive_as(&attempt(2)).unwrap();
     let seen = |taken: &[Taken]| taken.iter().map(|it| (it.sequence, it.receive_count)).collect::<Vec<_>>();
     assert_eq!(seen(&again), seen(&first));
     rig.pass(secs(20));
     assert_eq!(rig.shard.counts().in_flight, 2, "with a new timeout");
     delete(&mut rig, &again[0]);
     assert_eq!(
-        seen(&rig.receive_as(attempt(2)).unwrap()),
+        seen(&rig.receive_as(&attempt(2)).unwrap()),
         [(sent[2], 1)],
         "a new attempt: the first group is locked"
     );
@@ -211,12 +211,12 @@ fn an_attempt_can_be_repeated_after_a_crash_as_before_it() {
         attempt_id: Some(id.to_owned()),
         ..ReceiveParams::default()
     };
-    let (first, second) = (rig.receive_as(attempt("a")).unwrap(), rig.receive_as(attempt("b")).unwrap());
-    let again = rig.receive_as(attempt("b")).unwrap();
+    let (first, second) = (rig.receive_as(&attempt("a")).unwrap(), rig.receive_as(&attempt("b")).unwrap());
+    let again = rig.receive_as(&attempt("b")).unwrap();
     delete(&mut rig, &first[0]);
     rig.commit();
     rig.crash();
-    let repeated = rig.receive_as(attempt("b")).unwrap();
+    let repeated = rig.receive_as(&attempt("b")).unwrap();
     let told = |taken: &[Taken]| {
         taken
             .iter()
@@ -225,19 +225,19 @@ fn an_attempt_can_be_repeated_after_a_crash_as_before_it() {
     };
     assert_eq!(told(&repeated), told(&second));
     assert_ne!(repeated[0].visible_at, again[0].visible_at, "told from what it repeats");
-    assert!(rig.receive_as(attempt("a")).unwrap().is_empty(), "half of it is gone: a new attempt");
+    assert!(rig.receive_as(&attempt("a")).unwrap().is_empty(), "half of it is gone: a new attempt");
     rig.commit();
     rig.shard.change_visibility(rig.handle_of(&repeated[1]), secs(60)).unwrap();
     rig.commit();
     rig.crash();
-    assert!(rig.receive_as(attempt("b")).unwrap().is_empty(), "one has another timeout");
+    assert!(rig.receive_as(&attempt("b")).unwrap().is_empty(), "one has another timeout");
     rig.pass(secs(30));
-    let taken: Vec<u64> = rig.receive_as(attempt("b")).unwrap().iter().map(|it| it.sequence).collect();
+    let taken: Vec<u64> = rig.receive_as(&attempt("b")).unwrap().iter().map(|it| it.sequence).collect();
     assert_eq!(taken, [sent[1], sent[2]]);
     rig.commit();
     rig.pass(secs(29));
     rig.crash();
-    assert_eq!(told(&rig.receive_as(attempt("b")).unwrap()).len(), 2, "the later one of the name");
+    assert_eq!(told(&rig.receive_as(&attempt("b")).unwrap()).len(), 2, "the later one of the name");
     rig.commit();
 }
 
@@ -289,8 +289,8 @@ fn what_is_given_up_stays_with_the_repetition() {
     send(&mut rig, &["1"]);
     let attempt =
         || ReceiveParams { max_messages: 1, attempt_id: Some("a".to_owned()), ..ReceiveParams::default() };
-    let first = rig.receive_as(attempt()).unwrap();
-    let again = rig.receive_as(attempt()).unwrap();
+    let first = rig.receive_as(&attempt()).unwrap();
+    let again = rig.receive_as(&attempt()).unwrap();
     rig.shard.give_back(first);
     assert!(receive(&mut rig, 1).is_empty());
     assert_eq!(rig.shard.counts().in_flight, 1);
