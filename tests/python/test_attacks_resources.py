@@ -34,7 +34,7 @@ def test_fork_bomb(ground, neighbour):
     name = ground.deploy("resources", once=False, memory=4096, timeout=3)
     before = len(ground.processes())
     # At `process` nothing but the watchdog bounds it, which on a busy machine takes its time: the neighbours wait for that.
-    bounds = {"bound_ms": 20_000, "least": 3} if ground.level == "process" else {}
+    bounds = {"bound_ms": 10_000, "least": 3} if ground.level == "process" else {}
     answer = neighbour.during("a fork bomb", lambda: ground.invoke(name, {"probe": "fork_bomb"}), **bounds)
     watched = ground.level in ("userns", "process") and killed(answer, "Runtime.ExitError")
     assert watched or killed(answer, "Sandbox.Timedout"), answer

@@ -1,10 +1,11 @@
 //! The processes below one process, read from /proc: for killing them where no pid namespace does, and for watching
 //! their memory where no cgroup does.
 
+use std::collections::HashSet;
 use std::fs;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpid, kill_process, kill_process_group};
 
 /// All descendants of a process, parents before children. Without the process itself.
 pub(super) fn descendants(of: Pid) -> Vec<Pid> {
@@ -37,12 +38,21 @@ fn children_by_scan(of: Pid) -> Vec<Pid> {
     processes
         .filter_map(|entry| {
             let pid = parse_pid(entry.file_name().to_str()?)?;
-            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-            // The name, in parentheses, may contain anything; the state and the parent come after it.
-            let (_, rest) = stat.rsplit_once(')')?;
-            (rest.split_whitespace().nth(1)? == parent).then_some(pid)
+            (*stat(pid)?.get(PARENT)? == parent).then_some(pid)
         })
         .collect()
+}
+
+/// Places in [`stat`].
+const STATE: usize = 0;
+const PARENT: usize = 1;
+const GROUP: usize = 2;
+
+/// What the kernel says of a process, from its state on: the name before that, in parentheses, may contain anything.
+fn stat(pid: Pid) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    Some(rest.split_whitespace().map(str::to_owned).collect())
 }
 
 fn parse_pid(text: &str) -> Option<Pid> {
@@ -58,6 +68,10 @@ pub(super) fn kill_descendants(of: Pid) {
         if all.iter().all(|pid| is_dead(*pid)) {
             return;
         }
+        // A group at one blow: nobody in it can fork on. A bomb mostly is one.
+        for group in groups(&all) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
         for pid in all {
             let _ = kill_process(pid, Signal::KILL);
         }
@@ -65,6 +79,17 @@ pub(super) fn kill_descendants(of: Pid) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// The process groups of `processes`, but for the one of this process: a function has a session of its own, and no group that
+/// is in another.
+fn groups(processes: &[Pid]) -> HashSet<Pid> {
+    let group = |pid: Pid| parse_pid(stat(pid)?.get(GROUP)?);
+    let mut groups: HashSet<Pid> = processes.iter().filter_map(|pid| group(*pid)).collect();
+    if let Some(mine) = group(getpid()) {
+        groups.remove(&mine);
+    }
+    groups
 }
 
 /// Signals all descendants; with SIGSTOP also those that are made meanwhile.
@@ -84,10 +109,7 @@ pub(super) fn signal_descendants(of: Pid, signal: Signal) {
 }
 
 fn is_dead(pid: Pid) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|stat| stat.rsplit_once(')').map(|(_, rest)| rest.trim_start().starts_with(['Z', 'X'])))
-        .unwrap_or(true)
+    stat(pid).is_none_or(|stat| stat.get(STATE).is_none_or(|state| state.starts_with(['Z', 'X'])))
 }
 
 /// What the processes of a sandbox use together.
@@ -136,7 +158,7 @@ mod tests {
     #[test]
     fn a_child_is_found_both_ways_and_its_memory_counted() {
         let mut child = std::process::Command::new("/bin/sleep").arg("60").spawn().unwrap();
-        let me = rustix::process::getpid();
+        let me = getpid();
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
         assert!(descendants(me).contains(&pid));
         assert!(children_by_scan(me).contains(&pid));
@@ -144,6 +166,19 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(is_dead(pid));
+    }
+
+    #[test]
+    fn groups_are_those_of_others() {
+        use std::os::unix::process::CommandExt;
+        let mut shell = std::process::Command::new("/bin/sh");
+        let mut shell = shell.args(["-c", "sleep 60 & sleep 60 & wait"]).process_group(0).spawn().unwrap();
+        let me = getpid();
+        let pid = Pid::from_raw(i32::try_from(shell.id()).unwrap()).unwrap();
+        assert!(groups(&descendants(me)).contains(&pid));
+        assert!(groups(&[me]).is_empty());
+        kill_process_group(pid, Signal::KILL).unwrap();
+        shell.wait().unwrap();
     }
 
     #[test]
