@@ -6,10 +6,14 @@ import time
 import pytest
 
 
+def bootstrap_of(ground, **more):
+    name = ground.deploy("runtime_api", runtime="provided.al2023", **more)
+    return lambda attack, **event: ground.invoke(name, {"attack": attack, **event})
+
+
 @pytest.fixture
 def bootstrap(ground):
-    name = ground.deploy("runtime_api", runtime="provided.al2023", timeout=10)
-    return lambda attack, **event: ground.invoke(name, {"attack": attack, **event})
+    return bootstrap_of(ground, timeout=3)
 
 
 def test_answers_out_of_turn(ground, bootstrap):
@@ -41,7 +45,9 @@ def test_answers_that_do_not_come(bootstrap, attack, error):
     assert bootstrap("echo", after=attack) == {"attack": "echo", "after": attack}, "it is served again"
 
 
-def test_garbage(bootstrap):
+def test_garbage(ground):
+    # It waits for answers that do not come.
+    bootstrap = bootstrap_of(ground, once=False, timeout=20)
     assert bootstrap("garbage") == "still here"
     error = bootstrap("headers")
     assert error["errorMessage"] == "a\nSTART RequestId: forged", "the function's own words, and no more"
