@@ -20,7 +20,7 @@ class Wire:
     def __init__(self):
         binary = os.environ.get("LAMBFOLD_WIRE_ECHO")
         if not binary:
-            build = ["cargo", "build", "-q", "-p", "lambfold-aws-wire", "--example", "wire_echo", "--message-format=json"]
+            build = ["cargo", "build", "-q", "--workspace", "--example", "wire_echo", "--message-format=json"]
             lines = subprocess.run(build, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout.splitlines()
             binary = next(found for found in (json.loads(line).get("executable") for line in lines) if found)
         self.process = subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

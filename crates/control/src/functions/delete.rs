@@ -7,6 +7,7 @@ use lambfold_api::{CallContext, Fault, FunctionTarget};
 use lambfold_types::Qualifier;
 
 use super::get::function;
+use crate::activation::heard;
 use crate::faults;
 use crate::service::Shared;
 use crate::store::Decision;
@@ -36,7 +37,7 @@ pub(crate) async fn delete(
     }
     // Its image may be on its way.
     shared.pulls.forget(&target.scope, &target.name);
-    Ok(deleted())
+    Ok(deleted(shared).await)
 }
 
 /// A version that an existing function does not have is nothing to delete, and no error (facts §4).
@@ -47,7 +48,7 @@ async fn delete_version(
 ) -> Result<DeleteFunctionResponse, Fault> {
     let unqualified = FunctionTarget { qualifier: None, ..target.clone() };
     function(shared, target).await?.ok_or_else(|| unqualified.not_found())?;
-    let _targets = shared.alias_targets.lock().await;
+    let targets = shared.alias_targets.lock().await;
     let (scope, name) = (target.scope.clone(), target.name.clone());
     let used = shared.change(move |store| {
         let mut used = Vec::new();
@@ -64,9 +65,12 @@ async fn delete_version(
         Ok(used)
     });
     let used = used.await?;
-    if used.is_empty() { Ok(deleted()) } else { Err(faults::version_in_use(&used)) }
+    drop(targets);
+    if used.is_empty() { Ok(deleted(shared).await) } else { Err(faults::version_in_use(&used)) }
 }
 
-fn deleted() -> DeleteFunctionResponse {
+/// The answer, once the data plane does not run it any more.
+async fn deleted(shared: &Shared) -> DeleteFunctionResponse {
+    heard(shared).await;
     DeleteFunctionResponse { status_code: Some(204) }
 }

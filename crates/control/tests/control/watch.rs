@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lambfold_api::control::watch_event::Event;
 use lambfold_api::control::{
-    Control, EventSourceMapping, FunctionSettings, FunctionVersion, ScopeRevision, WatchRequest,
+    Control, EventSourceMapping, FunctionSettings, FunctionVersion, Mark, ScopeRevision, WatchRequest,
 };
 use lambfold_control::store::LOG_LENGTH;
 use serde_json::json;
@@ -14,6 +14,7 @@ use crate::rig::{FUNCTION, Rig, Store, Watch, shown, text, zip};
 over_each_store! {
     first_all_there_is_then_every_change_in_order
     while_an_update_is_on_its_way_the_version_before_is_told
+    a_deletion_is_answered_when_the_data_plane_has_it
     an_update_is_done_when_the_data_plane_has_it
     a_watcher_that_comes_back_hears_what_it_missed
     every_scope_is_told_with_its_own_revisions
@@ -143,20 +144,59 @@ async fn while_an_update_is_on_its_way_the_version_before_is_told(mut rig: Rig) 
     assert_eq!(function(&mut watch).await.configuration_id, after.configuration_id);
 }
 
+/// A watch that acknowledges.
+async fn audience(rig: &Rig) -> Watch {
+    let request = WatchRequest { functions: true, acknowledges: true, ..WatchRequest::default() };
+    Watch(rig.control.watch(&rig.here.ctx, request).await.unwrap())
+}
+
+/// The mark behind the first event that is `wanted`, which may be that mark.
+async fn mark_after(watch: &mut Watch, wanted: &dyn Fn(&Event) -> bool) -> Mark {
+    let mut found = false;
+    loop {
+        let event = watch.next().await.unwrap().event.unwrap();
+        found |= wanted(&event);
+        match event {
+            Event::Mark(mark) if found => return mark,
+            _ => {}
+        }
+    }
+}
+
+async fn a_deletion_is_answered_when_the_data_plane_has_it(rig: Rig) {
+    rig.here.active("f", json!({})).await;
+    rig.here.publish_version(json!({"FunctionName": "f"})).await.unwrap();
+    rig.here.settled("f:1").await;
+    let mut watch = audience(&rig).await;
+    mark_after(&mut watch, &|event| matches!(event, Event::Synced(_))).await;
+    let acknowledged = std::cell::Cell::new(0);
+    for (number, qualifier) in [Some("1"), None].into_iter().enumerate() {
+        let delete = async {
+            let input = json!({"FunctionName": "f", "Qualifier": qualifier});
+            rig.here.delete_function(input).await.unwrap();
+            assert_eq!(acknowledged.get(), number + 1);
+        };
+        let acknowledge = async {
+            let mut mark = mark_after(&mut watch, &|event| matches!(event, Event::FunctionRemoved(_))).await;
+            for _ in 0..2_000 {
+                tokio::task::yield_now().await;
+            }
+            acknowledged.set(number + 1);
+            loop {
+                rig.control.acknowledge_mark(&rig.here.ctx, mark).await.unwrap();
+                mark = mark_after(&mut watch, &|_| true).await;
+            }
+        };
+        tokio::select! {
+            () = delete => {}
+            () = acknowledge => {}
+        }
+    }
+}
+
 async fn an_update_is_done_when_the_data_plane_has_it(rig: Rig) {
     rig.here.active("f", json!({})).await;
-    let request = WatchRequest { functions: true, acknowledges: true, ..WatchRequest::default() };
-    let mut watch = Watch(rig.control.watch(&rig.here.ctx, request).await.unwrap());
-    // The mark behind the first event that `is` wanted.
-    let mark_after = async |watch: &mut Watch, wanted: &dyn Fn(&Event) -> bool| {
-        let mut found = false;
-        loop {
-            match watch.next().await.unwrap().event.unwrap() {
-                Event::Mark(mark) if found => return mark,
-                event => found |= wanted(&event),
-            }
-        }
-    };
+    let mut watch = audience(&rig).await;
     let runs = |timeout| move |event: &Event| matches!(event, Event::Function(told) if told.timeout_seconds == timeout);
     let first = mark_after(&mut watch, &|event| matches!(event, Event::Synced(_))).await;
     let update = async |timeout: u32| {
