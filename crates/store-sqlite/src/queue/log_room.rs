@@ -44,9 +44,7 @@ fn write(writer: &Connection) -> rusqlite::Result<()> {
     // Pages that the cache has no place for go into the log at once.
     writer.pragma_update(None, "cache_size", 10)?;
     writer.execute_batch("BEGIN IMMEDIATE; CREATE TABLE room (frames)")?;
-    // The last ones stay in the cache.
-    let pages = ROOM_FRAMES.cast_signed() + 64;
-    writer.execute("INSERT INTO room VALUES (zeroblob(4096 * ?1))", [pages])?;
+    writer.execute("INSERT INTO room VALUES (zeroblob(4096 * ?1))", [ROOM_FRAMES.cast_signed()])?;
     Ok(())
 }
 
