@@ -1,5 +1,5 @@
-//! Cold starts: one after another, by an environment that waited and from nothing; two hundred at once; and what an idle
-//! environment takes.
+//! Cold starts: one after another, by an environment that waited, on the plain path and from nothing; two hundred at once;
+//! and what an idle environment takes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use crate::cell::{Cell, latencies, note};
+use crate::interpreter;
 use crate::invoke::{Language, NODE, PAYLOAD, PROVIDED, PYTHON};
 use crate::options::Options;
 use crate::queues::unique;
@@ -48,7 +49,18 @@ pub async fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
         show(&managed(&target, *language, "cold", &[]).await?);
         idle(&waiting, language.name);
         // Read when the interpreter starts: it cannot be one that waits.
-        show(&managed(&target, *language, "cold plain", &[("LANG", "C.UTF-8")]).await?);
+        let plain = managed(&target, *language, "cold plain", &[("LANG", "C.UTF-8")]).await?;
+        match interpreter::alone(*language, directory, STARTS, GAP_MS).await {
+            Ok(alone) => {
+                let ratio = format!("{:.2} of the interpreter by itself", plain.p50_ms / alone.p50_ms);
+                table::row(&alone, None, None, None);
+                table::row(&plain, None, None, Some(&ratio));
+            }
+            Err(error) => {
+                println!("{} by itself: {error:#}", language.name);
+                show(&plain);
+            }
+        }
     }
     if provided {
         match provided_cell(&target, "cold plain provided").await {

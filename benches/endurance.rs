@@ -22,7 +22,7 @@ const REST_MS: u64 = 5_000;
 pub async fn run(directory: &Path, invocations: u64) -> anyhow::Result<()> {
     let server = Server::lambfold(directory)?;
     let target = server.target();
-    let Language { runtime, file, source, name: language } = PYTHON;
+    let Language { runtime, file, source, name: language, .. } = PYTHON;
     let name = unique("bench-endurance");
     target.create_function(&name, runtime, "index.handler", &zip_of(file, source)?).await?;
     let (mut done, mut first) = (0, None);

@@ -16,6 +16,7 @@ pub mod durability;
 pub mod endurance;
 pub mod fifo;
 pub mod first_calls;
+mod interpreter;
 pub mod invoke;
 mod lead;
 pub mod long_poll;
