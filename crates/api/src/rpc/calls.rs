@@ -249,6 +249,8 @@ fn told(id: u64, outcome: Result<Bytes, Fault>) -> Answer {
 fn batches(answers: mpsc::Receiver<AnswerBatch>) -> impl stream::Stream<Item = AnswerBatch> + Send {
     stream::unfold(answers, |mut answers| async move {
         let mut batch = answers.recv().await?;
+        // Whoever can run now may have an answer, too.
+        tokio::task::yield_now().await;
         let size = |batch: &AnswerBatch| -> usize { batch.answers.iter().map(size).sum() };
         let mut bytes = size(&batch);
         while bytes < BATCH_BYTES && !batch.ending {

@@ -201,6 +201,8 @@ fn batches(calls: mpsc::UnboundedReceiver<Outgoing>) -> impl stream::Stream<Item
         let mut batch = CallBatch::default();
         let mut bytes = 0;
         let mut next = calls.recv().await;
+        // Whoever can run now may have a call, too.
+        tokio::task::yield_now().await;
         while let Some(outgoing) = next {
             match outgoing {
                 Outgoing::Call(call) => {

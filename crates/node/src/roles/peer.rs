@@ -79,6 +79,8 @@ pub(crate) async fn start(
     let server = Server::builder()
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
+        // A batch of calls in one, not in pieces of 16 KiB.
+        .max_frame_size(1 << 18)
         .add_routes(routes.routes());
     // Blamed on whichever role is first: without its peers none can work.
     let role = around.roles.first().copied().unwrap_or(Role::Queue);
