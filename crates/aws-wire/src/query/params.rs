@@ -45,13 +45,14 @@ impl<'a> Node<'a> {
         self.children.get(name)
     }
 
-    /// The entries of a list in the order of their numbers; gaps do not count. A lone value without a number is a
-    /// list of one.
+    /// The entries of a list in the order of their numbers; gaps do not count. A lone value without a number, or the
+    /// members of a lone entry (`Attribute.Name`, as in AWS's own examples), are a list of one.
     pub(super) fn entries(&self) -> Vec<&Self> {
         let mut numbered: Vec<(u32, &Self)> =
             self.children.iter().filter_map(|(name, node)| Some((name.parse().ok()?, node))).collect();
         if numbered.is_empty() {
-            return self.value.iter().map(|_| self).collect();
+            let nothing = self.value.is_none() && self.children.is_empty();
+            return if nothing { Vec::new() } else { vec![self] };
         }
         numbered.sort_by_key(|(number, _)| *number);
         numbered.into_iter().map(|(_, node)| node).collect()

@@ -51,6 +51,18 @@ fn entries_come_in_the_order_of_their_numbers() {
 }
 
 #[test]
+fn one_entry_needs_no_number() {
+    let form = "MessageBody=b&MessageAttribute.Name=k&MessageAttribute.Value.DataType=String\
+                &MessageAttribute.Value.StringValue=v";
+    let input: SendMessageRequest = CODEC.decode(&SQS_SEND_MESSAGE, request(form)).unwrap();
+    assert_eq!(input.message_attributes["k"].string_value.as_deref(), Some("v"));
+    let form = "SendMessageBatchRequestEntry.Id=one&SendMessageBatchRequestEntry.MessageBody=b";
+    let input: SendMessageBatchRequest = CODEC.decode(&SQS_SEND_MESSAGE_BATCH, request(form)).unwrap();
+    assert_eq!(input.entries.len(), 1);
+    assert_eq!(input.entries[0].id.as_deref(), Some("one"));
+}
+
+#[test]
 fn the_queue_is_the_parameter_or_else_the_path() {
     let at_path = |form: &str| QueryRequest { queue_url: Some("http://h/1/path".into()), ..request(form) };
     let input: ReceiveMessageRequest =
