@@ -67,7 +67,27 @@ def test_query_protocol(url):
     assert status == 200 and b"<MD5OfMessageBody>" in answer
     status, _, answer = request(url, "GET", f"/000000000000/{name.decode()}?Action=ReceiveMessage")
     assert b"<Body>a b</Body>" in answer
+    lone = f"/000000000000/{name.decode()}?Action=SetQueueAttributes&Attribute.Name=DelaySeconds&Attribute.Value=7"
+    assert request(url, "GET", lone)[0] == 200
+    status, _, answer = request(url, "GET", f"/000000000000/{name.decode()}?Action=GetQueueAttributes&AttributeName=DelaySeconds")
+    assert b"<Value>7</Value>" in answer
     assert request(url, "GET", f"/000000000000/{name.decode()}?Action=DeleteQueue")[0] == 200
+
+
+@pytest.mark.parametrize("host", ["sqs.my-namespace.svc.cluster.local:4566", "sqs.us-west-2.localhost:4566", "queue.amazonaws.com",
+                                  "my-host.queue.local"])
+def test_queue_urls_lead_back_whatever_the_host(url, host):
+    def ask(operation, **body):
+        headers = {**SQS, "X-Amz-Target": f"AmazonSQS.{operation}", "Host": host}
+        status, _, answer = request(url, body=json.dumps(body).encode(), headers=headers)
+        assert status == 200, answer
+        return json.loads(answer or b"{}")
+
+    queue = ask("CreateQueue", QueueName=unique("host"))["QueueUrl"]
+    assert queue.startswith(f"http://{host}/000000000000/")
+    ask("SendMessage", QueueUrl=queue, MessageBody="x")
+    assert ask("GetQueueAttributes", QueueUrl=queue, AttributeNames=["All"])["Attributes"]["ApproximateNumberOfMessages"] == "1"
+    ask("DeleteQueue", QueueUrl=queue)
 
 
 def test_a_body_over_the_limit_is_refused(url):

@@ -36,6 +36,16 @@ def test_function_life(lam, functions):
     assert invoke(lam, name)[1] == "new"
 
 
+def test_the_callers_trace_header_reaches_the_function(lam, functions):
+    name = functions("import os\ndef handler(event, context):\n    return os.environ['_X_AMZN_TRACE_ID']\n")
+    sent = None
+    lam.meta.events.register("before-sign.lambda.Invoke",
+                             lambda request, **_: request.headers.__setitem__("X-Amzn-Trace-Id", sent))
+    root = "Root=1-5759e988-bd862e3fe1be46a994272793"
+    for sent in (f"{root};Parent=53995c3f42cd8ad8;Sampled=1;Lineage=25:a1b2c3d4:1", f"{root};Parent=53995c3f42cd8ad8;Sampled=0"):
+        assert invoke(lam, name)[1] == sent
+
+
 def test_invoke(lam, functions):
     name = functions("import os\nseen = []\ndef handler(event, context):\n    seen.append(1)\n    print('line', len(seen))\n"
                      "    return {'n': len(seen), 'event': event, 'id': context.aws_request_id, 'trace': '_X_AMZN_TRACE_ID' in os.environ}\n")

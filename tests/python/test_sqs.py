@@ -21,6 +21,8 @@ def test_queue_life(sqs, url):
         "CreatedTimestamp", "DelaySeconds", "LastModifiedTimestamp", "MaximumMessageSize", "MessageRetentionPeriod",
         "QueueArn", "ReceiveMessageWaitTimeSeconds", "SqsManagedSseEnabled", "VisibilityTimeout"}
     assert attributes["MaximumMessageSize"] == "1048576"
+    assert error_of(sqs.get_queue_attributes, QueueUrl=made, AttributeNames=["FifoQueue"]) == (
+        "InvalidAttributeName", 400, "Unknown Attribute FifoQueue.")
     sqs.set_queue_attributes(QueueUrl=made, Attributes={"VisibilityTimeout": "7"})
     assert error_of(sqs.create_queue, QueueName=name, Attributes={"VisibilityTimeout": "8"}) == (
         "QueueAlreadyExists", 400,
@@ -51,6 +53,22 @@ def test_message_life(sqs, queue):
     assert again["ReceiptHandle"] != got[0]["ReceiptHandle"]
     sqs.delete_message(QueueUrl=queue, ReceiptHandle=got[0]["ReceiptHandle"])
     assert counts(sqs, queue) == (0, 0, 0)
+
+
+def test_the_callers_trace_header_arrives_as_it_was_sent(sqs, queue):
+    sent = None
+    sqs.meta.events.register("before-sign.sqs.*", lambda request, **_: request.headers.__setitem__("X-Amzn-Trace-Id", sent))
+    root = "Root=1-3152b799-8954dae64eda91bc9a23a7e8"
+    for sent in (f"{root};Parent=7fa8c0f79203be72;Sampled=1;Lineage=25:a1b2c3d4:1", f"{root};Parent=7fa8c0f79203be72;Sampled=0",
+                 root):
+        sqs.send_message(QueueUrl=queue, MessageBody="x")
+        got = sqs.receive_message(QueueUrl=queue, AttributeNames=["AWSTraceHeader"])["Messages"][0]
+        assert got["Attributes"] == {"AWSTraceHeader": sent}
+        sqs.delete_message(QueueUrl=queue, ReceiptHandle=got["ReceiptHandle"])
+    own = {"AWSTraceHeader": {"DataType": "String", "StringValue": "Root=own"}}
+    sqs.send_message(QueueUrl=queue, MessageBody="x", MessageSystemAttributes=own)
+    got = sqs.receive_message(QueueUrl=queue, AttributeNames=["AWSTraceHeader"])["Messages"][0]
+    assert got["Attributes"] == {"AWSTraceHeader": "Root=own"}
 
 
 def test_batches(sqs, queue):

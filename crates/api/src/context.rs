@@ -22,6 +22,8 @@ pub struct CallContext {
     pub endpoint: Endpoint,
     /// The caller's trace, if it takes part in one.
     pub trace: Option<TraceContext>,
+    /// The caller's `X-Amzn-Trace-Id` as it stands, for who gets to see it: a message's receiver, a function.
+    pub trace_header: Option<Arc<str>>,
     /// When the caller stops waiting.
     pub deadline: Option<Timestamp>,
     /// A peer of the same role passed the call on to who should answer it: it is not passed on again.
@@ -37,9 +39,16 @@ impl CallContext {
             request_id,
             endpoint: Endpoint::default(),
             trace: None,
+            trace_header: None,
             deadline: None,
             passed_on: false,
         }
+    }
+
+    /// The trace as AWS's clients read it: what the caller sent, else that of the call, if it has one.
+    pub fn amzn_trace(&self) -> Option<String> {
+        let sent = self.trace_header.as_deref().map(str::to_owned);
+        sent.or_else(|| self.trace.map(TraceContext::to_amzn))
     }
 
     /// The same with another trace.
@@ -100,6 +109,11 @@ impl Endpoint {
     /// As a peer tells it; the default if it is no endpoint.
     pub(crate) fn parse(text: &str) -> Self {
         text.split_once("://").and_then(|(scheme, host)| Self::new(scheme, host)).unwrap_or_default()
+    }
+
+    /// Whether `authority` (host and port, if it has one) is where it leads.
+    pub fn is_at(&self, authority: &str) -> bool {
+        self.0.split_once("://").is_some_and(|(_, own)| own.eq_ignore_ascii_case(authority))
     }
 
     /// `scheme://authority`, without a slash at the end.

@@ -1,8 +1,12 @@
 //! Trace context, in the two forms that callers use: W3C `traceparent` and AWS's `X-Amzn-Trace-Id`.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use lambfold_types::{Entropy, Timestamp};
+
+/// X-Ray's own headers have some two hundred bytes. They travel with messages, beside what is counted.
+const LONGEST_HEADER: usize = 1024;
 
 /// The place of a call in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +56,11 @@ impl TraceContext {
         let trace = trace?;
         #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
         Self::new(trace, span.unwrap_or(trace as u64), sampled)
+    }
+
+    /// An `X-Amzn-Trace-Id` to pass on unchanged, with what [`from_amzn`](Self::from_amzn) does not read (`Lineage`, `Self`).
+    pub fn header(text: &str) -> Option<Arc<str>> {
+        (text.len() <= LONGEST_HEADER && Self::from_amzn(text).is_some()).then(|| text.into())
     }
 
     /// A new trace that nobody keeps: functions get a trace header with every invocation, as on AWS. The trace begins with

@@ -8,6 +8,8 @@ use crate::GatewayTls;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gateway {
+    /// What the URLs in answers begin with; empty for what the client used.
+    pub public_url: String,
     /// Connections at once.
     pub max_connections: usize,
     /// The largest request body.

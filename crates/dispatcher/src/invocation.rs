@@ -177,7 +177,7 @@ impl Invocation {
             payload: self.payload.clone(),
             invoked_function_arn: self.arn.clone(),
             client_context: self.client_context.clone(),
-            trace_header: self.ctx.trace.map(lambfold_api::TraceContext::to_amzn).unwrap_or_default(),
+            trace_header: self.ctx.amzn_trace().unwrap_or_default(),
             log_tail: self.log_tail,
             incarnation: grant.incarnation.clone(),
         };

@@ -163,8 +163,9 @@ impl Front {
             scope: caller.scope,
             principal: caller.principal,
             request_id,
-            endpoint: identity::endpoint(head),
+            endpoint: self.options.public_url.clone().unwrap_or_else(|| identity::endpoint(head)),
             trace: identity::trace(&head.headers),
+            trace_header: identity::trace_header(&head.headers),
             deadline: Some(self.clock.now() + self.options.request_timeout),
             passed_on: false,
         })

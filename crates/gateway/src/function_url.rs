@@ -132,6 +132,7 @@ impl Front {
             request_id,
             endpoint,
             trace: identity::trace(&head.headers),
+            trace_header: identity::trace_header(&head.headers),
             deadline: Some(self.clock.now() + self.options.invoke_timeout),
             passed_on: false,
         };

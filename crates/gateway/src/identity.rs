@@ -18,6 +18,7 @@ pub(crate) struct Secure;
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
@@ -33,11 +34,15 @@ pub(crate) fn hosts(head: &Parts) -> impl Iterator<Item = &str> {
     [forwarded, authority, text(&head.headers, &header::HOST)].into_iter().flatten()
 }
 
-/// The scheme that the client used, and `host`, with its port.
+/// The scheme that the client used, and `host`, with its port: what a proxy says of it counts where `host` has none.
 pub(crate) fn endpoint_at(head: &Parts, host: &str) -> Endpoint {
     let own = if head.extensions.get::<Secure>().is_some() { "https" } else { "http" };
-    let scheme = first(head, &FORWARDED_PROTO).unwrap_or(own);
-    Endpoint::new(scheme, host).or_else(|| Endpoint::new("http", host)).unwrap_or_default()
+    let scheme = first(head, &FORWARDED_PROTO).filter(|it| matches!(*it, "http" | "https")).unwrap_or(own);
+    let usual = if scheme == "https" { 443 } else { 80 };
+    let port = first(head, &FORWARDED_PORT).and_then(|port| port.parse::<u16>().ok());
+    let has_port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
+    let with_port = port.filter(|port| *port != usual && !has_port).map(|port| format!("{host}:{port}"));
+    Endpoint::new(scheme, with_port.as_deref().unwrap_or(host)).unwrap_or_default()
 }
 
 /// The trace that the request is part of, W3C form first.
@@ -45,6 +50,11 @@ pub(crate) fn trace(headers: &HeaderMap) -> Option<TraceContext> {
     text(headers, &TRACEPARENT)
         .and_then(TraceContext::from_traceparent)
         .or_else(|| text(headers, &AMZN_TRACE_ID).and_then(TraceContext::from_amzn))
+}
+
+/// The caller's `X-Amzn-Trace-Id`, to pass on.
+pub(crate) fn trace_header(headers: &HeaderMap) -> Option<Arc<str>> {
+    text(headers, &AMZN_TRACE_ID).and_then(TraceContext::header)
 }
 
 /// Of a list, what the proxy next to the client said.
@@ -83,15 +93,17 @@ impl ContextSource for PublicContext {
         let value = |key: &str| metadata.get(key).and_then(|value| value.to_str().ok());
         let signature = value("authorization").map(Signature::from_authorization).transpose()?.flatten();
         let caller = self.verifier.verify(signature.as_ref(), Covered::Rpc)?;
+        let trace_header = value("x-amzn-trace-id");
         let trace = value("traceparent")
             .and_then(TraceContext::from_traceparent)
-            .or_else(|| value("x-amzn-trace-id").and_then(TraceContext::from_amzn));
+            .or_else(|| trace_header.and_then(TraceContext::from_amzn));
         Ok(CallContext {
             scope: caller.scope,
             principal: caller.principal,
             request_id: uuid_v4(&*self.entropy),
             endpoint: self.endpoint.clone(),
             trace,
+            trace_header: trace_header.and_then(TraceContext::header),
             // `grpc-timeout` is kept by the server itself, which drops the call.
             deadline: Some(self.clock.now() + self.request_timeout),
             passed_on: false,
@@ -119,6 +131,13 @@ mod tests {
                 "https://sqs.example.com",
             ),
             (&[("host", "a:1"), ("x-forwarded-proto", "gopher")], "http://a:1"),
+            (
+                &[("host", "a"), ("x-forwarded-proto", "https"), ("x-forwarded-port", "8443")],
+                "https://a:8443",
+            ),
+            (&[("host", "[::1]"), ("x-forwarded-port", "8080")], "http://[::1]:8080"),
+            (&[("host", "a:1"), ("x-forwarded-port", "8080")], "http://a:1"),
+            (&[("host", "a"), ("x-forwarded-proto", "https"), ("x-forwarded-port", "443")], "https://a"),
             (&[("host", "a b/c")], "http://localhost:4566"),
             (&[], "http://localhost:4566"),
         ] {

@@ -47,7 +47,7 @@ impl Wanted {
         let (in_flight, delayed) = (is_set("ShowInvisible"), is_set("ShowDelayed"));
         match path[..] {
             [region, account, name] => Self {
-                queue_url: Some(format!("{}/{account}/{name}", identity::endpoint(head))),
+                queue_url: Some(format!("/{account}/{name}")),
                 region: Some(region.to_owned()),
                 in_flight,
                 delayed,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lambfold_api::Endpoint;
 use lambfold_api::transport::ServerTls;
 
 /// Bounds of what a client may ask of the edge.
@@ -23,6 +24,8 @@ pub struct Options {
     pub invoke_timeout: Duration,
     /// How long a connection may have no request, or take to send the head of its next one.
     pub idle_timeout: Duration,
+    /// What the URLs in answers begin with; without it what the client used.
+    pub public_url: Option<Endpoint>,
     /// Whether a request that brings no trace begins one.
     pub traces_every_request: bool,
     /// TLS on both listeners; without it they speak plainly.
@@ -61,6 +64,7 @@ impl Default for Options {
             request_timeout: Duration::from_secs(920),
             invoke_timeout: Duration::from_secs(920),
             idle_timeout: Duration::from_mins(2),
+            public_url: None,
             traces_every_request: false,
             tls: None,
         }

@@ -118,19 +118,16 @@ impl GatewayService {
                 }
             }
         };
-        let endpoint = match http.local_addr() {
-            Ok(address) => {
-                let scheme = if options.tls.is_some() { "https" } else { "http" };
-                Endpoint::new(scheme, &format!("localhost:{}", address.port())).unwrap_or_default()
-            }
-            Err(_) => Endpoint::default(),
-        };
+        let endpoint = options.public_url.clone().or_else(|| {
+            let scheme = if options.tls.is_some() { "https" } else { "http" };
+            Endpoint::new(scheme, &format!("localhost:{}", http.local_addr().ok()?.port()))
+        });
         let context = PublicContext {
             verifier: around.verifier,
             clock: around.clock.clone(),
             entropy: around.entropy,
             request_timeout: options.invoke_timeout,
-            endpoint,
+            endpoint: endpoint.unwrap_or_default(),
         };
         let edge = || Observed::new(PublicEdge::new(around.authorizer.clone()), around.metrics.clone());
         let public = rpc::Public {

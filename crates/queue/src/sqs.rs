@@ -5,6 +5,7 @@ mod batch;
 mod digest;
 pub(crate) mod faults;
 mod message;
+mod number;
 mod operations;
 mod policy;
 pub(crate) mod queue_url;

@@ -266,9 +266,10 @@ impl WorkerHandle {
         stream: Option<AnswerStream>,
     ) -> Result<Pending, Fault> {
         let shared = &self.shared;
-        let trace_header = match trace_of(span).or(ctx.trace) {
-            Some(trace) => trace.to_amzn(),
-            None => input.trace_header.clone(),
+        // What the caller sent reaches the function as it came (TracingConfig `PassThrough`).
+        let trace_header = match (&ctx.trace_header, trace_of(span).or(ctx.trace)) {
+            (None, Some(trace)) => trace.to_amzn(),
+            _ => input.trace_header.clone(),
         };
         if shared.stopping.is_cancelled() {
             return Err(environment_gone());

@@ -19,6 +19,7 @@ pub(super) fn head(ctx: &CallContext, operation_id: Option<Uuid>, timeout: Optio
         request_id: bytes_of(ctx.request_id),
         endpoint: ctx.endpoint.as_str().to_owned(),
         traceparent: ctx.trace.map(TraceContext::to_traceparent).unwrap_or_default(),
+        amzn_trace_id: ctx.trace_header.as_deref().unwrap_or_default().to_owned(),
         timeout_us: timeout.map(|it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX)),
         operation_id: operation_id.map(bytes_of).unwrap_or_default(),
         passed_on: ctx.passed_on,
@@ -39,6 +40,7 @@ pub(super) fn context(head: &CallHead, clock: &dyn Clock) -> Result<(CallContext
         request_id: Uuid::from_slice(&head.request_id).map_err(|_| unsaid("request id"))?,
         endpoint: Endpoint::parse(&head.endpoint),
         trace: TraceContext::from_traceparent(&head.traceparent),
+        trace_header: TraceContext::header(&head.amzn_trace_id),
         deadline: head.timeout_us.map(|wait| clock.now() + Duration::from_micros(wait)),
         passed_on: head.passed_on,
     };

@@ -22,6 +22,7 @@ const OPERATION_ID: &str = "lambfold-operation-id";
 const PASSED_ON: &str = "lambfold-passed-on";
 const CLUSTER_TOKEN: &str = "lambfold-cluster-token";
 const TRACEPARENT: &str = "traceparent";
+const AMZN_TRACE_ID: &str = "x-amzn-trace-id";
 
 /// Writes `ctx` for a peer.
 pub(super) fn inject(ctx: &CallContext, metadata: &mut MetadataMap) {
@@ -40,6 +41,9 @@ pub(super) fn inject(ctx: &CallContext, metadata: &mut MetadataMap) {
     }
     if let Some(trace) = ctx.trace {
         put(TRACEPARENT, trace.to_traceparent());
+    }
+    if let Some(header) = &ctx.trace_header {
+        put(AMZN_TRACE_ID, header.to_string());
     }
 }
 
@@ -64,7 +68,12 @@ pub(super) fn operation_id(metadata: &MetadataMap) -> Option<Uuid> {
 pub(super) fn trace(metadata: &MetadataMap) -> Option<TraceContext> {
     text(metadata, TRACEPARENT)
         .and_then(TraceContext::from_traceparent)
-        .or_else(|| text(metadata, "x-amzn-trace-id").and_then(TraceContext::from_amzn))
+        .or_else(|| text(metadata, AMZN_TRACE_ID).and_then(TraceContext::from_amzn))
+}
+
+/// The caller's `X-Amzn-Trace-Id`, to pass on.
+pub(super) fn trace_header(metadata: &MetadataMap) -> Option<Arc<str>> {
+    text(metadata, AMZN_TRACE_ID).and_then(TraceContext::header)
 }
 
 /// The time that the caller is ready to wait, from `grpc-timeout`: up to eight digits and a unit.
@@ -143,6 +152,7 @@ impl ContextSource for PeerContext {
                 .ok_or_else(|| unsaid("request id"))?,
             endpoint: text(metadata, ENDPOINT).map(Endpoint::parse).unwrap_or_default(),
             trace: trace(metadata),
+            trace_header: trace_header(metadata),
             deadline: timeout(metadata).map(|wait| self.clock.now() + wait),
             passed_on: metadata.contains_key(PASSED_ON),
         })

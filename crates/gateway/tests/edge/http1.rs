@@ -1,12 +1,17 @@
 //! Requests as AWS's clients make them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use lambfold_api::Endpoint;
+use lambfold_api::authorize::AllowAll;
+use lambfold_gateway::Options;
 use tokio::net::TcpStream;
 
-use crate::server::{ask, send, sqs, start, within};
+use crate::server::{ask, send, sqs, start, start_with, within};
 
 const SIGNED: &str = "Authorization: AWS4-HMAC-SHA256 Credential=123456789012/20260101/eu-west-1/sqs/aws4_request, \
                       SignedHeaders=host, Signature=00";
@@ -43,7 +48,7 @@ async fn account_region_endpoint_and_trace_come_from_the_request() {
     let server = start().await;
     let head = format!(
         "{}\r\n{SIGNED}\r\nX-Forwarded-Proto: https\r\n\
-         X-Amzn-Trace-Id: Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1",
+         X-Amzn-Trace-Id: Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a:1",
         sqs("SendMessage")
     );
     let answer = send(server.http, &head, br#"{"QueueUrl":"q","MessageBody":"b"}"#).await;
@@ -53,6 +58,8 @@ async fn account_region_endpoint_and_trace_come_from_the_request() {
     assert_eq!(ctx.principal.as_str(), "arn:aws:iam::123456789012:root");
     assert_eq!(ctx.endpoint.as_str(), "https://edge:4566");
     assert_eq!(ctx.trace.unwrap().trace_id, 0x5759_e988_bd86_2e3f_e1be_46a9_9427_2793);
+    let sent = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a:1";
+    assert_eq!(ctx.trace_header.as_deref(), Some(sent));
     assert!(ctx.deadline.is_some());
     assert_eq!(answer.header("x-amzn-requestid"), Some(ctx.request_id.to_string().as_str()));
 
@@ -66,6 +73,16 @@ async fn account_region_endpoint_and_trace_come_from_the_request() {
     let answer = send(server.http, &half, br#"{"QueueUrl":"q","MessageBody":"b"}"#).await;
     assert_eq!(answer.status, 403);
     assert!(answer.text().contains("#IncompleteSignatureException"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_public_url_stands_in_for_what_the_client_used() {
+    let options =
+        Options { public_url: Endpoint::new("https", "aws.example.com:8443"), ..Options::default() };
+    let server = start_with(options, Arc::new(AllowAll)).await;
+    let head = format!("{}\r\nX-Forwarded-Host: other", sqs("SendMessage"));
+    send(server.http, &head, br#"{"QueueUrl":"q","MessageBody":"b"}"#).await;
+    assert_eq!(server.sqs.last().endpoint.as_str(), "https://aws.example.com:8443");
 }
 
 #[tokio::test]

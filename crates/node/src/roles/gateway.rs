@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lambfold_api::Endpoint;
 use lambfold_api::authorize::AllowAll;
 use lambfold_api::telemetry::Traces;
 use lambfold_aws_wire::sigv4::Unverified;
@@ -19,6 +20,21 @@ use crate::{Role, StartError, tls};
 
 /// What an invocation that is debugged may take beyond its own time: it waits for its environment, package and port.
 const DEBUG_SLACK: Duration = Duration::from_mins(3);
+
+/// Scheme, host and port; queue URLs have no room for a path before the account.
+fn public_url(text: &str) -> Result<Option<Endpoint>, StartError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parts = text.strip_suffix('/').unwrap_or(text).split_once("://");
+    let endpoint = parts.and_then(|(scheme, host)| Endpoint::new(scheme, host));
+    endpoint.map(Some).ok_or_else(|| {
+        StartError::Setting(
+            "gateway.public_url",
+            format!("{text} is not http:// or https:// with a host and a port"),
+        )
+    })
+}
 
 /// Starts the edge on listeners that are bound already. Last: it serves what the others offer.
 pub(crate) fn start(
@@ -43,6 +59,7 @@ pub(crate) fn start(
         body_timeout: Duration::from_secs(config.body_timeout_seconds),
         request_timeout,
         invoke_timeout,
+        public_url: public_url(&config.public_url)?,
         traces_every_request: around.traces_every_request,
         tls: tls::public(&config.tls)?,
         ..Options::default()

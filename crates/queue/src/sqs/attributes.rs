@@ -248,19 +248,10 @@ pub(super) fn render(
     Ok(answer)
 }
 
-/// Names that may be asked for and answer nothing on a queue that has not set them. The FIFO ones are readable names of
-/// AWS's enum, and absent on a standard queue.
-const READABLE_WHEN_UNSET: [&str; 9] = [
-    POLICY,
-    REDRIVE_POLICY,
-    REDRIVE_ALLOW_POLICY,
-    KMS_KEY,
-    KMS_REUSE,
-    FIFO,
-    CONTENT_BASED,
-    SCOPE,
-    THROUGHPUT_LIMIT,
-];
+/// Names that may be asked for and answer nothing on a queue that has not set them. `FifoQueue` and
+/// `ContentBasedDeduplication` are not among them: a standard queue does not know them (aws-sdk-ruby, issue 1350).
+const READABLE_WHEN_UNSET: [&str; 7] =
+    [POLICY, REDRIVE_POLICY, REDRIVE_ALLOW_POLICY, KMS_KEY, KMS_REUSE, SCOPE, THROUGHPUT_LIMIT];
 
 fn settable(kind: QueueKind, properties: &QueueProperties) -> BTreeMap<&str, String> {
     let settings = &properties.settings;
@@ -282,7 +273,12 @@ fn settable(kind: QueueKind, properties: &QueueProperties) -> BTreeMap<&str, Str
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use lambfold_types::Timestamp;
+
     use super::*;
+    use crate::QueueCounts;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -388,5 +384,19 @@ mod tests {
             conflict(QueueKind::Standard, &current, &map(&[("DelaySeconds", "0")])),
             Ok(Some("DelaySeconds".to_owned()))
         );
+    }
+
+    #[test]
+    fn a_standard_queue_does_not_know_what_makes_a_fifo_queue() {
+        let at = Timestamp::from_millis(0);
+        let (properties, counts) = (Arc::default(), QueueCounts::default());
+        let info = QueueInfo { properties, created_at: at, modified_at: at, counts };
+        let ask = |name: &str| render(QueueKind::Standard, &info, "arn", &[name.to_owned()]);
+        for name in ["FifoQueue", "ContentBasedDeduplication"] {
+            assert_eq!(ask(name), Err(faults::unknown_attribute(name)));
+        }
+        for name in ["Policy", "DeduplicationScope"] {
+            assert_eq!(ask(name), Ok(BTreeMap::new()), "{name}");
+        }
     }
 }

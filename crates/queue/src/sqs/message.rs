@@ -10,7 +10,7 @@ use lambfold_api::{CallContext, Fault};
 use sha2::{Digest, Sha256};
 
 use super::digest::{self, Attribute, Value};
-use super::{attributes, faults};
+use super::{attributes, faults, number};
 use crate::{AttributeValue, MessageAttribute, NewMessage, Queue, SystemAttributes};
 
 /// The system attribute that a sender may set.
@@ -139,6 +139,7 @@ pub(super) fn check(ctx: &CallContext, draft: Draft, terms: &Terms, form: Form) 
             system: SystemAttributes {
                 sender_id: ctx.principal.to_string(),
                 aws_trace_header: sent_trace_header
+                    .or_else(|| ctx.trace_header.as_deref().map(str::to_owned))
                     .or_else(|| trace.map(lambfold_api::TraceContext::to_amzn)),
                 message_group_id: draft.group_id,
                 message_deduplication_id: deduplication_id,
@@ -249,7 +250,7 @@ fn attribute(name: &str, value: MessageAttributeValue) -> Result<MessageAttribut
             if !legal(&text) {
                 return Err(faults::invalid_parameter(faults::invalid_characters().message()));
             }
-            if prefix == "Number" && !is_number(&text) {
+            if prefix == "Number" && !number::is_number(&text) {
                 return Err(faults::invalid_parameter(format!(
                     "Can't cast the value of message (user) attribute '{name}' to a number."
                 )));
@@ -328,19 +329,6 @@ fn check_id(parameter: &str, id: Option<&String>) -> Result<(), Fault> {
 /// Group, deduplication and attempt ids: 1 to 128 visible ASCII characters.
 pub(super) fn is_id(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
-}
-
-/// A decimal number of up to 38 digits, within −10^128…10^126.
-fn is_number(text: &str) -> bool {
-    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>()),
-        None => (unsigned, Ok(0)),
-    };
-    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
-    let points = mantissa.bytes().filter(|b| *b == b'.').count();
-    let plain = digits + points == mantissa.len() && points <= 1 && (1..=38).contains(&digits);
-    plain && exponent.is_ok_and(|exponent| (-128..=126).contains(&exponent))
 }
 
 #[cfg(test)]
