@@ -58,9 +58,14 @@ def test_environments_are_kept_ready(lam, functions):
     assert call(lam, name, Payload=b"{}")[1][1] == "on-demand", "the unpublished version has none"
     # Crashes are made good.
     before = {it[0] for it in at_once(lam, f"{name}:{version}", 2)}
-    for _ in range(2):
-        failed = lam.invoke(FunctionName=name, Qualifier=version, Payload=json.dumps({"die": True}))
-        assert failed["FunctionError"] == "Unhandled"
+    died = []
+    calls = [threading.Thread(target=lambda: died.append(lam.invoke(
+        FunctionName=name, Qualifier=version, Payload=json.dumps({"die": True}))["FunctionError"])) for _ in range(2)]
+    for it in calls:
+        it.start()
+    for it in calls:
+        it.join()
+    assert died == ["Unhandled"] * 2
     ready(lam, name, version, 2)
     after = at_once(lam, f"{name}:{version}", 2)
     assert all(it[1] == "provisioned-concurrency" for it in after) and not before & {it[0] for it in after}
