@@ -1,5 +1,5 @@
 'use strict';
-// Entry point of Lambfold's Node.js runtime: `node /var/runtime/bootstrap.cjs [wait]`.
+// Entry point of Lambfold's Node.js runtime: `node … /var/runtime/bootstrap.cjs [wait]`, with options by the function's memory.
 // CommonJS, because Node starts it 3 ms sooner than an ES module.
 
 const { run } = require('./runtime.cjs');

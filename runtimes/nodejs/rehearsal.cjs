@@ -7,8 +7,6 @@ const fs = require('fs');
 const Module = require('module');
 const net = require('net');
 const path = require('path');
-const v8 = require('v8');
-const vm = require('vm');
 const { USUAL_BYTES, become, readToEnd } = require('./assignment.cjs');
 const { RuntimeClient } = require('./client.cjs');
 const { forgetInvocation, rehearseRecord } = require('./console.cjs');
@@ -99,9 +97,7 @@ function forget() {
     }
   }
   // So that what all this has left is not collected while the first invocation runs.
-  v8.setFlagsFromString('--expose-gc');
-  vm.runInNewContext('gc')({ type: 'minor' });
-  v8.setFlagsFromString('--no-expose-gc');
+  globalThis.gc({ type: 'minor' });
 }
 
 module.exports = { rehearse };

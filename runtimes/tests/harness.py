@@ -290,7 +290,10 @@ def start_command(runtime):
     """The start command that README.md documents."""
     if runtime == "python":
         return [PYTHON, "-S", "-u", os.path.join(RUNTIMES, "python", "bootstrap.py")]
-    return [NODE, os.path.join(RUNTIMES, "nodejs", "bootstrap.cjs")]
+    # For a function of 128 MB, which is what the environment says.
+    limits = ["--max-semi-space-size=6", "--max-old-space-size=116"]
+    options = ["--expose-gc", "--max-http-header-size", "81920", *limits]
+    return [NODE, *options, os.path.join(RUNTIMES, "nodejs", "bootstrap.cjs")]
 
 
 def _reply_chunked(connection, fields, body, sizes):

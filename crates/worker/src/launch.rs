@@ -257,7 +257,7 @@ fn qualified_arn(function: &FunctionVersion) -> String {
 }
 
 /// In MiB.
-fn assigned_memory(function: &FunctionVersion) -> u32 {
+pub(crate) fn assigned_memory(function: &FunctionVersion) -> u32 {
     function.memory_size_mb.max(128)
 }
 

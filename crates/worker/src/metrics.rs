@@ -23,7 +23,8 @@ pub struct Metrics {
     pub(crate) pool_unfit: Family<RuntimeLabels, Counter>,
 }
 
-/// An interpreter of this machine, by the identifier of its runtime.
+/// An interpreter of this machine, by the identifier of its runtime; where a pool is for functions of one memory size, with
+/// that: `nodejs20.x 512 MB`. There are few such pools, and a pool that goes takes its figures along.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RuntimeLabels {
     pub(crate) runtime: String,
@@ -100,6 +101,12 @@ impl Metrics {
             metrics.pool_unfit.clone(),
         );
         metrics
+    }
+
+    pub(crate) fn forget_pool(&self, labels: &RuntimeLabels) {
+        self.pool_waiting.remove(labels);
+        self.pool_assigned.remove(labels);
+        self.pool_missed.remove(labels);
     }
 
     pub(crate) fn invocation(&self, outcome: InvocationOutcome) {

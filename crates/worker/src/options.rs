@@ -32,7 +32,8 @@ pub struct Options {
     pub limit_cpu: bool,
     /// Memory that environments which wait for functions may take in all, in MiB; 0: none wait.
     pub pool_memory_mib: u64,
-    /// How many wait at least, for each runtime that was asked for lately and the newest of each language.
+    /// How many wait at least, for each runtime that was asked for lately (of Node.js, for each memory size of
+    /// the last hour) and the newest of each language.
     pub pool_minimum: u32,
     /// Which directories of this machine may stand in for packages.
     pub hot_reload: HotReload,

@@ -150,7 +150,12 @@ pub(crate) fn command(
         Language::Python => {
             vec![program, "-S".into(), "-u".into(), runtime_dir.join("bootstrap.py").display().to_string()]
         }
-        Language::NodeJs => vec![program, runtime_dir.join("bootstrap.cjs").display().to_string()],
+        Language::NodeJs => {
+            let mut command = vec![program];
+            command.extend(v8_options(memory_mb));
+            command.push(runtime_dir.join("bootstrap.cjs").display().to_string());
+            command
+        }
         Language::Ruby => vec![program, runtime_dir.join("bootstrap.rb").display().to_string()],
         Language::Java => {
             let mut command = vec![
@@ -171,6 +176,19 @@ pub(crate) fn command(
             command
         }
     }
+}
+
+/// AWS's, with its rounding. Without the limits V8 takes the machine's memory for its own, and lets garbage grow until the
+/// control group's limit ends the process.
+fn v8_options(memory_mb: u32) -> [String; 5] {
+    let new_space_mb = memory_mb / 10;
+    [
+        "--expose-gc".into(),
+        "--max-http-header-size".into(),
+        "81920".into(),
+        format!("--max-semi-space-size={}", new_space_mb / 2),
+        format!("--max-old-space-size={}", memory_mb - new_space_mb),
+    ]
 }
 
 /// The option by which a Java virtual machine has a debugger listen.
@@ -251,6 +269,16 @@ mod tests {
             }
             there.sort();
             assert_eq!(there, files.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        }
+    }
+
+    /// As computed by `/var/runtime/bootstrap` of AWS's images.
+    #[test]
+    fn the_heap_of_node_is_limited_as_on_aws() {
+        for (memory_mb, semi_space, old_space) in [(128, 6, 116), (512, 25, 461), (10_240, 512, 9216)] {
+            let [.., semi, old] = v8_options(memory_mb);
+            assert_eq!(semi, format!("--max-semi-space-size={semi_space}"));
+            assert_eq!(old, format!("--max-old-space-size={old_space}"));
         }
     }
 

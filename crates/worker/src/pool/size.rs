@@ -8,7 +8,7 @@ use lambfold_types::Timestamp;
 use crate::interpreter::Language;
 
 /// How long a burst of cold starts is remembered.
-const MEMORY: Duration = Duration::from_mins(5);
+pub(super) const MEMORY: Duration = Duration::from_mins(5);
 
 /// What one that waits takes, in MiB, rounded up (docs/performance.md).
 pub(super) fn mib_each(language: Language) -> Option<u64> {
@@ -18,6 +18,12 @@ pub(super) fn mib_each(language: Language) -> Option<u64> {
         // Their bootstraps take no assignment; and Java's memory is decided when it starts.
         Language::Ruby | Language::Java => None,
     }
+}
+
+/// Whether one that waits is of use to functions of one memory size only: the limits of V8's heap are options that it starts
+/// with.
+pub(super) fn is_for_one_memory(language: Language) -> bool {
+    language == Language::NodeJs
 }
 
 /// A sandbox without a program: its first process, and what the kernel keeps.

@@ -8,6 +8,7 @@ mod extensions;
 mod failures;
 mod freezing;
 mod happy_path;
+mod heap;
 mod languages;
 mod layers;
 mod limits;

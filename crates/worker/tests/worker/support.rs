@@ -131,7 +131,7 @@ impl Rig {
                 .await
                 .unwrap();
             eventually_async("its end", async || self.warm(&id, "{}").await.is_err()).await;
-            eventually("environments that wait", || self.metric("waiting", &function.runtime) >= 2).await;
+            eventually("environments that wait", || self.metric("waiting", &pool_of(&function)) >= 2).await;
         }
     }
 
@@ -140,7 +140,12 @@ impl Rig {
         self.logged.0.lock().unwrap().concat()
     }
 
-    /// A figure of the pool of a runtime.
+    /// The events of that.
+    pub(crate) fn logged_events(&self) -> Vec<String> {
+        self.logged.0.lock().unwrap().clone()
+    }
+
+    /// A figure of a pool.
     pub(crate) fn metric(&self, name: &str, runtime: &str) -> u64 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
@@ -285,6 +290,12 @@ pub(crate) fn context() -> CallContext {
     CallContext::internal(Scope::default(), uuid_v4(&SystemEntropy))
 }
 
+/// What the pool that has environments for `function` is called.
+pub(crate) fn pool_of(function: &FunctionVersion) -> String {
+    let FunctionVersion { runtime, memory_size_mb, .. } = function;
+    if runtime.starts_with("nodejs") { format!("{runtime} {memory_size_mb} MB") } else { runtime.clone() }
+}
+
 pub(crate) fn unique() -> String {
     uuid_v4(&SystemEntropy).to_string()
 }
@@ -298,6 +309,12 @@ pub(crate) fn json(answer: &InvokeResponse) -> Value {
 
 pub(crate) fn tail(answer: &InvokeResponse) -> String {
     String::from_utf8(answer.log_tail.to_vec()).unwrap()
+}
+
+/// `Max Memory Used` of the last REPORT.
+pub(crate) fn memory_used(log: &str) -> u64 {
+    let (_, rest) = log.rsplit_once("\tMax Memory Used: ").expect("there is a REPORT");
+    rest.split_once(" MB").expect("it has a unit").0.parse().expect("it is a number")
 }
 
 /// A success with that payload, or a panic that shows the log.

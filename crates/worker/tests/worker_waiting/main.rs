@@ -10,6 +10,8 @@ mod extensions;
 mod failures;
 #[path = "../worker/happy_path.rs"]
 mod happy_path;
+#[path = "../worker/heap.rs"]
+mod heap;
 #[path = "../worker/limits.rs"]
 mod limits;
 #[path = "../worker/network.rs"]

@@ -3,7 +3,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::support::{Rig, eventually, json, success, unique};
+use crate::support::{Rig, eventually, json, pool_of, success, unique};
 
 const ONE: &str = "def handler(event, context):\n    return 1\n";
 
@@ -150,6 +150,34 @@ async fn who_dies_while_waiting_is_missed_by_nobody() {
             killer.join().unwrap();
         }
     }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_size_goes_when_too_many_others_were_asked_for() {
+    let rig = Rig::with(|options| options.pool_memory_mib = 700).await;
+    if !rig.driver.capabilities().own_root {
+        eprintln!("SKIPPED: nothing waits without a root of its own");
+        return rig.stop().await;
+    }
+    // The rig has asked for 256 MB.
+    let mut function = rig.function("nodejs20.x", "index.js", "exports.handler = async () => 1;").await;
+    let any_waits = |option: &str| {
+        let waits = |pid: &i32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.ends_with(b"\0wait\0") && String::from_utf8_lossy(&line).contains(option)
+        };
+        processes(&rig).iter().any(waits)
+    };
+    for memory_mb in 300..316 {
+        assert!(any_waits("--max-old-space-size=231"), "until {memory_mb}");
+        function.memory_size_mb = memory_mb;
+        assert_eq!(success(&rig.cold(&function, "{}").await.1), json!(1));
+        eventually("another that waits", || rig.metric("waiting", &pool_of(&function)) > 0).await;
+    }
+    eventually("its end", || !any_waits("--max-old-space-size=231")).await;
+    // AWS's default is always there.
+    assert!(any_waits("--max-old-space-size=116"));
     rig.stop().await;
 }
 

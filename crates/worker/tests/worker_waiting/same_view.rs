@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Rig, success};
+use crate::support::{Rig, pool_of, success};
 
 const PYTHON: &str = r"import os, sys, socket, time
 def status(*names):
@@ -67,9 +67,9 @@ async fn views(runtime: &str, file: &str, source: &str, variables: &[(&str, &str
         function.ephemeral_storage_mb = 700;
         function.environment =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let before = rig.metric("assigned", runtime);
+        let before = rig.metric("assigned", &pool_of(&function));
         views.push(success(&rig.cold(&function, "{}").await.1));
-        assert_eq!(rig.metric("assigned", runtime) - before, u64::from(memory > 0));
+        assert_eq!(rig.metric("assigned", &pool_of(&function)) - before, u64::from(memory > 0));
         rig.stop().await;
     }
     (views.remove(0), views.remove(0))
