@@ -218,6 +218,7 @@ impl PreparedSandbox for Prepared {
             output: Some(output),
             companions_output,
             memory_peak,
+            memory_peak_known: AtomicU64::new(0),
             freezer,
             frozen: AtomicBool::new(false),
         }))
@@ -230,6 +231,8 @@ struct Running {
     companions_output: Option<pipe::Receiver>,
     /// The cgroup's own file: reading it needs no round trip to the spawner.
     memory_peak: Option<File>,
+    /// What that file said when nothing had been in `/tmp` yet, which the kernel counts and AWS does not.
+    memory_peak_known: AtomicU64,
     freezer: Option<(FreezeFile, File)>,
     frozen: AtomicBool,
 }
@@ -329,14 +332,24 @@ impl RunningSandbox for Running {
         if let Some(file) = &self.memory_peak {
             let mut text = [0; 32];
             // The file of a removed cgroup answers ENODEV: then the exit, which comes now, has the figure.
-            if let Ok(length) = file.read_at(&mut text, 0) {
-                return std::str::from_utf8(&text[..length]).ok()?.trim().parse().ok();
+            let Ok(length) = file.read_at(&mut text, 0) else { return self.wait().await.memory_peak };
+            let kernel = std::str::from_utf8(&text[..length]).ok()?.trim().parse::<u64>().ok()?;
+            // As long as it has not grown, whatever came into `/tmp` since is not in it. Who asks counts in MiB.
+            let known = self.memory_peak_known.load(Ordering::Relaxed);
+            if kernel.div_ceil(1 << 20) == known.div_ceil(1 << 20) {
+                return Some(kernel);
             }
-            return self.wait().await.memory_peak;
         }
-        match self.handle.link.call(Request::MemoryPeak { sandbox: self.handle.id }).await.ok()?.reply {
-            Reply::MemoryPeak(peak) => peak,
-            _ => None,
+        match self.handle.link.call(Request::MemoryPeak { sandbox: self.handle.id }).await {
+            Ok(Received { reply: Reply::MemoryPeak { peak, tmp_used }, .. }) => {
+                if let Some(kernel) = peak.filter(|_| !tmp_used) {
+                    self.memory_peak_known.store(kernel, Ordering::Relaxed);
+                }
+                peak
+            }
+            Ok(_) => None,
+            // It has ended meanwhile.
+            Err(_) => self.wait().await.memory_peak,
         }
     }
 

@@ -110,7 +110,8 @@ pub trait RunningSandbox: Send + Sync {
     fn kill(&self);
 
     /// The most memory, in bytes, that all processes together used since the sandbox began: from the cgroup where there
-    /// is one, else from a watchdog's samples of the resident sets. `None` when the sandbox has ended without telling.
+    /// is one, else from a watchdog's samples of the resident sets. Files in `/tmp` do not count, as on AWS, as far as
+    /// the watchdog has seen them there. `None` when the sandbox has ended without telling.
     async fn memory_peak(&self) -> Option<u64>;
 
     /// Sets the CPU share: thousandths of one CPU, or `None` for no limit (as during init). Does nothing where

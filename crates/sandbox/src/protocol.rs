@@ -112,7 +112,11 @@ pub(crate) enum Reply {
         companions: bool,
         memory_peak: bool,
     },
-    MemoryPeak(Option<u64>),
+    /// What was in `/tmp` is not in it, where `tmp_used`; else it is the kernel's.
+    MemoryPeak {
+        peak: Option<u64>,
+        tmp_used: bool,
+    },
     /// With it as a descriptor.
     Socket,
     Done,

@@ -160,7 +160,6 @@ impl FunctionLog {
         // They get all levels.
         if let Some(Listeners { telemetry, clock }) = &self.telemetry
             && telemetry.listens()
-            && !line.is_empty()
         {
             let text = format!("{}\n", String::from_utf8_lossy(line));
             telemetry.publish(Event::line(clock.now(), source, text));
@@ -174,9 +173,7 @@ impl FunctionLog {
             tail.push(b"\n");
         }
         let text = String::from_utf8_lossy(line);
-        if let Some(stream) = &mut self.stream
-            && !text.is_empty()
-        {
+        if let Some(stream) = &mut self.stream {
             stream.push(format!("{text}\n"));
         }
         let FunctionVersion { function_name, version, .. } = &*self.function;

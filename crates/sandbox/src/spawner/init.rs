@@ -16,6 +16,7 @@ use super::cgroup::Group;
 use super::ground::{Ground, Identity};
 use super::program::Start;
 use super::programs::Programs;
+use super::sandbox::used_bytes;
 use super::step::Step;
 use super::waiting::Waiting;
 use super::{base_root, contents, image_root, network, process_tree, sys};
@@ -64,6 +65,8 @@ pub(super) enum Report {
         status: ExitStatus,
         /// Resident set of its largest process, in bytes.
         largest: u64,
+        /// Bytes of `/tmp`, where it is a file system of the sandbox's own: it goes with init.
+        in_tmp: u64,
     },
 }
 
@@ -152,7 +155,7 @@ fn live(mut plan: Plan<'_>, socket: &OwnedFd) -> Result<(), Failure> {
             Event::Order(Order::Start(assignment), descriptors) => {
                 Programs::alone(waiting.assign(&assignment, descriptors)?)
             }
-            Event::Exited(_, status) => return report_exit(socket, status),
+            Event::Exited(_, status) => return report_exit(&plan, socket, status),
             Event::Order(..) | Event::Gone => return Ok(()),
         },
     };
@@ -180,7 +183,7 @@ fn live(mut plan: Plan<'_>, socket: &OwnedFd) -> Result<(), Failure> {
     if !plan.ground.separate() {
         process_tree::kill_descendants(rustix::process::getpid());
     }
-    status.map_or(Ok(()), |status| report_exit(socket, status))
+    status.map_or(Ok(()), |status| report_exit(&plan, socket, status))
 }
 
 /// Stops everything but this process, or lets it go on.
@@ -203,8 +206,9 @@ fn hand_over_socket(socket: &OwnedFd) -> Result<(), Failure> {
     packet::send(socket, &report, &descriptors, SendFlags::empty()).step("hand over a socket")
 }
 
-fn report_exit(socket: &OwnedFd, status: ExitStatus) -> Result<(), Failure> {
-    let report = Report::Exited { status, largest: sys::largest_child_bytes() };
+fn report_exit(plan: &Plan<'_>, socket: &OwnedFd, status: ExitStatus) -> Result<(), Failure> {
+    let in_tmp = if plan.ground.separate() { used_bytes("/tmp").unwrap_or(0) } else { 0 };
+    let report = Report::Exited { status, largest: sys::largest_child_bytes(), in_tmp };
     packet::send(socket, &report, &[], SendFlags::empty()).step("report the exit")
 }
 

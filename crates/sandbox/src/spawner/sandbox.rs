@@ -36,6 +36,10 @@ pub(super) struct Sandbox {
     /// The watchdog killed it.
     pub(super) over_memory: bool,
     pub(super) watched_peak: u64,
+    /// The most that the control group was seen to hold apart from `/tmp`.
+    pub(super) own_peak: u64,
+    /// The most that `/tmp` was seen to hold.
+    pub(super) tmp_peak: u64,
     /// The control group's file that tells the memory in use.
     pub(super) memory_now: Option<File>,
 }
@@ -109,20 +113,41 @@ impl Sandbox {
         limits: Limits,
     ) -> bool {
         // The total is cheap to read, and mostly answers it.
-        let mut text = [0; 32];
-        let now = self.memory_now.as_ref().and_then(|file| {
-            let length = file.read_at(&mut text, 0).ok()?;
-            std::str::from_utf8(&text[..length]).ok()?.trim().parse::<u64>().ok()
-        });
+        let now = self.memory_now();
+        if let Some(now) = now {
+            self.note_peaks(ground, now);
+        }
         if now.is_some_and(|now| now <= limits.memory_bytes) {
             return true;
         }
         let Some((anonymous, shared)) = cgroups.memory_own(&sandbox.to_string()) else { return true };
-        let in_tmp =
-            if ground.separate() { used_bytes(&format!("/proc/{}/root/tmp", self.init.pid)) } else { 0 };
+        let in_tmp = self.in_tmp(ground).unwrap_or(0);
         let within = anonymous + shared.saturating_sub(in_tmp) <= limits.memory_bytes;
         self.over_memory |= !within;
         within
+    }
+
+    /// All that the kernel counts to the control group.
+    fn memory_now(&self) -> Option<u64> {
+        let mut text = [0; 32];
+        let length = self.memory_now.as_ref()?.read_at(&mut text, 0).ok()?;
+        std::str::from_utf8(&text[..length]).ok()?.trim().parse().ok()
+    }
+
+    /// What `/tmp` holds, as far as the control group is charged for it. `None` when the sandbox is on its way out.
+    fn in_tmp(&self, ground: &Ground) -> Option<u64> {
+        if ground.separate() { used_bytes(&format!("/proc/{}/root/tmp", self.init.pid)) } else { Some(0) }
+    }
+
+    /// Remembers what a control group that holds `now` adds to the peaks.
+    fn note_peaks(&mut self, ground: &Ground, now: u64) {
+        // However little of it is `/tmp`'s, the rest is no peak, nor is all of it the kernel's.
+        if now <= self.own_peak {
+            return;
+        }
+        let Some(in_tmp) = self.in_tmp(ground) else { return };
+        self.tmp_peak = self.tmp_peak.max(in_tmp);
+        self.own_peak = self.own_peak.max(now.saturating_sub(in_tmp));
     }
 
     /// Whether what all processes have together is within the limits.
@@ -133,9 +158,25 @@ impl Sandbox {
         !self.over_memory && (usage.tasks <= limits.tasks || cgroups.limits_pids())
     }
 
+    /// [`memory_peak`](Self::memory_peak) of a sandbox that lives: with a look at this moment.
+    pub(super) fn memory_peak_now(
+        &mut self,
+        ground: &Ground,
+        cgroups: &Cgroups,
+        sandbox: u64,
+    ) -> Option<u64> {
+        if let Some(now) = self.memory_now() {
+            self.note_peaks(ground, now);
+        }
+        self.memory_peak(cgroups, sandbox)
+    }
+
+    /// The most memory used so far, apart from what was in `/tmp`. The kernel's own figure has that in it: what is left
+    /// without it may be too little, where the two had their peaks at different times, and what was seen is not.
     pub(super) fn memory_peak(&mut self, cgroups: &Cgroups, sandbox: u64) -> Option<u64> {
         if cgroups.limits_memory() {
-            return cgroups.memory_peak(&sandbox.to_string());
+            let kernel = cgroups.memory_peak(&sandbox.to_string())?;
+            return Some(kernel.saturating_sub(self.tmp_peak).max(self.own_peak).min(kernel));
         }
         self.watched_peak = self.watched_peak.max(process_tree::usage(self.init.pid).peak_bytes);
         (self.watched_peak > 0).then_some(self.watched_peak)
@@ -143,7 +184,7 @@ impl Sandbox {
 }
 
 /// What the files of a file system take.
-fn used_bytes(path: &str) -> u64 {
-    rustix::fs::statvfs(path)
-        .map_or(0, |system| (system.f_blocks - system.f_bfree).saturating_mul(system.f_frsize))
+pub(super) fn used_bytes(path: &str) -> Option<u64> {
+    let system = rustix::fs::statvfs(path).ok()?;
+    Some((system.f_blocks - system.f_bfree).saturating_mul(system.f_frsize))
 }

@@ -164,7 +164,10 @@ impl Server {
                 None => Err(Failure::Gone),
             },
             Request::MemoryPeak { sandbox } => match self.sandboxes.get_mut(&sandbox) {
-                Some(known) => Ok(Reply::MemoryPeak(known.memory_peak(&self.cgroups, sandbox))),
+                Some(known) => {
+                    let peak = known.memory_peak_now(&self.ground, &self.cgroups, sandbox);
+                    Ok(Reply::MemoryPeak { peak, tmp_used: known.tmp_peak > 0 })
+                }
                 None => Err(Failure::Gone),
             },
         };
@@ -217,6 +220,8 @@ impl Server {
                 failure: None,
                 over_memory: false,
                 watched_peak: 0,
+                own_peak: 0,
+                tmp_peak: 0,
                 memory_now: None,
             },
         );
@@ -354,13 +359,14 @@ impl Server {
             }
             Report::ProgramEnded { program, status } => {
                 let oom = known.over_memory || self.cgroups.killed_for_memory(&sandbox.to_string());
-                let memory_peak = known.memory_peak(&self.cgroups, sandbox);
+                let memory_peak = known.memory_peak_now(&self.ground, &self.cgroups, sandbox);
                 let end = ProgramEnd { program, exit: Exit { status, oom, memory_peak } };
                 self.tell(&Message::ProgramEnded { sandbox, end }, &[]);
             }
             Report::Failed(failure) => known.failure = Some(failure),
-            Report::Exited { status, largest } => {
+            Report::Exited { status, largest, in_tmp } => {
                 known.status = Some(status);
+                known.tmp_peak = known.tmp_peak.max(in_tmp);
                 known.watched_peak = known.watched_peak.max(largest);
             }
         }

@@ -72,6 +72,36 @@ held = [held, b'x' * 150000000]; time.sleep(10)";
 }
 
 #[tokio::test]
+async fn files_in_tmp_are_not_in_the_memory_peak() {
+    on_each(async |stage| {
+        if !stage.own_root() {
+            return; // There /tmp is a directory of the host.
+        }
+        let program = "import sys, _signal
+held = b'x' * 50000000
+with open('/tmp/file', 'wb') as file:
+    for _ in range(150): file.write(b'x' * 1000000)
+print('done', flush=True)
+len(sys.argv) > 1 or _signal.pause()";
+        let peak_is_right = |peak: Option<u64>| {
+            let peak = peak.unwrap();
+            assert!((47 * MIB..100 * MIB).contains(&peak), "{:?}: {peak}", stage.kind);
+        };
+        let ends = [python(program).as_slice(), &["at once"]].concat();
+        let (running, _) = stage.start_with(&ends, |assignment| assignment.ephemeral_storage_mb = 300).await;
+        let (text, exit) = finish(running).await;
+        assert_eq!(text, "done\n", "{:?}", stage.kind);
+        peak_is_right(exit.memory_peak);
+        let (mut running, _) =
+            stage.start_with(&python(program), |assignment| assignment.ephemeral_storage_mb = 300).await;
+        let mut line = [0; 5];
+        running.take_output().unwrap().read_exact(&mut line).await.unwrap();
+        peak_is_right(running.memory_peak().await);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_memory_peak_is_told_while_it_runs() {
     on_each(async |stage| {
         let program =

@@ -41,6 +41,13 @@ pub(super) enum InitFailure {
     TimedOut,
 }
 
+/// An init that failed.
+pub(super) struct FailedInit {
+    pub(super) failure: InitFailure,
+    /// The most memory that it used, where anything was started.
+    memory_peak: Option<u64>,
+}
+
 impl InitFailure {
     fn status(&self) -> &'static str {
         if matches!(self, Self::TimedOut) { "timeout" } else { "error" }
@@ -88,7 +95,7 @@ impl Environment {
         &mut self,
         limit: Duration,
         trace: Option<TraceContext>,
-    ) -> Result<Result<(Running, Duration), InitFailure>, LaunchError> {
+    ) -> Result<Result<(Running, Duration), FailedInit>, LaunchError> {
         let asked = Instant::now();
         let contents = self.launcher.contents(&self.function).await;
         let (account, function) = (&self.function.account, &self.function.function_name);
@@ -131,9 +138,9 @@ impl Environment {
         let events = [start_of(&turn.invocation), event];
         let before = events.iter().map(|event| self.platform.event(event, turn.started)).collect();
         let attempt = Attempt { phase: "invoke", began: turn.began, until: turn.deadline, before };
-        let failure = match self.init(attempt, contents).await {
+        let FailedInit { failure, memory_peak } = match self.init(attempt, contents).await {
             Ok(Ok(running)) => return Some((running, turn)),
-            Ok(Err(failure)) => failure,
+            Ok(Err(failed)) => failed,
             Err(error) => {
                 self.cannot_launch(turn.invocation, &error);
                 return None;
@@ -152,14 +159,15 @@ impl Environment {
             }
         };
         self.metrics.invocation(outcome);
-        let status = if outcome == InvocationOutcome::Timeout { "timeout" } else { "error" };
-        let duration_us = micros(turn.began.elapsed());
+        let timed_out = outcome == InvocationOutcome::Timeout;
+        let duration_us = if timed_out { self.limit_us() } else { micros(turn.began.elapsed()) };
         let report = Report {
             duration_us,
-            status: Some(status),
-            error_type: Some(&error_type),
+            init_us: 0,
+            memory_peak_bytes: self.memory_used(memory_peak),
+            status: Some(if timed_out { "timeout" } else { "error" }),
+            error_type: (!timed_out).then_some(&error_type),
             trace_header: &turn.invocation.trace_header,
-            ..Report::default()
         };
         self.tell_runtime_done_of(&request_id, &report, None);
         self.log_report(&request_id, &report);
@@ -183,7 +191,7 @@ impl Environment {
         &mut self,
         attempt: Attempt,
         contents: Result<Contents, LaunchError>,
-    ) -> Result<Result<Running, InitFailure>, LaunchError> {
+    ) -> Result<Result<Running, FailedInit>, LaunchError> {
         let launcher = std::sync::Arc::clone(&self.launcher);
         let _starting = launcher.pools.starting();
         let mut running = match self.launch(&launcher, contents).await {
@@ -191,7 +199,7 @@ impl Environment {
             Err(LaunchError::Function(failure)) => {
                 let failure = InitFailure::Platform(failure);
                 self.tell_failure(&attempt, &failure);
-                return Ok(Err(failure));
+                return Ok(Err(FailedInit { failure, memory_peak: None }));
             }
             Err(error) => return Err(error),
         };
@@ -202,6 +210,7 @@ impl Environment {
         self.log.publish_to(telemetry, std::sync::Arc::clone(&launcher.clock));
         let mut deadline = launcher.clock.sleep_until(attempt.until);
         let mut returned = false;
+        let mut memory_peak = None;
         let failure = loop {
             match running.happening(&mut self.log, &mut deadline, &*launcher.clock).await {
                 Happening::Api(ApiEvent::Subscribed { name, subscription }) => {
@@ -239,13 +248,17 @@ impl Environment {
                     break InitFailure::Platform(self.extension_failure(&mut running, lost).await);
                 }
                 Happening::Api(_) => {}
-                Happening::Exited(Exit { status, oom, .. }) => {
+                Happening::Exited(Exit { status, oom, memory_peak: most }) => {
+                    memory_peak = most;
                     break InitFailure::Platform(Failure::exited(status, oom));
                 }
                 Happening::Deadline => break InitFailure::TimedOut,
             }
         };
         running.drain(&mut self.log).await;
+        if memory_peak.is_none() && self.log.wants_platform_lines() {
+            memory_peak = running.sandbox.memory_peak().await;
+        }
         if !returned {
             self.tell_runtime_done(&attempt, failure.status(), failure.error_type());
         }
@@ -259,7 +272,7 @@ impl Environment {
             std::sync::Arc::clone(&launcher.clock),
         );
         self.shut_down(running, reason, log);
-        Ok(Err(failure))
+        Ok(Err(FailedInit { failure, memory_peak }))
     }
 
     /// Starts what is to be initialised, with a way in for a debugger if the function asks for that.

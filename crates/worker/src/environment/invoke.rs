@@ -150,7 +150,7 @@ impl Environment {
             produced_bytes: bytes,
         };
         let report = Report {
-            duration_us: part(began, now),
+            duration_us: if status == Some("timeout") { self.limit_us() } else { part(began, now) },
             status,
             error_type: answered.error_type,
             trace_header: answered.trace_header,
@@ -214,7 +214,10 @@ impl Environment {
         }
         let status = match &aftermath {
             Some(Aftermath::Exited(_) | Aftermath::Lost(_)) => Some("error"),
-            Some(Aftermath::TimedOut) if reply.is_none() => Some("timeout"),
+            // While somebody waits for the log it may be patience alone that is over.
+            Some(Aftermath::TimedOut) if reply.is_none() || self.launcher.clock.now() >= deadline => {
+                Some("timeout")
+            }
             _ => None,
         };
         self.returned(&mut answered, status);
@@ -224,9 +227,13 @@ impl Environment {
                 _ => running.sandbox.memory_peak().await,
             };
             let report = Report {
-                duration_us: micros(began.elapsed()),
+                duration_us: if status == Some("timeout") {
+                    self.limit_us()
+                } else {
+                    micros(began.elapsed())
+                },
                 init_us,
-                memory_peak_bytes: memory_peak_bytes.unwrap_or_default(),
+                memory_peak_bytes: self.memory_used(memory_peak_bytes),
                 status,
                 error_type: match &aftermath {
                     Some(Aftermath::Lost(failure)) => Some(failure.report_type),
@@ -237,13 +244,13 @@ impl Environment {
             self.log_report(&invocation.request_id, &report);
         }
         response.log_tail = self.log.end().into();
-        response.environment_gone = matches!(aftermath, Some(Aftermath::Exited(_) | Aftermath::Lost(_)));
+        response.environment_gone = status.is_some();
         if matches!(aftermath, Some(Aftermath::Ready)) {
             self.entry.idle();
         }
         if let Some(reply) = reply.take() {
             let _ = reply.send(Ok(response));
-            if matches!(aftermath, Some(Aftermath::TimedOut)) {
+            if matches!(aftermath, Some(Aftermath::TimedOut)) && status.is_none() {
                 // Patience for the log is over, the function's own time may not be.
                 aftermath = Some(self.aftermath(running, deadline, &mut answered).await);
                 if matches!(aftermath, Some(Aftermath::Ready)) {
@@ -275,8 +282,7 @@ impl Environment {
         } else {
             InvocationOutcome::Crash
         });
-        let limit_us = u64::from(self.function.timeout_seconds) * 1_000_000;
-        let duration_us = if timed_out { limit_us } else { micros(began.elapsed()) };
+        let duration_us = if timed_out { self.limit_us() } else { micros(began.elapsed()) };
         if self.log.wants_platform_lines() {
             let memory_peak = match memory_peak {
                 None => running.sandbox.memory_peak().await,
@@ -291,7 +297,7 @@ impl Environment {
             let report = Report {
                 duration_us,
                 init_us,
-                memory_peak_bytes: memory_peak.unwrap_or_default(),
+                memory_peak_bytes: self.memory_used(memory_peak),
                 status: Some(if timed_out { "timeout" } else { "error" }),
                 error_type: (!timed_out).then_some(failure.report_type),
                 trace_header: &invocation.trace_header,
@@ -309,6 +315,16 @@ impl Environment {
             duration_us,
         };
         let _ = invocation.reply.send(Ok(response));
+    }
+
+    /// What an invocation lasts that its timeout ended.
+    pub(super) fn limit_us(&self) -> u64 {
+        micros(self.timeout())
+    }
+
+    /// What REPORT tells of that peak: the kernel's limit has room for `/tmp` above the function's memory, AWS has not.
+    pub(super) fn memory_used(&self, peak: Option<u64>) -> u64 {
+        peak.unwrap_or_default().min(u64::from(self.function.memory_size_mb) << 20)
     }
 
     /// In JSON the report says it.

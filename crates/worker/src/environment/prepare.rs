@@ -7,7 +7,7 @@ use lambfold_api::{Fault, TraceContext};
 use tokio::sync::oneshot;
 
 use super::Environment;
-use super::init::InitFailure;
+use super::init::{FailedInit, InitFailure};
 use crate::running::Running;
 
 /// Who wants an environment ahead of any invocation.
@@ -35,7 +35,7 @@ impl Environment {
                 self.entry.idle();
                 (Ok(()), Some(running))
             }
-            Ok(Err(failure)) => {
+            Ok(Err(FailedInit { failure, .. })) => {
                 self.metrics.init_failures.inc();
                 (Err(NotPrepared::Function(words(&failure, limit))), None)
             }

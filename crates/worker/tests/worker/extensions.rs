@@ -288,7 +288,17 @@ async fn the_timeout_is_for_extensions_too_and_they_are_told_of_it() {
     assert_eq!(success(&answer), json!(1));
     assert!(answer.duration_us < 1_000_000);
     let log = logged(&rig, "agent SHUTDOWN timeout ").await;
-    assert!(log.contains("Status: timeout"), "{log}");
+    let (_, report) = log.split_once("\tDuration: 1000.00 ms\t").unwrap_or_else(|| panic!("{log}"));
+    assert!(report.lines().next().unwrap().ends_with(" ms\tStatus: timeout\t"), "{log}");
+    assert_eq!(rig.warm(&id, "{}").await.unwrap_err().code(), "EnvironmentGone");
+    // So late that the invoker's log has it all, with the answer or without.
+    let late = "import time\ndef handler(event, context):\n    time.sleep(context.get_remaining_time_in_millis() / 1000 - 0.07)\n";
+    let mut function = with_agents(&rig, late, &[("stuck", stuck)]).await;
+    function.timeout_seconds = 1;
+    let (id, answer) = rig.cold(&function, "{}").await;
+    let log = tail(&answer);
+    assert!(log.contains("\tDuration: 1000.00 ms\t") && log.contains("\tStatus: timeout"), "{log}");
+    assert!(answer.environment_gone);
     assert_eq!(rig.warm(&id, "{}").await.unwrap_err().code(), "EnvironmentGone");
     // The function itself: who invoked it does not wait for the shutdown.
     let slow = "import time\ndef handler(event, context):\n    time.sleep(60)\n";

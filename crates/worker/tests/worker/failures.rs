@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Rig, eventually_async, json, success, tail, unique};
+use crate::support::{Rig, eventually_async, json, memory_used, success, tail, unique};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handlers_error_is_passed_on_and_the_environment_lives() {
@@ -46,6 +46,7 @@ async fn init_errors_are_answers_after_a_second_attempt() {
             "{log}"
         );
         assert!(log.contains("\tStatus: error\tError Type: "), "{log}");
+        assert!(memory_used(&log) > 1, "{log}");
         assert_eq!(rig.warm(&id, "{}").await.unwrap_err().code(), "EnvironmentGone");
     }
     rig.stop().await;
@@ -66,6 +67,12 @@ async fn an_init_that_takes_too_long_is_done_again_inside_the_invocation() {
     function.configuration_id = unique();
     let (_, answer) = rig.cold(&function, "{}").await;
     assert_eq!(json(&answer)["errorType"], "Sandbox.Timedout");
+    assert_eq!(answer.duration_us, 1_000_000);
+    let log = tail(&answer);
+    // As any timeout.
+    assert!(log.contains("\tDuration: 1000.00 ms\tBilled Duration: 1000 ms\t"), "{log}");
+    assert!(log.trim_end().ends_with(" MB\tStatus: timeout"), "{log}");
+    assert!(memory_used(&log) > 1, "{log}");
     rig.stop().await;
 }
 

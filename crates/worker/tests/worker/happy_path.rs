@@ -180,6 +180,24 @@ async fn nothing_is_left_after_a_stop() {
     eventually("the processes to end", || processes_with(&mark) == 0).await;
 }
 
+/// Each line is an event, also one with nothing in it, whose message is its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn blank_lines_are_log_events() {
+    let rig = Rig::start().await;
+    let function = rig
+        .python("def handler(event, context):\n    print('a')\n    print('')\n    print('b')\n    print('c\\n\\n', end='')\n")
+        .await;
+    let (_, answer) = rig.cold(&function, "{}").await;
+    assert!(tail(&answer).contains("\na\n\nb\nc\n\nEND "), "{}", tail(&answer));
+    let printed = || -> Vec<String> {
+        let events = rig.logged_events().into_iter().skip_while(|event| event != "a\n");
+        events.take_while(|event| !event.starts_with("REPORT ")).collect()
+    };
+    eventually("the end", || printed().last().is_some_and(|event| event.starts_with("END "))).await;
+    assert_eq!(printed()[..5], ["a\n", "\n", "b\n", "c\n", "\n"], "{:?}", printed());
+    rig.stop().await;
+}
+
 fn processes_with(mark: &str) -> usize {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes

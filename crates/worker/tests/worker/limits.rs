@@ -1,8 +1,9 @@
 //! Sizes and numbers at their bounds.
 
+use lambfold_api::worker::InvokeResponse;
 use serde_json::{Value, json};
 
-use crate::support::{Rig, json, success, tail, unique};
+use crate::support::{Rig, json, memory_used, success, tail, unique};
 
 const LIMIT: usize = 6 << 20;
 
@@ -72,6 +73,56 @@ async fn the_log_tail_has_the_last_4096_bytes_up_to_the_answer() {
         assert_eq!(lines.len(), 6, "{log}");
         assert_eq!(lines[1..4], ["line 0", "line 1", "line 2"], "{log}");
     }
+    rig.stop().await;
+}
+
+/// Facts: execution environment §9: on AWS `/tmp` is a disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_in_tmp_are_no_memory_used() {
+    let rig = Rig::start().await;
+    if !rig.driver.capabilities().own_root {
+        return; // There it is a directory of the host.
+    }
+    let source = r"
+import os
+def handler(event, context):
+    with open('/tmp/file', 'wb') as file:
+        for _ in range(300):
+            file.write(b'x' * 1000000)
+    if event == 'crash':
+        os._exit(1)
+    if event == 'hold':
+        global held
+        held = b'x' * 60000000
+    return os.stat('/tmp/file').st_size
+";
+    let mut function = rig.python(source).await;
+    function.memory_size_mb = 128;
+    let small = |answer: &InvokeResponse| {
+        let used = memory_used(&tail(answer));
+        assert!((1..60).contains(&used), "{used}");
+    };
+    let (id, answer) = rig.cold(&function, "1").await;
+    assert_eq!(success(&answer), json!(300_000_000));
+    small(&answer);
+    small(&rig.warm(&id, "1").await.unwrap());
+    let used = memory_used(&tail(&rig.warm(&id, "\"hold\"").await.unwrap()));
+    assert!((60..128).contains(&used), "{used}");
+    let answer = rig.cold(&function, "\"crash\"").await.1;
+    assert_eq!(json(&answer)["errorType"], "Runtime.ExitError");
+    small(&answer);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_used_is_never_more_than_there_is() {
+    let rig = Rig::start().await;
+    let source = "def handler(event, context):\n    return len([b'x' * 1000000 for _ in range(1000)])\n";
+    let mut function = rig.python(source).await;
+    function.memory_size_mb = 128;
+    let (_, answer) = rig.cold(&function, "{}").await;
+    assert_eq!(answer.error_type, "Runtime.OutOfMemory");
+    assert_eq!(memory_used(&tail(&answer)), 128);
     rig.stop().await;
 }
 

@@ -273,6 +273,18 @@ next(id)
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn blank_lines_are_events() {
+    let rig = Rig::start().await;
+    let source = "def handler(event, context):\n    print('a')\n    print('')\n    print('b')\n";
+    let function = with_listener(&rig, source, AGENT).await;
+    rig.cold(&function, "0").await;
+    let events = arrived(&rig, "platform.report", 1).await;
+    let lines = events.iter().filter(|event| event["type"] == "function").map(|event| &event["record"]);
+    assert_eq!(lines.collect::<Vec<_>>(), ["a\n", "\n", "b\n"]);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_logs_api_has_its_own_words() {
     let rig = Rig::start().await;
     let agent = r"
