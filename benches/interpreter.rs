@@ -19,15 +19,18 @@ pub(crate) async fn alone(
     gap_ms: u64,
 ) -> anyhow::Result<Cell> {
     std::fs::write(directory.join(language.file), language.source)?;
+    // What is found by its name may be a script that looks for the interpreter.
+    let told = Command::new(language.whereabouts[0]).args(&language.whereabouts[1..]).output().await?;
+    let program = String::from_utf8(told.stdout)?.trim().to_owned();
+    anyhow::ensure!(!program.is_empty(), "{} does not tell where it is", language.whereabouts[0]);
     let (mut times, mut errors, started) = (latencies(), 0, Instant::now());
     for _ in 0..starts {
         pause(gap_ms).await;
         let began = Instant::now();
         // As functions have it: variables of whoever runs this may make an interpreter do more.
-        let status = Command::new(language.alone[0])
-            .args(&language.alone[1..])
+        let status = Command::new(&program)
+            .args(language.alone)
             .env_clear()
-            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .current_dir(directory)
             .stdin(Stdio::null())
             .status()

@@ -17,7 +17,9 @@ pub struct Language {
     pub runtime: &'static str,
     pub(crate) file: &'static str,
     pub(crate) source: &'static str,
-    /// A command that loads the file, and ends. Empty for a program of its own.
+    /// Commands by which an interpreter tells where it is, and then, from there, loads the file and ends. Empty for a
+    /// program of its own.
+    pub(crate) whereabouts: &'static [&'static str],
     pub(crate) alone: &'static [&'static str],
 }
 
@@ -34,7 +36,8 @@ pub const PYTHON: Language = Language {
     runtime: "python3.11",
     file: "index.py",
     source: "def handler(event, context):\n    return {'ok': True, 'n': len(event)}\n",
-    alone: &["python3.11", "-S", "-c", "import index"],
+    whereabouts: &["python3.11", "-c", "import sys; print(sys.executable)"],
+    alone: &["-S", "-c", "import index"],
 };
 
 /// Node.
@@ -43,12 +46,19 @@ pub const NODE: Language = Language {
     runtime: "nodejs20.x",
     file: "index.mjs",
     source: "export const handler = async (event) => ({ ok: true, n: Object.keys(event).length });\n",
-    alone: &["node", "-e", "import('./index.mjs')"],
+    whereabouts: &["node", "-e", "console.log(process.execPath)"],
+    alone: &["-e", "import('./index.mjs')"],
 };
 
 /// A native program: this executable, which answers with its event.
-pub const PROVIDED: Language =
-    Language { name: "provided", runtime: "provided.al2023", file: "bootstrap", source: "", alone: &[] };
+pub const PROVIDED: Language = Language {
+    name: "provided",
+    runtime: "provided.al2023",
+    file: "bootstrap",
+    source: "",
+    whereabouts: &[],
+    alone: &[],
+};
 
 /// Every one.
 pub const LANGUAGES: [Language; 3] = [PYTHON, NODE, PROVIDED];
