@@ -29,15 +29,18 @@ def ready(lam, name, qualifier, count):
     return eventually(holds, seconds=30, what=f"{count} environments ready")
 
 
-def at_once(lam, name, count, seconds=0.7):
+def together(count, act):
     told = []
-    calls = [threading.Thread(target=lambda: told.append(call(lam, name, Payload=json.dumps({"sleep": seconds}))[1]))
-             for _ in range(count)]
+    calls = [threading.Thread(target=lambda: told.append(act())) for _ in range(count)]
     for it in calls:
         it.start()
     for it in calls:
         it.join()
     return told
+
+
+def at_once(lam, name, count, seconds=0.7):
+    return together(count, lambda: call(lam, name, Payload=json.dumps({"sleep": seconds}))[1])
 
 
 def test_environments_are_kept_ready(lam, functions):
@@ -58,13 +61,7 @@ def test_environments_are_kept_ready(lam, functions):
     assert call(lam, name, Payload=b"{}")[1][1] == "on-demand", "the unpublished version has none"
     # Crashes are made good.
     before = {it[0] for it in at_once(lam, f"{name}:{version}", 2)}
-    died = []
-    calls = [threading.Thread(target=lambda: died.append(lam.invoke(
-        FunctionName=name, Qualifier=version, Payload=json.dumps({"die": True}))["FunctionError"])) for _ in range(2)]
-    for it in calls:
-        it.start()
-    for it in calls:
-        it.join()
+    died = together(2, lambda: lam.invoke(FunctionName=name, Qualifier=version, Payload=json.dumps({"die": True}))["FunctionError"])
     assert died == ["Unhandled"] * 2
     ready(lam, name, version, 2)
     after = at_once(lam, f"{name}:{version}", 2)

@@ -64,6 +64,11 @@ pub(super) fn no_such_queue() -> Fault {
     Fault::new(ErrorCode::QueueDoesNotExist, "The specified queue does not exist.")
 }
 
+/// A URL without a queue.
+pub(super) fn invalid_address(address: &str) -> Fault {
+    Fault::new(ErrorCode::InvalidAddress, format!("The address {address} is not valid for this endpoint."))
+}
+
 pub(super) fn not_found(text: impl Into<String>) -> Fault {
     Fault::new(ErrorCode::ResourceNotFoundException, text)
 }

@@ -20,7 +20,11 @@ pub(crate) fn parse(ctx: &CallContext, url: &str) -> Result<(Scope, QueueName), 
     };
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let mut segments = path.split('/').filter(|segment| !segment.is_empty()).rev();
-    let name = segments.next().and_then(|name| name.parse().ok()).ok_or_else(faults::no_such_queue)?;
+    let Some(name) = segments.next() else {
+        let endpoint = format!("{}/", ctx.endpoint);
+        return Err(faults::invalid_address(if url.is_empty() { &endpoint } else { url }));
+    };
+    let name = name.parse().map_err(|_| faults::no_such_queue())?;
     let account: Option<AccountId> = segments.next().and_then(|account| account.parse().ok());
     // LocalStack's `path` strategy: /queue/<region>/<account>/<name>
     let in_path =
@@ -105,10 +109,18 @@ mod tests {
             let (scope, _) = parse(&ctx, &format!("{host}/000000000000/jobs")).unwrap();
             assert_eq!(scope.region.as_str(), "eu-west-1");
         }
-        for url in
-            ["", "/", "http://localhost:4566", "http://localhost/000000000000/no good", "http://h/1/a.b"]
-        {
+        for url in ["http://localhost/000000000000/no good", "http://h/1/a.b"] {
             assert_eq!(parse(&ctx, url), Err(faults::no_such_queue()), "{url}");
+        }
+        for (url, address) in [
+            ("", "http://sqs.us-west-2.localhost:4566/"),
+            ("/", "/"),
+            ("http://localhost:4566", "http://localhost:4566"),
+        ] {
+            let fault = parse(&ctx, url).unwrap_err();
+            let told = (fault.query_code(), fault.http_status(), fault.message());
+            let words = format!("The address {address} is not valid for this endpoint.");
+            assert_eq!(told, ("InvalidAddress", 404, words.as_str()));
         }
     }
 }
