@@ -78,7 +78,9 @@ def test_query_protocol(url):
                                   "my-host.queue.local"])
 def test_queue_urls_lead_back_whatever_the_host(url, host):
     def ask(operation, **body):
-        headers = {**SQS, "X-Amz-Target": f"AmazonSQS.{operation}", "Host": host}
+        # Signed for a region that no host's name says.
+        signed = "AWS4-HMAC-SHA256 Credential=test/20260101/eu-west-1/sqs/aws4_request, SignedHeaders=host, Signature=00"
+        headers = {**SQS, "X-Amz-Target": f"AmazonSQS.{operation}", "Host": host, "Authorization": signed}
         status, _, answer = request(url, body=json.dumps(body).encode(), headers=headers)
         assert status == 200, answer
         return json.loads(answer or b"{}")
@@ -86,7 +88,8 @@ def test_queue_urls_lead_back_whatever_the_host(url, host):
     queue = ask("CreateQueue", QueueName=unique("host"))["QueueUrl"]
     assert queue.startswith(f"http://{host}/000000000000/")
     ask("SendMessage", QueueUrl=queue, MessageBody="x")
-    assert ask("GetQueueAttributes", QueueUrl=queue, AttributeNames=["All"])["Attributes"]["ApproximateNumberOfMessages"] == "1"
+    found = ask("GetQueueAttributes", QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+    assert found["ApproximateNumberOfMessages"] == "1" and found["QueueArn"].startswith("arn:aws:sqs:eu-west-1:000000000000:")
     ask("DeleteQueue", QueueUrl=queue)
 
 
