@@ -1,5 +1,6 @@
 """CloudWatch Logs, as boto3, the AWS CLI, Terraform and `lambfold logs` use it."""
 
+import base64
 import json
 import os
 import re
@@ -47,6 +48,49 @@ def messages_of(logs, group, **more):
         return [event["message"] for page in pages for event in page["events"]]
     except logs.exceptions.ResourceNotFoundException:
         return []
+
+
+SPEAKS = {
+    "python3.12": (
+        "index.py",
+        """import logging, os, sys
+def handler(event, context):
+    print("printed", "twice", sep="\\n")
+    logging.getLogger().warning("of\\ntwo lines")
+    print("to the end", end="")
+    with open("/dev/stderr", "w") as file:
+        file.write("\\nby name\\n")
+    return "_LAMBDA_TELEMETRY_LOG_FD" in os.environ
+""",
+        r"\[WARNING\]\t[^\t]*Z\t[^\t]*\tof\ntwo lines\n",
+    ),
+    "nodejs20.x": (
+        "index.js",
+        """const fs = require('fs');
+exports.handler = async () => {
+  process.stdout.write('printed\\ntwice\\n');
+  console.warn('of\\ntwo lines');
+  fs.writeSync(1, 'to the end');
+  fs.writeFileSync('/dev/stderr', '\\nby name\\n');
+  return '_LAMBDA_TELEMETRY_LOG_FD' in process.env;
+};
+""",
+        r"[^\t]*Z\t[^\t]*\tWARN\tof\ntwo lines\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("runtime", SPEAKS)
+def test_a_record_of_several_lines_is_one_event_among_the_lines_that_are_printed(lam, logs, functions, runtime):
+    file, source, record = SPEAKS[runtime]
+    name = functions(source, runtime=runtime, file=file)
+    answer = lam.invoke(FunctionName=name, LogType="Tail")
+    assert answer["Payload"].read() == b"false"
+    tail = base64.b64decode(answer["LogResult"]).decode()
+    assert re.search(rf"\nprinted\ntwice\n{record}to the end\nby name\nEND ", tail)
+    lines = eventually(lambda: [it for it in [messages_of(logs, f"/aws/lambda/{name}")] if any("REPORT" in line for line in it)], what="the report")[0]
+    assert [lines[2], lines[3], *lines[5:7]] == ["printed\n", "twice\n", "to the end\n", "by name\n"]
+    assert re.fullmatch(record, lines[4])
 
 
 def test_a_function_logs_as_on_aws(lam, logs, functions):

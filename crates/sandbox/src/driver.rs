@@ -216,6 +216,10 @@ pub const ROOT_FILES: &[&str] = &["etc/hosts", "etc/resolv.conf"];
 /// Where a [`WaitingProgram`] finds its socket.
 pub const ASSIGNMENT_FD: i32 = 3;
 
+/// Where every program finds the pipe of its output a second time, whatever becomes of its standard output: for a runtime's own
+/// records.
+pub const OUTPUT_FD: i32 = 4;
+
 /// A socket that the worker accepts on and that only this sandbox can reach (given [`Capabilities::own_network`]).
 #[derive(Debug)]
 pub struct SandboxListener {

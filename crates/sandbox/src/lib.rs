@@ -95,8 +95,8 @@ mod spawner;
 #[cfg(target_os = "linux")]
 pub use client::Spawner;
 pub use driver::{
-    ASSIGNMENT_FD, Assignment, Capabilities, Companions, Exit, ExitStatus, PreparedSandbox, ProgramEnd,
-    ProgramSignal, ROOT_DIRECTORIES, ROOT_FILES, RunningSandbox, SandboxDriver, SandboxListener,
+    ASSIGNMENT_FD, Assignment, Capabilities, Companions, Exit, ExitStatus, OUTPUT_FD, PreparedSandbox,
+    ProgramEnd, ProgramSignal, ROOT_DIRECTORIES, ROOT_FILES, RunningSandbox, SandboxDriver, SandboxListener,
     SandboxNetwork, SandboxProgram, SandboxTemplate, SandboxView, WaitingProgram,
 };
 pub use error::SandboxError;

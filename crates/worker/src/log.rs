@@ -1,5 +1,7 @@
-//! What a function prints: split into lines for its log stream and the server's own log, and remembered at its end for
-//! the invoker.
+//! What a function prints: split into lines and records for its log stream and the server's own log, and remembered at its
+//! end for the invoker.
+
+mod frames;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,6 +9,7 @@ use std::sync::Arc;
 use lambfold_api::control::FunctionVersion;
 use lambfold_types::{Clock, Timestamp};
 
+use self::frames::{Piece, Unframer};
 use crate::log_delivery::LogStream;
 use crate::log_level::Level;
 use crate::platform_event::PlatformEvent;
@@ -15,8 +18,8 @@ use crate::telemetry::{Event, Telemetry};
 
 /// What `LogType: Tail` shows.
 const TAIL_BYTES: usize = 4096;
-/// The longest log event; a longer line is split.
-const MAX_LINE_BYTES: usize = 256 << 10;
+/// The longest log event; a longer line or record is split.
+const MAX_EVENT_BYTES: usize = 256 << 10;
 
 /// Who printed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,9 @@ pub(crate) struct FunctionLog {
     request_id: String,
     /// What has no end yet, of the function and of its external extensions.
     lines: [Vec<u8>; 2],
+    /// Of the function's record that has no end yet, what is not an event.
+    record: Vec<u8>,
+    frames: Unframer,
     tail: Option<Tail>,
     stream: Option<LogStream>,
     /// Who else is told of everything.
@@ -50,6 +56,8 @@ impl FunctionLog {
             function,
             request_id: String::new(),
             lines: Default::default(),
+            record: Vec::new(),
+            frames: Unframer::default(),
             tail: None,
             stream,
             telemetry: None,
@@ -101,13 +109,42 @@ impl FunctionLog {
     }
 
     /// Bytes that were printed.
-    pub(crate) fn output(&mut self, source: Source, mut bytes: &[u8]) {
+    pub(crate) fn output(&mut self, source: Source, bytes: &[u8]) {
+        if source == Source::Function {
+            let mut frames = std::mem::take(&mut self.frames);
+            frames.feed(bytes, &mut |piece| self.piece(&piece));
+            self.frames = frames;
+        } else {
+            self.text(source, bytes);
+        }
+    }
+
+    fn piece(&mut self, piece: &Piece<'_>) {
+        match *piece {
+            Piece::Text(text) => self.text(Source::Function, text),
+            Piece::Record { part, level, ends } => {
+                let mut record = std::mem::take(&mut self.record);
+                self.push(&mut record, Source::Function, part, level);
+                if ends {
+                    self.event(Source::Function, record.strip_suffix(b"\n").unwrap_or(&record), level);
+                    record.clear();
+                }
+                self.record = record;
+            }
+        }
+    }
+
+    /// Lines, and the beginning of one.
+    fn text(&mut self, source: Source, mut bytes: &[u8]) {
+        let mut line = std::mem::take(&mut self.lines[source as usize]);
         while let Some(at) = bytes.iter().position(|byte| *byte == b'\n') {
-            self.push_to_line(source, &bytes[..at]);
-            self.emit(source);
+            self.push(&mut line, source, &bytes[..at], None);
+            self.event(source, &line, None);
+            line.clear();
             bytes = &bytes[at + 1..];
         }
-        self.push_to_line(source, bytes);
+        self.push(&mut line, source, bytes, None);
+        self.lines[source as usize] = line;
     }
 
     /// A line of the platform's own, such as START.
@@ -135,51 +172,58 @@ impl FunctionLog {
             || tracing::enabled!(target: "function", tracing::Level::DEBUG)
     }
 
-    fn push_to_line(&mut self, source: Source, mut bytes: &[u8]) {
-        let line = source as usize;
-        while self.lines[line].len() + bytes.len() > MAX_LINE_BYTES {
-            let (now, later) = bytes.split_at(MAX_LINE_BYTES - self.lines[line].len());
-            self.lines[line].extend_from_slice(now);
-            self.emit(source);
+    /// Adds to what will be an event, or to several if it is too long for one.
+    fn push(&mut self, event: &mut Vec<u8>, source: Source, mut bytes: &[u8], level: Option<Level>) {
+        while event.len() + bytes.len() > MAX_EVENT_BYTES {
+            let (now, later) = bytes.split_at(MAX_EVENT_BYTES - event.len());
+            event.extend_from_slice(now);
+            self.event(source, event, level);
+            event.clear();
             bytes = later;
         }
-        self.lines[line].extend_from_slice(bytes);
+        event.extend_from_slice(bytes);
     }
 
-    /// Ends lines that have been left open.
+    /// Ends lines and records that have been left open.
     fn end_lines(&mut self) {
+        let mut frames = std::mem::take(&mut self.frames);
+        frames.release(&mut |piece| self.piece(&piece));
+        self.frames = frames;
         for source in [Source::Function, Source::Extension] {
-            if !self.lines[source as usize].is_empty() {
-                self.emit(source);
+            let line = std::mem::take(&mut self.lines[source as usize]);
+            if !line.is_empty() {
+                self.event(source, &line, None);
             }
+        }
+        let record = std::mem::take(&mut self.record);
+        if !record.is_empty() {
+            self.event(Source::Function, &record, None);
         }
     }
 
-    fn emit(&mut self, source: Source) {
-        let line = &mut self.lines[source as usize];
+    /// A line or record, without its end. `level`: that which the runtime tells of it, if it does.
+    fn event(&mut self, source: Source, bytes: &[u8], level: Option<Level>) {
+        let text = String::from_utf8_lossy(bytes);
         // They get all levels.
         if let Some(Listeners { telemetry, clock }) = &self.telemetry
             && telemetry.listens()
         {
-            let text = format!("{}\n", String::from_utf8_lossy(line));
-            telemetry.publish(Event::line(clock.now(), source, text));
+            telemetry.publish(Event::line(clock.now(), source, format!("{text}\n")));
         }
-        if self.lowest.is_some_and(|lowest| lowest > Level::Trace && Level::of_line(line) < lowest) {
-            line.clear();
+        let level = || level.unwrap_or_else(|| Level::of_line(bytes));
+        if self.lowest.is_some_and(|lowest| lowest > Level::Trace && level() < lowest) {
             return;
         }
         if let Some(tail) = &mut self.tail {
-            tail.push(line);
+            tail.push(bytes);
             tail.push(b"\n");
         }
-        let text = String::from_utf8_lossy(line);
         if let Some(stream) = &mut self.stream {
             stream.push(format!("{text}\n"));
         }
         let FunctionVersion { function_name, version, .. } = &*self.function;
         let request_id = &self.request_id;
         tracing::info!(target: "function", { function.name = %function_name, function.version = %version, request.id = %request_id }, "{text}");
-        line.clear();
     }
 }
 
@@ -252,12 +296,36 @@ mod tests {
     }
 
     #[test]
+    fn a_record_is_one_event_and_has_its_level_from_its_head() {
+        let function = FunctionVersion {
+            log_format: "JSON".into(),
+            application_log_level: "WARN".into(),
+            ..FunctionVersion::default()
+        };
+        let frame = |kind: u8, message: &str| {
+            let mut bytes = vec![0xa5, 0x5a, 0x00, kind];
+            bytes.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+            bytes.extend(1_792_000_000_000_000_u64.to_be_bytes());
+            bytes.extend(message.as_bytes());
+            bytes
+        };
+        let mut log = FunctionLog::new(Arc::new(function), None);
+        log.begin("id", true);
+        log.output(Source::Function, &frame(0x13, "a warning\nof two lines\n"));
+        log.output(Source::Function, &frame(0x0f, "less than that"));
+        log.output(Source::Function, &frame(0x16, "{\"no\": \"level\"}"));
+        // An extension's bytes are its own.
+        log.output(Source::Extension, &frame(0x17, ""));
+        assert_eq!(log.end(), b"a warning\nof two lines\n{\"no\": \"level\"}\n");
+    }
+
+    #[test]
     fn endless_lines_are_split() {
         let mut log = log();
         log.begin("id", true);
         for _ in 0..100 {
             log.output(Source::Function, &vec![b'y'; 64 << 10]);
-            assert!(log.lines[0].len() <= MAX_LINE_BYTES);
+            assert!(log.lines[0].len() <= MAX_EVENT_BYTES);
         }
     }
 }

@@ -71,6 +71,7 @@ const RUBY: Files<'static> = files!(
     "lambfold_runtime/context.rb",
     "lambfold_runtime/fault.rb",
     "lambfold_runtime/handler.rb",
+    "lambfold_runtime/log.rb",
     "lambfold_runtime/runtime.rb",
 );
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lambfold_api::control::{ContainerImage, FunctionVersion};
-use lambfold_sandbox::SandboxView;
+use lambfold_sandbox::{OUTPUT_FD, SandboxView};
 
 use crate::interpreter::{Interpreter, Language};
 
@@ -176,6 +176,10 @@ fn reserved(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut imp
         set("_LAMBFOLD_LAYERS_DIR", around.view.layers_dir.display().to_string());
     }
     set("LAMBDA_RUNTIME_DIR", around.view.runtime_dir.display().to_string());
+    // Runtimes take it away. Own ones know nothing of it.
+    if around.interpreter.is_some() || function.image.is_some() {
+        set("_LAMBDA_TELEMETRY_LOG_FD", OUTPUT_FD.to_string());
+    }
 }
 
 /// The initialisation type of functions whose hooks around a snapshot are run.

@@ -24,8 +24,7 @@ class LogSink:
             kind = _FRAME_BASE[is_json] | _FRAME_LEVELS[min(50, max(0, level)) // 10]
             microseconds = time_ns() // 1000
             message = kind.to_bytes(4, "big") + len(message).to_bytes(4, "big") + microseconds.to_bytes(8, "big") + message
-        else:
-            _flush_standard_output()
+        _flush_standard_output()
         _write_all(self._fd, message)
 
     def write_error_lines(self, lines):

@@ -6,6 +6,7 @@ require_relative 'client'
 require_relative 'context'
 require_relative 'fault'
 require_relative 'handler'
+require_relative 'log'
 
 module LambfoldRuntime
   # The loop: load the handler, then take, run and answer invocations for ever.
@@ -19,6 +20,7 @@ module LambfoldRuntime
       @client = Client.new(env.fetch('AWS_LAMBDA_RUNTIME_API'))
       $stdout.sync = true
       $stderr.sync = true
+      Log.install(env)
     end
 
     def run
@@ -50,6 +52,8 @@ module LambfoldRuntime
         exit!(1)
       end
       id = invocation.headers['lambda-runtime-aws-request-id']
+      # Where AWS's runtime has it, too; libraries look there.
+      $_global_aws_request_id = id
       trace_id(invocation.headers['lambda-runtime-trace-id'])
       body, type = answer(handler, invocation)
     rescue NameError, SystemExit => e

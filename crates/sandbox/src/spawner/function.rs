@@ -12,7 +12,7 @@ use super::program::Start;
 use super::step::Step;
 use super::{fence, sys};
 use crate::protocol::Failure;
-use crate::{ASSIGNMENT_FD, IsolationLevel};
+use crate::{ASSIGNMENT_FD, IsolationLevel, OUTPUT_FD};
 
 pub(super) struct Plan<'a> {
     pub(super) start: &'a Start<'a>,
@@ -73,6 +73,8 @@ fn give_up_everything(plan: &Plan<'_>) -> Result<(), Failure> {
     if let Some(socket) = start.assignment {
         sys::keep_at(socket.as_fd(), ASSIGNMENT_FD).step("place the assignment's socket")?;
     }
+    // From where it is already: its own number may be the one above.
+    sys::keep_at(rustix::stdio::stdout(), OUTPUT_FD).step("place the output")?;
     if start.ground.level > IsolationLevel::Unisolated {
         sys::install_filter(&start.ground.filter).step("install the seccomp filter")?;
     }

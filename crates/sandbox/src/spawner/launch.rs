@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Mode;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use rustix::net::SendFlags;
 
@@ -92,7 +93,11 @@ fn image_copy(ground: &Ground, template: &SandboxTemplate, root: &Path) -> Resul
 
 /// The pipe for what a function prints: the read end and the write end.
 pub(super) fn output_pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
-    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make the output pipe")
+    let (reader, writer) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make the output pipe")?;
+    // The function's user may open it by name (`/dev/stdout`), too; nobody else has a name for it.
+    rustix::fs::fchmod(&writer, Mode::WUSR | Mode::WGRP | Mode::WOTH).step("open the output pipe to all")?;
+    Ok((reader, writer))
 }
 
 /// Has a built sandbox start its function, which [`check`] found to make sense, or hand it to the program that waits, which

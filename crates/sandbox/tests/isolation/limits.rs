@@ -174,7 +174,7 @@ _signal.pause()";
             }
             let text = String::from_utf8_lossy(&text[..length]).into_owned();
             let (files, children) = text.trim().split_once('\n').unwrap();
-            assert_eq!(files, "Too many open files 61", "{:?}", stage.kind);
+            assert_eq!(files, "Too many open files 60", "{:?}", stage.kind);
             let children = children.strip_prefix("Resource temporarily unavailable ").unwrap();
             // Without a user namespace zombies of a killed spawner's functions, which had the same uid, count too
             // until the machine's init gets round to them.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use lambfold_sandbox::ExitStatus;
+use lambfold_sandbox::{ExitStatus, OUTPUT_FD};
 
 use crate::stage::{Stage, finish, kinds, on_each};
 
@@ -61,10 +61,12 @@ async fn ids_host_name_and_pid_are_those_of_aws() {
 }
 
 #[tokio::test]
-async fn only_the_three_standard_descriptors_are_open() {
+async fn only_the_standard_descriptors_are_open_and_the_output_a_second_time() {
     on_each(async |stage| {
         let text = stage.python("import os; print(sorted(fd for fd in range(1024) if os.path.lexists(f'/proc/self/fd/{fd}')))").await;
-        assert_eq!(text, "[0, 1, 2]\n", "{:?}", stage.kind);
+        assert_eq!(text, format!("[0, 1, 2, {OUTPUT_FD}]\n"), "{:?}", stage.kind);
+        let text = stage.python("import os; os.close(1); os.close(2); os.write(4, b'still heard')").await;
+        assert_eq!(text, "still heard");
     })
     .await;
 }

@@ -59,9 +59,9 @@ async fn it_sees_nothing_of_a_function_before_it_has_one_and_then_only_its_own()
         assert_eq!(exit.status, ExitStatus::Code(0), "{text}");
         let host = rustix::system::uname();
         let before =
-            format!("[0, 1, 2, 3] ['BEFORE'] ['lib'] ['lib'] 1 {}", host.nodename().to_string_lossy());
+            format!("[0, 1, 2, 3, 4] ['BEFORE'] ['lib'] ['lib'] 1 {}", host.nodename().to_string_lossy());
         assert_eq!(lines[0].replace(", 'LC_CTYPE'", ""), before);
-        assert_eq!(lines[1], "[0, 1, 2] ['AFTER'] ['index.py'] ['layer.py'] 640 169.254.1.2");
+        assert_eq!(lines[1], "[0, 1, 2, 4] ['AFTER'] ['index.py'] ['layer.py'] 640 169.254.1.2");
         assert_eq!(lines[2], "Read-only file system Read-only file system done");
         let options: Vec<&str> = lines[3].split("', '").collect();
         assert_eq!(options.iter().filter(|it| it.contains("ro,nosuid,nodev")).count(), 2, "{text}");

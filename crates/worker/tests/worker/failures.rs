@@ -18,7 +18,7 @@ async fn a_handlers_error_is_passed_on_and_the_environment_lives() {
         payload["stackTrace"][0].as_str().unwrap().contains("index.py\", line 6, in handler"),
         "{payload}"
     );
-    assert!(tail(&answer).contains("[ERROR] ValueError: no good\rTraceback"), "{}", tail(&answer));
+    assert!(tail(&answer).contains("[ERROR] ValueError: no good\nTraceback"), "{}", tail(&answer));
     assert!(!answer.environment_gone);
     assert_eq!(success(&rig.warm(&id, "1").await.unwrap()), json!(2));
     rig.stop().await;

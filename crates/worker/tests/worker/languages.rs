@@ -19,6 +19,12 @@ fn has(program: &str) -> bool {
     there
 }
 
+/// The request that a log in JSON says has started.
+fn started(log: &str) -> Value {
+    let record: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    record["record"]["requestId"].clone()
+}
+
 async fn failed(rig: &Rig, function: &FunctionVersion) -> Value {
     let (_, answer) = rig.cold(function, "{}").await;
     assert_eq!(answer.function_error, "Unhandled", "{}", tail(&answer));
@@ -31,7 +37,7 @@ async fn ruby_functions_run() {
         return;
     }
     let rig = Rig::start().await;
-    let source = r"
+    let source = "
 require 'shared'
 module Deep
   class Handlers
@@ -49,6 +55,13 @@ def count(event:, context:)
   undefined_thing if event['broken']
   exit 3 if event['exit']
   $calls
+end
+def log(event:, context:)
+  puts \"of\\ntwo lines\"
+  logger = Logger.new($stdout)
+  logger.info('informs')
+  logger.warn('warns')
+  ENV.key?('_LAMBDA_TELEMETRY_LOG_FD')
 end
 ";
     let layer = rig.package("", &[("ruby/lib/shared.rb", "SHARED = 'layer'\n", 0o644)]).await;
@@ -80,6 +93,28 @@ end
     let (_, answer) = rig.cold(&function, r#"{"exit": true}"#).await;
     assert_eq!(json(&answer)["errorType"], "Runtime.ExitError");
 
+    function.handler = "lib/code.log".into();
+    let (_, answer) = rig.cold(&function, "{}").await;
+    assert_eq!(success(&answer), false);
+    let text = tail(&answer);
+    let id = text.split(' ').nth(2).unwrap();
+    assert!(
+        text.contains("\nof\ntwo lines\nI, [") && text.contains(&format!("  INFO {id} -- : informs\n")),
+        "{text}"
+    );
+    function.log_format = "JSON".into();
+    function.application_log_level = "WARN".into();
+    let (_, answer) = rig.cold(&function, "{}").await;
+    let text = tail(&answer);
+    let record = text.lines().find(|line| line.contains("warns")).unwrap_or_default();
+    let record: Value = serde_json::from_str(record).unwrap();
+    assert_eq!(
+        (&record["level"], &record["message"], &record["requestId"]),
+        (&json!("WARN"), &json!("warns"), &started(&text))
+    );
+    assert!(!text.contains("informs"), "{text}");
+    function.log_format.clear();
+
     function.handler = "no/such.thing".into();
     assert_eq!(failed(&rig, &function).await["errorType"], "Init<LoadError>");
     function.handler = "nothing".into();
@@ -104,7 +139,8 @@ public class Handlers implements RequestHandler<Handlers.Order, Map<String, Obje
     public enum Kind { NEW, OLD }
     private int calls;
     public Map<String, Object> handleRequest(Order order, Context context) {
-        context.getLogger().log("logged by java");
+        context.getLogger().log("logged\nby java");
+        LambdaRuntime.getLogger().log("a warning", com.amazonaws.services.lambda.runtime.logging.LogLevel.WARN);
         Map<String, Object> seen = new LinkedHashMap<>();
         seen.put("order", order); seen.put("first", order.getItems().get(0).name());
         seen.put("memory", context.getMemoryLimitInMB()); seen.put("id", context.getAwsRequestId());
@@ -189,8 +225,21 @@ async fn java_functions_run() {
     let order = json!({"amount": 3, "items": [{"name": "ü", "price": 1.5}], "kind": "OLD"});
     assert_eq!((&seen["order"], &seen["first"], &seen["shared"]), (&order, &json!("ü"), &json!("layer")));
     assert_eq!((&seen["memory"], &seen["calls"]), (&json!(512), &json!(1)));
-    assert!(seen["left"].as_i64().unwrap() > 0 && tail(&answer).contains("logged by java\n"));
+    assert!(
+        seen["left"].as_i64().unwrap() > 0 && tail(&answer).contains("\nlogged\nby java\n[WARN] a warning\n")
+    );
     assert_eq!(success(&rig.warm(&id, event).await.unwrap())["calls"], 2);
+
+    function.log_format = "JSON".into();
+    function.application_log_level = "INFO".into();
+    let (_, answer) = rig.cold(&function, event).await;
+    let text = tail(&answer);
+    let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let [told, warning] =
+        records.filter(|it| it["message"].is_string()).collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!((&told["message"], &told["level"]), (&json!("logged\nby java"), &json!("UNDEFINED")));
+    assert_eq!((&warning["level"], &warning["AWSRequestId"]), (&json!("WARN"), &started(&text)));
+    function.log_format.clear();
 
     for (handler, event, wanted) in [
         ("example.Handlers::handleRequest", event, None),

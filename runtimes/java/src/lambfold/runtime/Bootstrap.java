@@ -25,7 +25,10 @@ public final class Bootstrap {
 
     public static void main(String[] arguments) {
         try {
+            FunctionLogger.INSTANCE.install();
             new Bootstrap().run();
+        } catch (ReflectiveOperationException impossible) {
+            throw new AssertionError(impossible);
         } catch (IOException | NumberFormatException broken) {
             // The platform has gone or is broken; a trace in the function's log would help nobody.
             System.err.println("Lambda runtime stops: " + broken.getMessage());
@@ -79,6 +82,7 @@ public final class Bootstrap {
 
     private void serve(Handler handler, Client.Answer invocation) throws IOException {
         String id = invocation.header("lambda-runtime-aws-request-id");
+        FunctionLogger.INSTANCE.setInvocation(id, invocation.header("lambda-runtime-aws-tenant-id"));
         String trace = invocation.header("lambda-runtime-trace-id");
         if (trace == null) {
             System.clearProperty("com.amazonaws.xray.traceHeader");
@@ -118,8 +122,7 @@ public final class Bootstrap {
         } catch (Throwable worse) {
             trace.append(error.getClass().getName());
         }
-        System.out.print(trace);
-        System.out.flush();
+        FunctionLogger.INSTANCE.logError(trace.toString());
     }
 
     static byte[] document(Throwable error) {

@@ -9,25 +9,6 @@ import java.util.Map;
 
 /** One invocation as its handler sees it. */
 final class InvocationContext implements Context {
-    private static final LambdaLogger LOGGER = new LambdaLogger() {
-        @Override
-        public void log(String message) {
-            log(message.getBytes(java.nio.charset.StandardCharsets.UTF_8));
-        }
-
-        @Override
-        public void log(byte[] message) {
-            boolean ended = message.length > 0 && message[message.length - 1] == '\n';
-            synchronized (System.out) {
-                System.out.writeBytes(message);
-                if (!ended) {
-                    System.out.write('\n');
-                }
-                System.out.flush();
-            }
-        }
-    };
-
     private record Identity(String getIdentityId, String getIdentityPoolId) implements CognitoIdentity {}
 
     private record Application(
@@ -130,7 +111,7 @@ final class InvocationContext implements Context {
 
     @Override
     public LambdaLogger getLogger() {
-        return LOGGER;
+        return FunctionLogger.INSTANCE;
     }
 
     @Override
