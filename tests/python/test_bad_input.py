@@ -48,10 +48,45 @@ def test_unknown_target(url):
 
 
 def test_missing_member(url):
-    status, headers, answer = sqs(url, "SendMessage", b"{}")
-    assert status == 400
-    assert headers["x-amzn-query-error"] == "MissingParameter;Sender"
-    assert json.loads(answer)["message"] == "The request must contain the parameter QueueUrl."
+    def refused(operation, **members):
+        status, headers, answer = sqs(url, operation, json.dumps(members).encode())
+        answer = json.loads(answer)
+        return status, headers["x-amzn-query-error"].removesuffix(";Sender"), answer["__type"], answer["message"]
+
+    missing = "MissingParameter", "com.amazon.coral.service#MissingRequiredParameterException"
+    name = unique("missing")
+    _, _, answer = sqs(url, "CreateQueue", json.dumps({"QueueName": name}).encode())
+    queue = json.loads(answer)["QueueUrl"]
+    for nothing in ({}, {"QueueUrl": ""}):
+        assert refused("SendMessage", **nothing, MessageBody="a") == (
+            400, "AWS.SimpleQueueService.NonExistentQueue", "com.amazonaws.sqs#QueueDoesNotExist", "The specified queue does not exist.")
+    assert refused("SendMessage", QueueUrl=queue) == (400, *missing, "The request must contain the parameter MessageBody.")
+    assert refused("DeleteMessage", QueueUrl=queue) == (400, *missing, "The request must contain the parameter MessageHandle.")
+    assert refused("SendMessageBatch", QueueUrl=queue, Entries=[{"Id": "a", "MessageBody": "a"}, {"MessageBody": "b"}]) == (
+        400, *missing, "The request must contain the parameter SendMessageBatchRequestEntry.2.Id.")
+    for operation in ("GetQueueUrl", "CreateQueue"):
+        assert refused(operation) == (
+            400, "InvalidParameterValue", "com.amazon.coral.service#InvalidParameterValueException",
+            "Value for parameter QueueName is invalid. Reason: Must specify a queue name.")
+    assert refused("SendMessage", QueueUrl=queue, MessageBody="a", MessageAttributes={"n": {"StringListValues": ["a"], "DataType": "String"}}) == (
+        400, "AWS.SimpleQueueService.UnsupportedOperation", "com.amazonaws.sqs#UnsupportedOperation",
+        "Message attribute list values in SendMessage operation are not supported.")
+    # What an entry lacks otherwise fails it alone.
+    status, _, answer = sqs(url, "SendMessageBatch", json.dumps({"QueueUrl": queue, "Entries": [
+        {"Id": "a"}, {"Id": "b", "MessageBody": "b", "MessageAttributes": {"n": {"StringValue": "x"}}}, {"Id": "c", "MessageBody": "c"}]}).encode())
+    answer = json.loads(answer)
+    assert status == 200 and [entry["Id"] for entry in answer["Successful"]] == ["c"]
+    assert [(entry["Id"], entry["Code"], entry["Message"]) for entry in answer["Failed"]] == [
+        ("a", "MissingParameter", "The request must contain the parameter MessageBody."),
+        ("b", "InvalidParameterValue", "The message attribute 'n' must contain non-empty message attribute type.")]
+    sqs(url, "DeleteQueue", json.dumps({"QueueUrl": queue}).encode())
+
+
+def test_what_is_not_of_the_protocol(url):
+    for operation, body, code in (("MakeCoffee", b"{}", "InvalidAction"), ("ListQueues", b"{", "MalformedInput"), ("ListQueues", b"[]", "MalformedInput")):
+        status, headers, answer = sqs(url, operation, body)
+        assert (status, headers["x-amzn-query-error"]) == (400, f"{code};Sender")
+        assert json.loads(answer)["__type"].startswith("com.amazon.coral.service#")
 
 
 def test_query_protocol(url):

@@ -42,7 +42,7 @@ def test_a_message_that_fails_too_often_moves(sqs):
     assert "queueUrls" not in sqs.list_dead_letter_source_queues(QueueUrl=queue)
 
 
-def test_policies_are_checked_and_kept_as_given(sqs):
+def test_redrive_policies_are_checked_and_kept_as_given(sqs):
     dead, arn = dead_letter_queue(sqs)
     queue = sqs.create_queue(QueueName=unique("source"))["QueueUrl"]
 
@@ -56,11 +56,19 @@ def test_policies_are_checked_and_kept_as_given(sqs):
     assert "mandatory attribute: maxReceiveCount" in refusal(RedrivePolicy=json.dumps({"deadLetterTargetArn": arn}))[2]
     assert "valid values are from 1 to 1000" in refusal(RedrivePolicy=policy(arn, 0))[2]
     assert refusal(RedrivePolicy="{")[0] == "InvalidAttributeValue"
-    assert refusal(RedriveAllowPolicy='{"redrivePermission":"byQueue"}')[0] == "InvalidAttributeValue"
+    assert refusal(RedriveAllowPolicy='{"redrivePermission":"byQueue"}')[0] == "InvalidParameterValue"
+    assert refusal(RedrivePolicy=policy(arn.replace("us-east-1", "eu-west-1")))[2].endswith(
+        "Dead-letter target must be in same region as the source.")
+    assert refusal(RedrivePolicy=policy(arn.replace("000000000000", "111111111111")))[2].endswith(
+        "Dead-letter target owner should be same as the source.")
     text = '{"maxReceiveCount":"5",  "deadLetterTargetArn":"%s"}' % arn
     sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedrivePolicy": text})
     names = ["RedrivePolicy"]
     assert sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"] == {"RedrivePolicy": text}
+    # The same in other words is the same.
+    name = queue.rsplit("/", 1)[1]
+    assert sqs.create_queue(QueueName=name, Attributes={"RedrivePolicy": policy(arn, 5)})["QueueUrl"] == queue
+    assert error_of(sqs.create_queue, QueueName=name, Attributes={"RedrivePolicy": policy(arn, 6)})[0] == "QueueAlreadyExists"
     sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedrivePolicy": ""})
     assert "Attributes" not in sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)
     sqs.set_queue_attributes(QueueUrl=dead, Attributes={"RedriveAllowPolicy": '{"redrivePermission":"denyAll"}'})

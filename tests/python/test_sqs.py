@@ -150,7 +150,7 @@ def test_refusals_have_the_words_of_aws(sqs, queue):
         "InvalidParameterValue", 400,
         "One or more parameters are invalid. Reason: Message must be shorter than 1048576 bytes.")
     assert error_of(sqs.delete_message, QueueUrl=queue, ReceiptHandle="garbage") == (
-        "ReceiptHandleIsInvalid", 400, 'The input receipt handle "garbage" is not a valid receipt handle.')
+        "ReceiptHandleIsInvalid", 404, 'The input receipt handle "garbage" is not a valid receipt handle.')
     assert error_of(sqs.create_queue, QueueName="bad name") == (
         "InvalidParameterValue", 400,
         "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length")

@@ -55,7 +55,7 @@ impl Pattern {
 pub struct Violations {
     path: String,
     texts: Vec<String>,
-    /// The name of the first missing member: the Query services word only that.
+    /// The first missing member of the request itself, or id of a batch's entry: the Query services word only that.
     missing: Option<String>,
 }
 
@@ -74,11 +74,13 @@ impl Violations {
         }
         match operation.validation {
             Validation::Query => match found.missing {
+                // For these SQS has words of its own.
+                Some(name) if matches!(&*name, "QueueUrl" | "QueueName" | "ReceiptHandle") => Ok(()),
                 Some(name) => Err(Fault::raw(
                     "MissingRequiredParameterException",
                     "MissingParameter",
                     400,
-                    format!("The request must contain the parameter {name}."),
+                    format!("The request must contain the parameter {}.", in_batch(operation, &name)),
                 )),
                 None => Ok(()),
             },
@@ -279,7 +281,10 @@ impl Violations {
     }
 
     fn miss(&mut self, name: &str) {
-        self.missing.get_or_insert_with(|| name.to_owned());
+        // What else an entry or an attribute lacks fails it alone, as the service says.
+        if self.path.is_empty() || name == "Id" {
+            self.missing.get_or_insert_with(|| format!("{}{name}", self.path));
+        }
         let path = format!("{}{}", self.path, camel(name));
         self.push(format!("Value null at '{path}' failed to satisfy constraint: Member must not be null"));
     }
@@ -304,6 +309,14 @@ impl Violations {
         write!(self.path, "{step}.").expect("strings take writes");
         walk(self);
         self.path.truncate(before);
+    }
+}
+
+/// `entries.2.member.Id` is `SendMessageBatchRequestEntry.2.Id` to AWS (aws-sdk-js, issue 2388).
+fn in_batch(operation: &Operation, path: &str) -> String {
+    match path.strip_prefix("entries.").and_then(|rest| rest.split_once(".member.")) {
+        Some((number, name)) => format!("{}RequestEntry.{number}.{name}", operation.name),
+        None => path.to_owned(),
     }
 }
 
@@ -367,7 +380,10 @@ fn all_rules(constraint: &Constraint) -> String {
 mod tests {
     use super::*;
     use crate::lambda::{CreateFunctionRequest, FunctionCode, LAMBDA_CREATE_FUNCTION};
-    use crate::sqs::{SQS_SEND_MESSAGE, SendMessageRequest};
+    use crate::sqs::{
+        SQS_SEND_MESSAGE, SQS_SEND_MESSAGE_BATCH, SendMessageBatchRequest, SendMessageBatchRequestEntry,
+        SendMessageRequest,
+    };
 
     #[test]
     fn every_pattern_of_the_contract_compiles() {
@@ -403,8 +419,23 @@ mod tests {
 
     #[test]
     fn a_missing_member_is_named_by_the_query_services() {
-        let fault = Violations::check(&SQS_SEND_MESSAGE, &SendMessageRequest::default()).unwrap_err();
+        let mut input = SendMessageRequest { queue_url: Some("q".into()), ..Default::default() };
+        let fault = Violations::check(&SQS_SEND_MESSAGE, &input).unwrap_err();
         assert_eq!(fault.query_code(), "MissingParameter");
-        assert_eq!(fault.message(), "The request must contain the parameter QueueUrl.");
+        assert_eq!(fault.message(), "The request must contain the parameter MessageBody.");
+        // A queue that is not named does not exist: the service says so, before all else.
+        input.queue_url = None;
+        assert_eq!(Violations::check(&SQS_SEND_MESSAGE, &input), Ok(()));
+        let entry =
+            |id: Option<&str>| SendMessageBatchRequestEntry { id: id.map(Into::into), ..Default::default() };
+        let input = SendMessageBatchRequest {
+            queue_url: Some("q".into()),
+            entries: vec![entry(Some("a")), entry(None)],
+        };
+        let fault = Violations::check(&SQS_SEND_MESSAGE_BATCH, &input).unwrap_err();
+        assert_eq!(
+            fault.message(),
+            "The request must contain the parameter SendMessageBatchRequestEntry.2.Id."
+        );
     }
 }

@@ -51,6 +51,9 @@ pub fn in_words_of(service: &str, fault: Fault) -> Fault {
         ("sqs", "ThrottlingException") => {
             Fault::raw("RequestThrottled", "RequestThrottled", 403, "Request is throttled.")
         }
+        ("sqs", "IncompleteSignatureException") => {
+            Fault::raw("IncompleteSignatureException", "IncompleteSignature", 400, fault.message())
+        }
         ("lambda", "ThrottlingException") => {
             Fault::raw("TooManyRequestsException", "TooManyRequestsException", 429, "Rate exceeded")
                 .with_member("Reason", "CallerRateLimitExceeded")
@@ -77,8 +80,19 @@ fn is_of_the_framework(fault: &Fault) -> bool {
     matches!(fault.code(), "SerializationException" | "UnknownOperationException")
 }
 
+/// Whether the model of SQS has that error. The others, of which all names but these two end so, are the framework's
+/// (recorded from AWS, 2026-10).
+fn is_modelled_by_sqs(code: &str) -> bool {
+    match code {
+        "ResourceNotFoundException" => true,
+        "InternalFailure" | "ServiceUnavailable" => false,
+        _ => !code.ends_with("Exception"),
+    }
+}
+
 fn aws_json(fault: &Fault) -> Response<Bytes> {
-    let namespace = if is_of_the_framework(fault) { "com.amazon.coral.service" } else { "com.amazonaws.sqs" };
+    let namespace =
+        if is_modelled_by_sqs(fault.code()) { "com.amazonaws.sqs" } else { "com.amazon.coral.service" };
     let body = object(|map| {
         map.serialize_entry("__type", &format_args!("{namespace}#{}", fault.code()))?;
         map.serialize_entry("message", fault.message())?;
@@ -86,10 +100,8 @@ fn aws_json(fault: &Fault) -> Response<Bytes> {
     });
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, json::CONTENT_TYPE);
-    if !is_of_the_framework(fault) {
-        let side = if fault.is_sender() { "Sender" } else { "Receiver" };
-        response.headers_mut().insert(QUERY_ERROR, text(&format!("{};{side}", fault.query_code())));
-    }
+    let side = if fault.is_sender() { "Sender" } else { "Receiver" };
+    response.headers_mut().insert(QUERY_ERROR, text(&format!("{};{side}", fault.query_code())));
     response
 }
 
@@ -180,8 +192,18 @@ mod tests {
         assert_eq!(status, 500);
         assert!(headers.contains("x-amzn-query-error: InternalFailure;Receiver"));
         let (status, headers, body) = rendered(Protocol::AwsJson, &Fault::serialization("x"));
-        assert_eq!((status, headers.as_str()), (400, "content-type: application/x-amz-json-1.0"));
+        let expected = "content-type: application/x-amz-json-1.0\nx-amzn-query-error: MalformedInput;Sender";
+        assert_eq!((status, headers.as_str()), (400, expected));
         assert_eq!(body, r#"{"__type":"com.amazon.coral.service#SerializationException","message":"x"}"#);
+        for (code, namespace) in [
+            (sqs::ErrorCode::InvalidParameterValueException, "com.amazon.coral.service"),
+            (sqs::ErrorCode::MissingRequiredParameterException, "com.amazon.coral.service"),
+            (sqs::ErrorCode::ResourceNotFoundException, "com.amazonaws.sqs"),
+            (sqs::ErrorCode::InvalidAttributeName, "com.amazonaws.sqs"),
+        ] {
+            let (_, _, body) = rendered(Protocol::AwsJson, &Fault::new(code, "x"));
+            assert!(body.starts_with(&format!("{{\"__type\":\"{namespace}#")), "{body}");
+        }
     }
 
     #[test]

@@ -128,9 +128,10 @@ async fn faults_keep_their_aws_form() {
     let status = typed::<_, GetQueueUrlResult>(server.grpc, path, Request::new(wanted)).await.unwrap_err();
     let fault: Fault = fault_from_status(&status);
     assert_eq!(fault.query_code(), "AWS.SimpleQueueService.NonExistentQueue");
-    let empty = Request::new(SendMessageRequest::default());
+    let empty = SendMessageRequest { queue_url: Some("q".to_owned()), ..SendMessageRequest::default() };
+    let empty = Request::new(empty);
     let status = typed::<_, SendMessageResult>(server.grpc, SEND, empty).await.unwrap_err();
-    assert_eq!(fault_from_status(&status).message(), "The request must contain the parameter QueueUrl.");
+    assert_eq!(fault_from_status(&status).message(), "The request must contain the parameter MessageBody.");
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ async fn malformed_bodies_are_told_so() {
         );
         assert!(answer.header("x-amzn-requestid").is_some());
     }
-    let answer = send(server.http, &sqs("SendMessage"), b"{}").await;
+    let answer = send(server.http, &sqs("SendMessage"), br#"{"QueueUrl":"q"}"#).await;
     assert_eq!(answer.header("x-amzn-query-error"), Some("MissingParameter;Sender"));
     for target in ["MakeCoffee", ""] {
         let answer = send(server.http, &sqs(target), b"{}").await;

@@ -23,7 +23,7 @@ async fn an_announcement_is_enough_to_be_refused() {
     let edge = small().await;
     let json = sqs("SendMessage");
     for (head, shape) in [
-        (json.as_str(), "com.amazonaws.sqs#RequestEntityTooLargeException"),
+        (json.as_str(), "com.amazon.coral.service#RequestEntityTooLargeException"),
         (FORM, "<Type>Sender</Type><Code>RequestEntityTooLarge</Code>"),
         (CREATE_FUNCTION, r#""Type":"User","Message":"Request must be smaller than 10000 bytes"#),
     ] {

@@ -83,7 +83,7 @@ async fn an_allowed_operation_is_asked_for_and_then_called() {
 async fn what_breaks_a_constraint_goes_no_further() {
     let edge = Edge::start().await;
     let mut client = edge.client().await;
-    let answer = client.ask(&sqs("SendMessage"), b"{}").await;
+    let answer = client.ask(&sqs("SendMessage"), br#"{"QueueUrl":"q"}"#).await;
     assert_eq!(answer.header("x-amzn-query-error"), Some("MissingParameter;Sender"));
     let answer = client.ask("GET /2015-03-31/functions/%20 HTTP/1.1", b"").await;
     assert_eq!(answer.header("x-amzn-errortype"), Some("ValidationException"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lambfold_api::Fault;
 
 use super::redrive::{REDRIVE_ALLOW_POLICY, REDRIVE_POLICY};
-use super::{faults, redrive};
+use super::{faults, policy, redrive};
 use crate::{DeduplicationScope, QueueInfo, QueueKind, QueueProperties};
 
 /// AWS's default and greatest message size: 1 MiB.
@@ -102,7 +102,7 @@ pub(super) fn apply(
     if kept(THROUGHPUT_LIMIT) == Some(PER_GROUP) && kept(SCOPE) != Some(SCOPE_GROUP) {
         return Err(faults::attribute_value_for(
             THROUGHPUT_LIMIT,
-            "It can be perMessageGroupId only when DeduplicationScope is messageGroup.",
+            "To set FifoThroughputLimit to perMessageGroupId, the DeduplicationScope must be messageGroup.",
         ));
     }
     *properties = changed;
@@ -149,11 +149,7 @@ fn set(properties: &mut QueueProperties, setting: Setting, name: &str, value: &s
             kept.insert(name.to_owned(), value.to_owned());
         }
         Setting::Policy => {
-            let policy: serde_json::Value =
-                serde_json::from_str(value).map_err(|_| faults::attribute_value(name))?;
-            if !policy.is_object() {
-                return Err(faults::attribute_value(name));
-            }
+            policy::check(value)?;
             kept.insert(name.to_owned(), value.to_owned());
         }
         Setting::KmsKey => {
@@ -211,7 +207,23 @@ pub(super) fn conflict(
     let mut wanted = QueueProperties::default();
     apply(kind, &mut wanted, given)?;
     let (wanted, current) = (settable(kind, &wanted), settable(kind, current));
-    Ok(given.keys().find(|name| wanted.get(name.as_str()) != current.get(name.as_str())).cloned())
+    let same = |name: &str| match (wanted.get(name), current.get(name)) {
+        (Some(wanted), Some(current)) => wanted == current || same_document(name, wanted, current),
+        (wanted, current) => wanted == current,
+    };
+    Ok(given.keys().find(|name| !same(name)).cloned())
+}
+
+/// Whether two policies say the same in other words. AWS keeps what they say, not how.
+fn same_document(name: &str, one: &str, other: &str) -> bool {
+    match name {
+        REDRIVE_POLICY => redrive::policy(one).ok() == redrive::policy(other).ok(),
+        POLICY | REDRIVE_ALLOW_POLICY => {
+            let read = |text| serde_json::from_str::<serde_json::Value>(text).ok();
+            read(one) == read(other)
+        }
+        _ => false,
+    }
 }
 
 /// The message limit of a queue, in bytes.
@@ -322,7 +334,12 @@ mod tests {
                 .contains("one type of server-side")
         );
         for (name, value, wanted) in [
-            ("RedrivePolicy", "{", "InvalidAttributeValue: Invalid value for the parameter RedrivePolicy."),
+            (
+                "RedrivePolicy",
+                "{",
+                "InvalidAttributeValue: Invalid value for the parameter RedrivePolicy. Reason: Redrive policy is not a valid \
+                 JSON map.",
+            ),
             (
                 "RedrivePolicy",
                 r#"{"maxReceiveCount":1}"#,
@@ -333,8 +350,29 @@ mod tests {
                 r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:d","maxReceiveCount":"1001"}"#,
                 "Invalid value for maxReceiveCount: 1001, valid values are from 1 to 1000 both inclusive.",
             ),
-            ("RedriveAllowPolicy", r#"{"redrivePermission":"byQueue"}"#, "Invalid value for the parameter"),
-            ("RedriveAllowPolicy", r#"{"redrivePermission":"sometimes"}"#, "Invalid value for the parameter"),
+            ("RedrivePolicy", "{}", "mandatory attribute: maxReceiveCount."),
+            (
+                "RedriveAllowPolicy",
+                r#"{"redrivePermission":"byQueue"}"#,
+                "InvalidParameterValueException: Value {\"redrivePermission\":\"byQueue\"} for parameter RedriveAllowPolicy is invalid. \
+                 Reason: Amazon SQS can't create the redrive allow policy. ",
+            ),
+            (
+                "RedriveAllowPolicy",
+                r#"{"redrivePermission":"allowAll","sourceQueueArns":["arn:aws:sqs:us-east-1:000000000000:d"]}"#,
+                "Reason: Amazon SQS can't create the redrive allow policy. ",
+            ),
+            (
+                "RedriveAllowPolicy",
+                r#"{"redrivePermission":"sometimes"}"#,
+                "Reason: Amazon SQS can't create the redrive allow policy. ",
+            ),
+            (
+                "RedriveAllowPolicy",
+                "[]",
+                "InvalidAttributeValue: Invalid value for the parameter RedriveAllowPolicy. Reason: Amazon SQS can't create the \
+                 redrive allow policy, as it's in an unsupported format.",
+            ),
         ] {
             let text = refusal(&[(name, value)]);
             assert!(text.contains(wanted), "{text}");

@@ -26,7 +26,8 @@ pub(crate) fn of_engine(error: &Error, queue_name: &str) -> Fault {
         ),
         Error::OverLimit => Fault::new(
             ErrorCode::OverLimit,
-            "Too many messages in flight: delete some, or let their visibility timeout end.",
+            "Too many messages have been received without being deleted. Please delete your received messages or let \
+             them timeout before receiving more.",
         ),
         Error::Overloaded => Fault::new(ErrorCode::RequestThrottled, "The service is busy; try again.")
             .with_retry_after(Duration::from_millis(50)),
@@ -92,6 +93,15 @@ pub(super) fn queue_name(fifo: bool) -> Fault {
     } else {
         invalid_parameter(lambfold_types::InvalidQueueName.to_string())
     }
+}
+
+pub(super) fn no_queue_name() -> Fault {
+    invalid_parameter("Value for parameter QueueName is invalid. Reason: Must specify a queue name.")
+}
+
+/// A receipt handle that is not there has another name (aws-sdk-js-v3, issue 5478).
+pub(super) fn no_handle() -> Fault {
+    missing("MessageHandle")
 }
 
 pub(super) fn missing(parameter: &str) -> Fault {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lambfold_api::sqs::{MessageAttributeValue, MessageSystemAttributeValue};
+use lambfold_api::sqs::{ErrorCode, MessageAttributeValue, MessageSystemAttributeValue};
 use lambfold_api::{CallContext, Fault};
 
 use sha2::{Digest, Sha256};
@@ -234,9 +234,15 @@ fn attribute(name: &str, value: MessageAttributeValue) -> Result<MessageAttribut
         ));
     }
     if !value.string_list_values.is_empty() || !value.binary_list_values.is_empty() {
-        return Err(faults::invalid_parameter(
+        return Err(Fault::new(
+            ErrorCode::UnsupportedOperation,
             "Message attribute list values in SendMessage operation are not supported.",
         ));
+    }
+    if data_type.is_empty() {
+        return Err(faults::invalid_parameter(format!(
+            "The message attribute '{name}' must contain non-empty message attribute type."
+        )));
     }
     let prefix = data_type.split('.').next().unwrap_or_default();
     let empty = |kind: &str| {

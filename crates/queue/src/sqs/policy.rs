@@ -1,5 +1,8 @@
-//! The queue's policy as far as AddPermission and RemovePermission write it (facts, SQS §9).
+//! The queue's policy: what is one, and how AddPermission and RemovePermission write it (facts, SQS §9).
 
+mod check;
+
+pub(super) use check::{MOST_ACTIONS, MOST_STATEMENTS, check, check_action};
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -71,6 +74,11 @@ impl Policy {
             statements: Vec::new(),
             rest: BTreeMap::new(),
         })
+    }
+
+    /// How many statements it has.
+    pub(super) fn len(&self) -> usize {
+        self.statements.len()
     }
 
     /// Whether a statement has that label.

@@ -14,6 +14,9 @@ pub(crate) fn render(ctx: &CallContext, scope: &Scope, name: &QueueName) -> Stri
 /// from the caller's signature. Whatever host it names, the queue is ours. The host that the caller reached us by says
 /// nothing of a region: such URLs are those that [`render`] gave to callers of whatever region.
 pub(crate) fn parse(ctx: &CallContext, url: &str) -> Result<(Scope, QueueName), Fault> {
+    if url.is_empty() {
+        return Err(faults::no_such_queue());
+    }
     let (host, path) = match url.split_once("://") {
         Some((_, rest)) => rest.split_once('/').unwrap_or((rest, "")),
         None => ("", url),
@@ -21,8 +24,7 @@ pub(crate) fn parse(ctx: &CallContext, url: &str) -> Result<(Scope, QueueName), 
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let mut segments = path.split('/').filter(|segment| !segment.is_empty()).rev();
     let Some(name) = segments.next() else {
-        let endpoint = format!("{}/", ctx.endpoint);
-        return Err(faults::invalid_address(if url.is_empty() { &endpoint } else { url }));
+        return Err(faults::invalid_address(url));
     };
     let name = name.parse().map_err(|_| faults::no_such_queue())?;
     let account: Option<AccountId> = segments.next().and_then(|account| account.parse().ok());

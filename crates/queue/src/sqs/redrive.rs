@@ -21,13 +21,14 @@ const MOST_SOURCES: usize = 10;
 
 /// Reads a redrive policy as far as that takes no other queue.
 pub(super) fn policy(text: &str) -> Result<Redrive, Fault> {
-    let policy = serde_json::from_str::<BTreeMap<String, Value>>(text)
-        .map_err(|_| faults::attribute_value(REDRIVE_POLICY))?;
+    let policy = serde_json::from_str::<BTreeMap<String, Value>>(text).map_err(|_| {
+        faults::attribute_value_for(REDRIVE_POLICY, "Redrive policy is not a valid JSON map.")
+    })?;
     let member = |name: &str| {
         let missing = format!("Redrive policy does not contain mandatory attribute: {name}.");
         policy.get(name).filter(|value| !value.is_null()).ok_or_else(|| refused(text, &missing))
     };
-    let (target, count) = (member(TARGET)?, member(MAX_RECEIVE_COUNT)?);
+    let (count, target) = (member(MAX_RECEIVE_COUNT)?, member(TARGET)?);
     // A string, too: CloudFormation and Terraform have always sent it so.
     let shown = count.as_str().map_or_else(|| count.to_string(), str::to_owned);
     let max_receive_count =
@@ -54,10 +55,15 @@ pub(super) fn check_target(
     let Some(text) = given.get(REDRIVE_POLICY).filter(|text| !text.is_empty()) else { return Ok(()) };
     let redrive = policy(text)?;
     let value: Value = serde_json::from_str(text).map_err(|_| faults::attribute_value(REDRIVE_POLICY))?;
-    let named = arn(value[TARGET].as_str().unwrap_or_default());
-    let here = named.is_some_and(|(target, _)| target == *scope);
-    let target = engine.queue(scope, &redrive.dead_letter_queue).ok().filter(|_| here);
-    let target = target.ok_or_else(|| refused(text, "Dead letter target does not exist."))?;
+    let missing = || refused(text, "Dead letter target does not exist.");
+    let (target, _) = arn(value[TARGET].as_str().unwrap_or_default()).ok_or_else(missing)?;
+    if target.region != scope.region {
+        return Err(refused(text, "Dead-letter target must be in same region as the source."));
+    }
+    if target.account != scope.account {
+        return Err(refused(text, "Dead-letter target owner should be same as the source."));
+    }
+    let target = engine.queue(scope, &redrive.dead_letter_queue).map_err(|_| missing())?;
     if target.name().is_fifo() != name.is_fifo() {
         return Err(refused(text, "Dead-letter queue must be same type of queue as the source."));
     }
@@ -84,16 +90,28 @@ struct AllowPolicy {
 
 /// Refuses what is no redrive allow policy.
 pub(super) fn check_allow_policy(text: &str) -> Result<(), Fault> {
-    let wrong = || faults::attribute_value(REDRIVE_ALLOW_POLICY);
-    let policy: AllowPolicy = serde_json::from_str(text).map_err(|_| wrong())?;
-    let sound = match (policy.redrive_permission.as_str(), &policy.source_queue_arns) {
-        ("allowAll" | "denyAll", None) => true,
-        ("byQueue", Some(sources)) => {
-            (1..=MOST_SOURCES).contains(&sources.len()) && sources.iter().all(|source| arn(source).is_some())
-        }
-        _ => false,
+    const CANNOT: &str = "Amazon SQS can't create the redrive allow policy";
+    let policy: AllowPolicy = serde_json::from_str(text).map_err(|_| {
+        let reason = format!("{CANNOT}, as it's in an unsupported format.");
+        faults::attribute_value_for(REDRIVE_ALLOW_POLICY, &reason)
+    })?;
+    let sources = policy.source_queue_arns.as_deref();
+    let wrong = match policy.redrive_permission.as_str() {
+        "allowAll" | "denyAll" if sources.is_none() => return Ok(()),
+        "allowAll" | "denyAll" => "sourceQueueArns go with the redrivePermission byQueue only.".to_owned(),
+        "byQueue" => match sources.unwrap_or_default() {
+            [] => "The redrivePermission byQueue takes sourceQueueArns.".to_owned(),
+            many if many.len() > MOST_SOURCES => {
+                format!("There may be up to {MOST_SOURCES} sourceQueueArns.")
+            }
+            some => match some.iter().find(|source| arn(source).is_none()) {
+                Some(source) => format!("{source} is not the ARN of a queue."),
+                None => return Ok(()),
+            },
+        },
+        other => format!("The redrivePermission {other} is not one of allowAll, denyAll and byQueue."),
     };
-    if sound { Ok(()) } else { Err(wrong()) }
+    Err(faults::invalid_value(text, REDRIVE_ALLOW_POLICY, &format!("{CANNOT}. {wrong}")))
 }
 
 /// Without a policy every queue of the account may name this one.

@@ -352,6 +352,12 @@ async fn permissions_are_statements_of_the_policy() {
             &["Fly"],
             "Value SQS:Fly for parameter ActionName is invalid. Reason: Please refer to the",
         ),
+        (
+            "a",
+            "111111111111",
+            &["SendMessageBatch"],
+            "Value SQS:SendMessageBatch for parameter ActionName is invalid.",
+        ),
         ("a", "111111111111", &["TagQueue"], "Only the queue owner is allowed to invoke this action."),
         ("a", "111111111111", &many, "8 Actions were found, maximum allowed is 7."),
     ] {
@@ -377,6 +383,12 @@ async fn permissions_are_statements_of_the_policy() {
     );
     remove("two").await.unwrap();
     assert_eq!(policy().await, None, "the last statement takes the policy with it");
+    for label in 1..=20 {
+        add(&label.to_string(), &["111111111111"], &["*"]).await.unwrap();
+    }
+    let (code, status, text) = refusal(add("21", &["111111111111"], &["*"]).await);
+    assert_eq!((code.as_str(), status), ("OverLimit", 403));
+    assert_eq!(text, "21 Statements were found, maximum allowed is 20.");
 }
 
 #[tokio::test]

@@ -18,6 +18,9 @@ pub(in crate::sqs) async fn change_message_visibility(
     input: ChangeMessageVisibilityRequest,
 ) -> Result<ChangeMessageVisibilityResponse, Fault> {
     let queue = service.queue(ctx, input.queue_url.as_deref())?;
+    if input.receipt_handle.is_none() {
+        return Err(faults::no_handle());
+    }
     let change = Change::read(service, &queue, input.receipt_handle, input.visibility_timeout)?;
     let asked = vec![(change.handle, change.timeout)];
     let outcomes = service.engine.change_visibility(&queue, asked).await.map_err(fault(&queue))?;

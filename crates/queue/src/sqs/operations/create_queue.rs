@@ -13,7 +13,7 @@ pub(in crate::sqs) async fn create_queue(
     ctx: &CallContext,
     input: CreateQueueRequest,
 ) -> Result<CreateQueueResult, Fault> {
-    let text = input.queue_name.unwrap_or_default();
+    let text = input.queue_name.ok_or_else(faults::no_queue_name)?;
     let kind = attributes::kind(&input.attributes);
     let refused = || faults::queue_name(kind.is_fifo());
     let name: QueueName = text.parse().map_err(|_| refused())?;

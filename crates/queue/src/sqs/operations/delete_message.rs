@@ -15,7 +15,7 @@ pub(in crate::sqs) async fn delete_message(
     input: DeleteMessageRequest,
 ) -> Result<DeleteMessageResponse, Fault> {
     let queue = service.queue(ctx, input.queue_url.as_deref())?;
-    let text = input.receipt_handle.unwrap_or_default();
+    let text = input.receipt_handle.ok_or_else(faults::no_handle)?;
     let handle = service.handle(&queue, &text)?;
     let outcome = service.engine.delete(&queue, vec![handle]).await.map_err(fault(&queue))?;
     match outcome.first() {

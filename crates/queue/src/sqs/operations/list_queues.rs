@@ -91,7 +91,7 @@ pub(in crate::sqs) async fn get_queue_url(
     input: GetQueueUrlRequest,
 ) -> Result<GetQueueUrlResult, Fault> {
     let name: QueueName =
-        input.queue_name.unwrap_or_default().parse().map_err(|_| faults::no_such_queue())?;
+        input.queue_name.ok_or_else(faults::no_queue_name)?.parse().map_err(|_| faults::no_such_queue())?;
     let account = match input.queue_owner_aws_account_id.as_deref() {
         None | Some("") => ctx.scope.account,
         Some(account) => account.parse().map_err(|_| faults::no_such_queue())?,

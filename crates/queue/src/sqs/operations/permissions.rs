@@ -1,35 +1,16 @@
 //! AddPermission and RemovePermission: statements of the queue's policy (facts, SQS §9).
 
 use lambfold_api::sqs::{
-    AddPermissionRequest, AddPermissionResponse, ErrorCode, RemovePermissionRequest,
-    RemovePermissionResponse, SQS_OPERATIONS,
+    AddPermissionRequest, AddPermissionResponse, ErrorCode, RemovePermissionRequest, RemovePermissionResponse,
 };
 use lambfold_api::{CallContext, Fault};
 use lambfold_types::{AccountId, Arn};
 
 use crate::sqs::attributes::POLICY;
-use crate::sqs::policy::Policy;
+use crate::sqs::policy::{self, MOST_ACTIONS, MOST_STATEMENTS, Policy};
 use crate::sqs::service::{SqsService, fault};
 use crate::sqs::{batch, faults};
 use crate::{Queue, QueueProperties};
-
-const MOST_ACTIONS: usize = 7;
-
-/// What only the owner of a queue may do (developer guide, "Amazon SQS API permissions").
-const OWNER_ONLY: [&str; 12] = [
-    "AddPermission",
-    "CancelMessageMoveTask",
-    "CreateQueue",
-    "DeleteQueue",
-    "ListMessageMoveTasks",
-    "ListQueues",
-    "ListQueueTags",
-    "RemovePermission",
-    "SetQueueAttributes",
-    "StartMessageMoveTask",
-    "TagQueue",
-    "UntagQueue",
-];
 
 pub(in crate::sqs) async fn add_permission(
     service: &SqsService,
@@ -45,6 +26,11 @@ pub(in crate::sqs) async fn add_permission(
         let mut policy = Policy::of(properties.attributes.get(POLICY).map(String::as_str), &arn);
         if policy.has(&label) {
             return Err(faults::invalid_value(&label, "Label", "Already exists."));
+        }
+        let count = policy.len() + 1;
+        if count > MOST_STATEMENTS {
+            let text = format!("{count} Statements were found, maximum allowed is {MOST_STATEMENTS}.");
+            return Err(Fault::new(ErrorCode::OverLimit, text));
         }
         policy.add(&label, principals, actions, &arn);
         keep(properties, &policy);
@@ -104,15 +90,7 @@ fn actions(names: &[String]) -> Result<Vec<String>, Fault> {
     }
     let check = |name: &String| {
         let action = format!("SQS:{name}");
-        let known = name == "*" || SQS_OPERATIONS.iter().any(|operation| operation.name == name);
-        let reason = if !known {
-            "Please refer to the appropriate WSDL for a list of valid actions."
-        } else if OWNER_ONLY.contains(&name.as_str()) {
-            "Only the queue owner is allowed to invoke this action."
-        } else {
-            return Ok(action);
-        };
-        Err(faults::invalid_value(&action, "ActionName", reason))
+        policy::check_action(&action).map(|()| action)
     };
     names.iter().map(check).collect()
 }
