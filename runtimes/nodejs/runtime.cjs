@@ -59,7 +59,12 @@ class Runtime {
     this._load(runtimeDirectory).then(
       (handler) => {
         this._handler = handler;
-        this._next();
+        // Not at once: a promise that init left rejected is told of before the next turn, and ends it.
+        setImmediate(() => {
+          if (!this._ending) {
+            this._next();
+          }
+        });
       },
       (error) => {
         const title = this._settings.callbacks ? 'Uncaught Exception' : 'Init Error';

@@ -373,6 +373,17 @@ class Loading(NodeTestCase):
         document = self.fails({"index.js": "throw new RangeError('early');"})
         self.assertEqual((document["errorType"], document["errorMessage"]), ("RangeError", "early"))
 
+    def test_a_rejection_that_loading_leaves_behind_comes_before_the_first_invocation(self):
+        source = """
+            async function setup() { await null; throw new Error('setup failed'); }
+            setup();
+            exports.handler = async () => 1;
+        """
+        with nodejs(source) as function:
+            answer = function.answer()
+            self.assertEqual((answer.kind, answer.error_type), ("init/error", "Runtime.UnhandledPromiseRejection"))
+            self.assertEqual((function.exit_status(), function.api.next_calls), (128, 0))
+
     def test_unhandled_rejection_while_loading(self):
         with nodejs("Promise.reject(new Error('lost')); module.exports = new Promise(() => {});") as function:
             answer = function.answer()

@@ -68,6 +68,29 @@ class Invocations(unittest.TestCase):
                 function.invoke({}).body, b'{"a": 1.10, "\\u20ac": [1E+3, NaN, "text"], "s": "\\u20ac"}'
             )
 
+    def test_what_calls_itself_a_dictionary_is_one_in_json(self):
+        source = """
+            from collections import namedtuple
+            class Row(tuple):
+                def _asdict(self): return {"c1": self[0]}
+            class Record:
+                def _asdict(self): return {"o": [Row((2,))]}
+            Point = namedtuple("Point", "x y")
+            def handler(event, context):
+                if event:
+                    circle = [Point(1, 2)]
+                    circle.append(circle)
+                    return circle
+                return {b"k": Point(1, [Row((1,))]), 2: Record(), "t": (1, 2)}
+        """
+        with python(source) as function:
+            wanted = {"k": {"x": 1, "y": [{"c1": 1}]}, "2": {"o": [{"c1": 2}]}, "t": [1, 2]}
+            self.assertEqual(function.invoke({}).json, wanted)
+            self.assertEqual(
+                function.invoke({"circle": True}).json["errorMessage"],
+                "Unable to marshal response: Circular reference detected",
+            )
+
     def test_trace_id_is_set_for_the_invocation_and_removed_without_one(self):
         source = "import os\ndef handler(event, context): return os.environ.get('_X_AMZN_TRACE_ID')"
         with python(source) as function:
@@ -248,7 +271,8 @@ class InitErrors(unittest.TestCase):
         document, log = self.fails({})
         self.assertEqual(document["errorType"], "Runtime.ImportModuleError")
         self.assertEqual(document["errorMessage"], "Unable to import module 'index': No module named 'index'")
-        self.assertTrue(log.startswith("[ERROR] Runtime.ImportModuleError: Unable to import"), log)
+        self.assertRegex(log, r"^\[WARNING\]\t[^\t]*Z\t\tLAMBDA_WARNING: Unhandled exception\. .*runtimes-update\.html\s")
+        self.assertIn("[ERROR] Runtime.ImportModuleError: Unable to import", log)
 
     def test_dependency_missing(self):
         document, _ = self.fails({"index.py": "import nonesuch"})
@@ -347,6 +371,11 @@ class Logging(unittest.TestCase):
             function.invoke({})
             self.assertEqual(function.output(), "as is")
 
+    def test_arguments_that_do_not_fit_fail_the_function(self):
+        source = "import logging\ndef handler(event, context): logging.warning('%d', 'x')"
+        with python(source) as function:
+            self.assertEqual(function.invoke({}).json["errorType"], "TypeError")
+
     def test_framed_channel(self):
         source = """
             import logging, os
@@ -418,18 +447,31 @@ class Interpreter(unittest.TestCase):
         with python(source) as function:
             self.assertEqual(function.invoke(["re", "json", "logging", "traceback", "socket", "enum"]).json, [])
 
-    def test_boto3_of_the_interpreter_comes_last_and_only_then(self):
+    def test_of_the_interpreters_packages_boto3_is_lent_and_nothing_else(self):
         with tempfile.TemporaryDirectory() as prefix:
             version = subprocess.check_output([PYTHON, "-c", "import sys; print('python%d.%d' % sys.version_info[:2])"])
             packages = os.path.join(prefix, "lib", version.decode().strip(), "site-packages")
             os.makedirs(os.path.join(packages, "boto3"))
+            os.makedirs(os.path.join(packages, "boto3-1.9.dist-info"))
+            with open(os.path.join(packages, "boto3-1.9.dist-info", "METADATA"), "w") as file:
+                file.write("Metadata-Version: 2.1\nName: boto3\nVersion: 1.9\n")
+            os.makedirs(os.path.join(packages, "other"))
             os.mkdir(os.path.join(prefix, "bin"))
             interpreter = os.path.join(prefix, "bin", "python3")
             real = subprocess.check_output([PYTHON, "-c", "import sys; print(sys.executable)"]).decode().strip()
             os.symlink(os.path.realpath(real), interpreter)
             command = [interpreter, *start_command("python")[1:]]
-            with python("import sys\ndef handler(event, context): return sys.path", command=command) as function:
-                self.assertEqual(function.invoke({}).json[-1], packages)
+            source = """
+                import sys, importlib.metadata as metadata
+                def handler(event, context):
+                    import boto3
+                    try: import other
+                    except ModuleNotFoundError as error: refused = str(error)
+                    return [list(boto3.__path__), refused, metadata.version("boto3"), len(list(metadata.distributions()))]
+            """
+            with python(source, command=command) as function:
+                wanted = [[packages + "/boto3"], "No module named 'other'", "1.9", 1]
+                self.assertEqual(function.invoke({}).json, wanted)
 
     def test_isolated_start_works_too(self):
         command = [PYTHON, "-I", *start_command("python")[1:]]

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 
 import pytest
 
@@ -34,6 +35,14 @@ def test_function_life(lam, functions):
     assert code["CodeSha256"] != configuration["CodeSha256"]
     lam.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
     assert invoke(lam, name)[1] == "new"
+
+
+def test_who_invokes_is_told_the_trace(lam, functions):
+    name = functions("import os\ndef handler(event, context):\n    return os.environ['_X_AMZN_TRACE_ID']\n")
+    answer = lam.invoke(FunctionName=name)
+    told = answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-trace-id"]
+    assert re.match(r"Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0", told)
+    assert json.loads(answer["Payload"].read()).split(";")[0] == told.split(";")[0]
 
 
 def test_the_callers_trace_header_reaches_the_function(lam, functions):

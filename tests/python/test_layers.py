@@ -3,6 +3,7 @@
 import hashlib
 import base64
 import urllib.request
+import zipfile
 
 from conftest import error_of, unique, zip_of
 from test_lambda import invoke
@@ -53,6 +54,25 @@ def test_function_with_layers(lam, functions):
     lam.update_function_configuration(FunctionName=name, Layers=arns[:1])
     lam.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
     assert invoke(lam, name)[1] == ["below", "only"]
+
+
+def test_an_es_module_imports_from_a_layer(lam, functions):
+    package = {"nodejs/node_modules/lent/package.json": '{"main": "lent.js"}', "nodejs/node_modules/lent/lent.js": "module.exports = 'lent'"}
+    _, layer = publish(lam, package)
+    source = "import lent from 'lent';\nexport const handler = async () => [lent, (await import('lent')).default];\n"
+    name = functions(source, file="index.mjs", runtime="nodejs20.x", Layers=[layer["LayerVersionArn"]])
+    assert invoke(lam, name)[1] == ["lent", "lent"]
+
+
+def test_a_wrapper_brings_a_sitecustomize(lam, functions):
+    wrapper = zipfile.ZipInfo("wrapper")
+    wrapper.external_attr = 0o755 << 16
+    files = {wrapper: "#!/bin/bash\nexport PYTHONPATH=/opt/instrumented:$PYTHONPATH\nexec \"$@\"\n",
+             "instrumented/sitecustomize.py": "import builtins\nbuiltins.instrumented = True\n"}
+    _, layer = publish(lam, files)
+    source = "def handler(event, context):\n    return instrumented\n"
+    name = functions(source, Layers=[layer["LayerVersionArn"]], Environment={"Variables": {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/wrapper"}})
+    assert invoke(lam, name)[1] is True
 
 
 def test_layer_permissions(lam, url):

@@ -121,7 +121,7 @@ fn rest_json(fault: &Fault) -> Response<Bytes> {
         || matches!(fault.code(), "ValidationException" | "MissingAuthenticationTokenException");
     let body = object(|map| {
         members(map, fault)?;
-        if !untyped {
+        if !untyped && !fault.members().contains_key("Type") {
             map.serialize_entry("Type", if fault.is_sender() { "User" } else { "Service" })?;
         }
         // Shapes differ in how they spell it, and so do clients in what they read.

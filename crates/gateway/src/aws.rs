@@ -12,7 +12,7 @@ use lambfold_api::lambda::{LAMBDA_INVOKE_OPERATIONS, serve_lambda, serve_lambda_
 use lambfold_api::logs::serve_logs;
 use lambfold_api::sqs::{ReceiveMessageResult, SQS_OPERATIONS, SQS_RECEIVE_MESSAGE, serve_sqs};
 use lambfold_api::wire::WireCodec;
-use lambfold_api::{CallContext, Fault, Operation};
+use lambfold_api::{CallContext, Fault, Operation, TraceContext};
 use lambfold_aws_wire::sigv4::{Covered, Signature};
 use lambfold_aws_wire::{
     Answer, AwsJson, AwsQuery, EventStreams, Protocol, QueryFormat, QueryRequest, RestJson, RestRequest,
@@ -110,7 +110,11 @@ impl Front {
         if is_invoke {
             ctx.deadline = Some(self.clock.now() + self.options.invoke_timeout);
         }
-        let (ctx, span) = self.traced(operation, ctx);
+        let (mut ctx, span) = self.traced(operation, ctx);
+        if is_invoke {
+            // Who invokes is told the trace, whether he began it or not.
+            ctx.trace.get_or_insert_with(|| TraceContext::unsampled(self.clock.now(), &*self.entropy));
+        }
         let mut answer = if is_invoke {
             let codec = EventStreams::rest(RestJson);
             let call = serve_lambda_invoke(&*self.invoke, operation, &ctx, &codec, request);

@@ -219,15 +219,14 @@ impl Launcher {
         let command = match interpreter {
             _ if function.image.is_some() => image::command(function)?,
             Some(_) if vacant.waits => Vec::new(),
-            Some(interpreter) => wrapped(
-                function,
-                runtime_files::command(
-                    interpreter,
-                    &view.runtime_dir,
-                    assigned_memory(function),
-                    function.debugger,
-                ),
-            ),
+            Some(interpreter) => {
+                let (runtime_dir, memory) = (&view.runtime_dir, assigned_memory(function));
+                let mut command = runtime_files::command(interpreter, runtime_dir, memory, function.debugger);
+                if wants_site(function) {
+                    command.retain(|argument| argument != runtime_files::NO_SITE);
+                }
+                wrapped(function, command)
+            }
             None => provided_command(package, layers, view)?,
         };
         let mut assignment = Assignment::new(package.path().to_owned(), command);
@@ -267,6 +266,11 @@ fn wrapped(function: &FunctionVersion, mut command: Vec<String>) -> Vec<String> 
         command.insert(0, wrapper.to_owned());
     }
     command
+}
+
+/// Whether Python looks for `sitecustomize`, by which wrappers instrument functions: where one may have been brought.
+fn wants_site(function: &FunctionVersion) -> bool {
+    function.environment.contains_key("PYTHONPATH") || wrapper(function).is_some()
 }
 
 fn wrapper(function: &FunctionVersion) -> Option<&str> {

@@ -138,6 +138,9 @@ impl RuntimeFiles {
     }
 }
 
+/// Python's option to start without its `site` module, which takes its time.
+pub(crate) const NO_SITE: &str = "-S";
+
 /// The program and arguments that start a bootstrap at `runtime_dir`, as seen inside, for a function of that memory. The
 /// bootstraps of Python and Node.js start a debugger themselves, and Ruby has none of ours.
 pub(crate) fn command(
@@ -149,7 +152,7 @@ pub(crate) fn command(
     let program = interpreter.program.display().to_string();
     match interpreter.language {
         Language::Python => {
-            vec![program, "-S".into(), "-u".into(), runtime_dir.join("bootstrap.py").display().to_string()]
+            vec![program, NO_SITE.into(), "-u".into(), runtime_dir.join("bootstrap.py").display().to_string()]
         }
         Language::NodeJs => {
             let mut command = vec![program];

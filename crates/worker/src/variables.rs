@@ -74,14 +74,10 @@ fn overridable(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut 
         around.view.runtime_dir.display(),
         around.view.layers_dir.display(),
     );
-    let mut path = format!("/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:{layers}/bin");
     // So that a function finds its own interpreter, as it does on AWS in /var/lang/bin.
-    if let Some(directory) =
-        around.interpreter.and_then(|it| it.program.parent()).filter(|it| !it.starts_with("/usr"))
-    {
-        path = format!("{path}:{}", directory.display());
-    }
-    set("PATH", path);
+    let own = around.interpreter.and_then(|it| it.program.parent()).filter(|it| !it.starts_with("/usr"));
+    let own = own.map(|directory| format!("{}:", directory.display())).unwrap_or_default();
+    set("PATH", format!("/var/lang/bin:{own}/usr/local/bin:/usr/bin/:/bin:{layers}/bin"));
     set("LANG", "en_US.UTF-8".to_owned());
     set(
         "LD_LIBRARY_PATH",

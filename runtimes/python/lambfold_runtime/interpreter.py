@@ -3,6 +3,9 @@
 import os
 import sys
 
+# That of `importlib.machinery`, which would have to be loaded.
+from _frozen_importlib_external import PathFinder
+
 # What AWS's runtime has imported before it loads the handler. A user's file of the same name (types.py, token.py …)
 # therefore never shadows these there, although the task root comes first on the path.
 _LOADED_BEFORE_USER_CODE = frozenset(
@@ -26,8 +29,8 @@ def prepare(settings):
         settings.layers_directory + "/python",
         *interpreter_path,
         runtime_directory,
-        *directories_with("boto3"),
     ]
+    sys.meta_path.extend(LentPackages(directory) for directory in directories_with("boto3"))
     _add_site_builtins()
 
 
@@ -41,14 +44,13 @@ class StandardLibraryFirst:
 
     def install(self):
         """Takes its place after built-in and frozen modules."""
-        self._path_finder = sys.meta_path[-1]
-        sys.meta_path.insert(len(sys.meta_path) - 1, self)
+        sys.meta_path.insert(sys.meta_path.index(PathFinder), self)
 
     def find_spec(self, name, path=None, target=None):
         """The importer's hook; None leaves the module to the ordinary path."""
         if path is not None or name not in _LOADED_BEFORE_USER_CODE:
             return None
-        spec = self._path_finder.find_spec(name, self._path, target)
+        spec = PathFinder.find_spec(name, self._path, target)
         if name == "logging" and spec is not None:
             _call_after_execution(spec.loader, self._on_logging)
         return spec
@@ -64,9 +66,33 @@ def _call_after_execution(loader, callback):
     loader.exec_module = exec_module
 
 
+class LentPackages:
+    """Import finder, asked last: AWS's runtime brings boto3 and what that needs. Ours lends those of the interpreter where they are
+    installed, and nothing else of what is installed there."""
+
+    _MODULES = frozenset("boto3 botocore dateutil jmespath s3transfer six urllib3".split())
+    _DISTRIBUTIONS = (_MODULES - {"dateutil"}) | {"python-dateutil"}
+
+    def __init__(self, directory):
+        self._path = [directory]
+
+    def find_spec(self, name, path=None, target=None):
+        """The importer's hook."""
+        if path is not None or name not in self._MODULES:
+            return None
+        return PathFinder.find_spec(name, self._path, target)
+
+    def find_distributions(self, context):
+        """The hook of `importlib.metadata`: instrumentation looks there for versions."""
+        from importlib.metadata import DistributionFinder, MetadataPathFinder
+
+        wanted = {context.name.lower().replace("_", "-")} if context.name else self._DISTRIBUTIONS
+        for name in sorted(wanted & self._DISTRIBUTIONS):
+            yield from MetadataPathFinder.find_distributions(DistributionFinder.Context(name=name, path=self._path))
+
+
 def directories_with(package):
-    """Of the interpreter's own packages' directories the one that has `package`, if any. AWS's runtime brings boto3: ours lends
-    the interpreter's where it is installed, behind everything else."""
+    """Of the interpreter's own packages' directories the one that has `package`, if any."""
     version = "python%d.%d" % sys.version_info[:2]
     prefix = os.path.dirname(os.path.dirname(os.path.abspath(sys.executable)))
     candidates = (

@@ -33,11 +33,8 @@ class LambdaLoggerHandler(logging.Handler):
         self._is_json = is_json
 
     def emit(self, record):
-        """Formats and writes; an error here is shown by `logging` and does not reach the function."""
-        try:
-            self.log_sink.write(self.format(record), record.levelno, self._is_json)
-        except Exception:
-            self.handleError(record)
+        """Formats and writes. As on AWS, an error here reaches the function: a call whose arguments do not fit its text fails."""
+        self.log_sink.write(self.format(record), record.levelno, self._is_json)
 
 
 class LambdaLoggerFilter(logging.Filter):

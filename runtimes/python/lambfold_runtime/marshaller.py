@@ -76,6 +76,8 @@ class Marshaller:
 
     def text(self, value):
         """`value` as JSON text."""
+        if not _is_plain(value):
+            value = _plain(value, set())
         if self._fast is None:
             return self._text_without_accelerator(value)
         try:
@@ -130,6 +132,50 @@ class Marshaller:
             return float(item) if _is_decimal(item) else _other_as_json(item)
 
         return json.dumps(value, ensure_ascii=self._ascii_only, default=default)
+
+
+# Of these there is nothing to look at inside.
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+
+
+def _is_plain(value):
+    """Whether there is nothing in `value` that AWS's encoder (simplejson) takes for an object and CPython's does not."""
+    pending, seen = [value], set()
+    while pending:
+        item = pending.pop()
+        if hasattr(item, "_asdict"):
+            return False
+        if isinstance(item, dict):
+            inner = item.values()
+            if any(isinstance(key, bytes) for key in item):
+                return False
+        elif isinstance(item, (list, tuple)):
+            inner = item
+        else:
+            continue
+        if id(item) not in seen:
+            seen.add(id(item))
+            pending.extend([each for each in inner if type(each) not in _SCALARS])
+    return True
+
+
+def _plain(value, above):
+    """Named tuples and whatever else has `_asdict` as dictionaries, keys of bytes as text."""
+    as_dict = getattr(value, "_asdict", None)
+    content = as_dict() if callable(as_dict) else value
+    if not isinstance(content, (dict, list, tuple)):
+        return content
+    if id(value) in above:
+        raise ValueError("Circular reference detected")
+    above.add(id(value))
+    try:
+        if isinstance(content, dict):
+            return {
+                key.decode("utf-8") if isinstance(key, bytes) else key: _plain(item, above) for key, item in content.items()
+            }
+        return [_plain(item, above) for item in content]
+    finally:
+        above.discard(id(value))
 
 
 def _is_decimal(value):

@@ -57,9 +57,21 @@ class Runtime:
 
             return handler.load(self.settings.handler)
         except Exception as error:
+            self._warn_of_init_error()
             report = self._report(error, "")
             self._client.post_init_error(self._encode(report.payload()), report.error_type)
             sys.exit(1)
+
+    def _warn_of_init_error(self):
+        """As a record of the root logger, whose level counts."""
+        try:
+            import logging
+
+            from lambfold_runtime.report import INIT_ERROR_WARNING
+
+            logging.warning(INIT_ERROR_WARNING)
+        except Exception as error:  # handlers are the function's
+            sys.stderr.write("The log does not take a warning: %s\n" % error)
 
     def run_snapshot_hooks(self):
         """Does what SnapStart asks for between init and the first invocation."""

@@ -97,6 +97,8 @@ pub(super) fn build(at: &Path, extra_readonly: &[PathBuf], resolver: bool) -> Re
         show_extra(at, source)?;
     }
     fill_dev(at)?;
+    // ES modules do not look into `NODE_PATH`, but into every directory above theirs.
+    symlink("/opt/nodejs/node_modules", at.join("node_modules")).step("link the modules of layers")?;
 
     // Only this one mount: what is mounted below it is read only already, device files with reason not `nodev`.
     rustix::mount::mount_remount(at, MountFlags::BIND | MountFlags::RDONLY | flags, c"")

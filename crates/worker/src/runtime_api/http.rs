@@ -7,8 +7,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The largest head: the X-Ray cause may take 64 KiB of it.
-const MAX_HEAD_BYTES: usize = 192 << 10;
+/// The largest head, as on AWS, whose server is Go's: runtimes send causes of errors in one, of which 64 KiB are kept.
+const MAX_HEAD_BYTES: usize = 1 << 20;
 const MAX_HEADERS: usize = 100;
 /// How much of a refused body is read and dropped before the connection is closed instead.
 const MAX_DROPPED_BYTES: usize = 256 << 20;
