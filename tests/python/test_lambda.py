@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 
 import pytest
@@ -35,6 +36,25 @@ def test_function_life(lam, functions):
     assert code["CodeSha256"] != configuration["CodeSha256"]
     lam.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
     assert invoke(lam, name)[1] == "new"
+
+
+@pytest.mark.skipif(os.environ.get("TEST_LAYOUT") == "cluster", reason="functions reach the node that has the worker")
+def test_the_url_of_a_queue_means_the_same_inside(lam, functions, queue, url):
+    source = """import json, os, urllib.request
+def handler(event, context):
+    headers = {"X-Amz-Target": "AmazonSQS.SendMessage", "Content-Type": "application/x-amz-json-1.0"}
+    body = json.dumps({"QueueUrl": event, "MessageBody": "from inside"}).encode()
+    return [os.environ["AWS_ENDPOINT_URL"], urllib.request.urlopen(urllib.request.Request(event, body, headers)).status]
+"""
+    assert invoke(lam, functions(source), queue)[1] == [url, 200]
+
+
+def test_a_function_has_no_code_signing_configuration(lam, functions):
+    name = functions("def handler(event, context):\n    pass\n")
+    found = lam.get_function_code_signing_config(FunctionName=name)
+    assert found["FunctionName"] == name and not found.get("CodeSigningConfigArn")
+    with pytest.raises(lam.exceptions.ResourceNotFoundException):
+        lam.get_function_code_signing_config(FunctionName=name + "-not")
 
 
 def test_who_invokes_is_told_the_trace(lam, functions):

@@ -3,6 +3,7 @@
 
 mod control;
 mod dispatcher;
+mod environment;
 mod gateway;
 mod logs;
 mod peers;
@@ -14,7 +15,7 @@ mod worker;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
+use figment::providers::{Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
 pub use control::Control;
@@ -90,9 +91,11 @@ impl Config {
         if let Some(file) = file {
             layers = layers.merge(Toml::file_exact(file));
         }
-        let environment = Env::prefixed("LAMBFOLD_").ignore(&["config", "roles"]).split("__");
+        let variables = std::env::vars_os();
+        let variables =
+            variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         layers
-            .merge(environment)
+            .merge(environment::Environment::of(variables))
             .merge(Serialized::defaults(flags))
             .extract()
             .map_err(|error| Error(Box::new(error)))

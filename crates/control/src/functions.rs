@@ -19,7 +19,7 @@ use lambfold_types::Timestamp;
 pub(crate) use create::create;
 pub(crate) use delete::delete;
 pub(crate) use environment::open as open_environment;
-pub(crate) use get::{find, function, get, get_configuration, whole};
+pub(crate) use get::{find, function, get, get_code_signing, get_configuration, whole};
 pub(crate) use list::{list, page_size};
 pub(crate) use publish::{Edition, publish};
 pub(crate) use update::{update_code, update_configuration};

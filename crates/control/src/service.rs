@@ -18,22 +18,23 @@ use lambfold_api::lambda::{
     DeleteFunctionUrlConfigResponse, DeleteLayerVersionRequest, DeleteLayerVersionResponse,
     DeleteProvisionedConcurrencyConfigRequest, DeleteProvisionedConcurrencyConfigResponse,
     EventSourceMappingConfiguration, FunctionConfiguration, GetAliasRequest, GetEventSourceMappingRequest,
-    GetFunctionConcurrencyRequest, GetFunctionConcurrencyResponse, GetFunctionConfigurationRequest,
-    GetFunctionRequest, GetFunctionResponse, GetFunctionUrlConfigRequest, GetFunctionUrlConfigResponse,
-    GetLayerVersionByArnRequest, GetLayerVersionPolicyRequest, GetLayerVersionPolicyResponse,
-    GetLayerVersionRequest, GetLayerVersionResponse, GetProvisionedConcurrencyConfigRequest,
-    GetProvisionedConcurrencyConfigResponse, Lambda, ListAliasesRequest, ListAliasesResponse,
-    ListEventSourceMappingsRequest, ListEventSourceMappingsResponse, ListFunctionUrlConfigsRequest,
-    ListFunctionUrlConfigsResponse, ListFunctionsRequest, ListFunctionsResponse, ListLayerVersionsRequest,
-    ListLayerVersionsResponse, ListLayersRequest, ListLayersResponse,
-    ListProvisionedConcurrencyConfigsRequest, ListProvisionedConcurrencyConfigsResponse, ListTagsRequest,
-    ListTagsResponse, ListVersionsByFunctionRequest, ListVersionsByFunctionResponse,
-    PublishLayerVersionRequest, PublishLayerVersionResponse, PublishVersionRequest,
-    PutFunctionConcurrencyRequest, PutProvisionedConcurrencyConfigRequest,
-    PutProvisionedConcurrencyConfigResponse, RemoveLayerVersionPermissionRequest,
-    RemoveLayerVersionPermissionResponse, TagResourceRequest, TagResourceResponse, UntagResourceRequest,
-    UntagResourceResponse, UpdateAliasRequest, UpdateEventSourceMappingRequest, UpdateFunctionCodeRequest,
-    UpdateFunctionConfigurationRequest, UpdateFunctionUrlConfigRequest, UpdateFunctionUrlConfigResponse,
+    GetFunctionCodeSigningConfigRequest, GetFunctionCodeSigningConfigResponse, GetFunctionConcurrencyRequest,
+    GetFunctionConcurrencyResponse, GetFunctionConfigurationRequest, GetFunctionRequest, GetFunctionResponse,
+    GetFunctionUrlConfigRequest, GetFunctionUrlConfigResponse, GetLayerVersionByArnRequest,
+    GetLayerVersionPolicyRequest, GetLayerVersionPolicyResponse, GetLayerVersionRequest,
+    GetLayerVersionResponse, GetProvisionedConcurrencyConfigRequest, GetProvisionedConcurrencyConfigResponse,
+    Lambda, ListAliasesRequest, ListAliasesResponse, ListEventSourceMappingsRequest,
+    ListEventSourceMappingsResponse, ListFunctionUrlConfigsRequest, ListFunctionUrlConfigsResponse,
+    ListFunctionsRequest, ListFunctionsResponse, ListLayerVersionsRequest, ListLayerVersionsResponse,
+    ListLayersRequest, ListLayersResponse, ListProvisionedConcurrencyConfigsRequest,
+    ListProvisionedConcurrencyConfigsResponse, ListTagsRequest, ListTagsResponse,
+    ListVersionsByFunctionRequest, ListVersionsByFunctionResponse, PublishLayerVersionRequest,
+    PublishLayerVersionResponse, PublishVersionRequest, PutFunctionConcurrencyRequest,
+    PutProvisionedConcurrencyConfigRequest, PutProvisionedConcurrencyConfigResponse,
+    RemoveLayerVersionPermissionRequest, RemoveLayerVersionPermissionResponse, TagResourceRequest,
+    TagResourceResponse, UntagResourceRequest, UntagResourceResponse, UpdateAliasRequest,
+    UpdateEventSourceMappingRequest, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest,
+    UpdateFunctionUrlConfigRequest, UpdateFunctionUrlConfigResponse,
 };
 use lambfold_api::sqs::Sqs;
 use lambfold_api::{BoxStream, CallContext, Fault};
@@ -232,6 +233,7 @@ operations! {
     update_function_url_config(UpdateFunctionUrlConfigRequest) -> UpdateFunctionUrlConfigResponse = function_urls::update;
     delete_function_url_config(DeleteFunctionUrlConfigRequest) -> DeleteFunctionUrlConfigResponse = function_urls::delete;
     list_function_url_configs(ListFunctionUrlConfigsRequest) -> ListFunctionUrlConfigsResponse = function_urls::list;
+    get_function_code_signing_config(GetFunctionCodeSigningConfigRequest) -> GetFunctionCodeSigningConfigResponse = functions::get_code_signing;
     list_functions(ListFunctionsRequest) -> ListFunctionsResponse = functions::list;
     publish_version(PublishVersionRequest) -> FunctionConfiguration = functions::publish;
     list_versions_by_function(ListVersionsByFunctionRequest) -> ListVersionsByFunctionResponse = functions::list_versions;

@@ -146,12 +146,21 @@ impl Invocation {
             biased;
             grant = &mut receiver => grant.map_err(|_| Fault::internal()),
             () = shared.clock.sleep_until(patience) => {
-                let has_workers = shared.board(|board| {
+                let memory_mb = self.function.memory_size_mb;
+                let (has_workers, is_too_large) = shared.board(|board| {
                     if board.waiting.remove(&ticket).is_some() {
                         board.placement.give_up(ticket, configuration);
                     }
-                    (board.placement.has_workers(), Vec::new())
+                    let placement = &board.placement;
+                    ((placement.has_workers(), placement.is_too_large(memory_mb)), Vec::new())
                 });
+                if has_workers && is_too_large {
+                    tracing::warn!(
+                        function.name = %self.function.function_name,
+                        memory_mb,
+                        "no worker can ever run it: give workers more memory (worker.memory_mib, worker.max_environments), or the function less"
+                    );
+                }
                 // Granted at the last moment, perhaps.
                 receiver.try_recv().map_err(|_| {
                     if has_workers { faults::throttled(RETRY_AFTER) } else { Fault::unavailable() }

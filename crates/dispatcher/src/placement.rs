@@ -167,6 +167,11 @@ impl Placement {
         self.workers.iter().any(|worker| worker.ready)
     }
 
+    /// Whether no worker has that much memory, or may have environments at all.
+    pub(crate) fn is_too_large(&self, memory_mb: u32) -> bool {
+        !self.workers.iter().any(|worker| worker.could_fit(memory_mb))
+    }
+
     /// Finds an environment, or a place in the queue. Does not overtake.
     pub(crate) fn place(&mut self, need: Need) -> (Placed, Vec<Effect>) {
         let mut effects = Vec::new();

@@ -81,11 +81,19 @@ pub(crate) struct LogsOptions {
     #[arg(long, default_value = "127.0.0.1:4566")]
     pub(crate) endpoint: String,
     /// The function's region.
-    #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
+    #[arg(long, env = "AWS_REGION", default_value_t = default_region())]
     pub(crate) region: String,
     /// The function's account.
     #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true, default_value = "000000000000")]
     pub(crate) account: String,
+}
+
+/// The other variable by which AWS's tools know it.
+fn default_region() -> String {
+    std::env::var("AWS_DEFAULT_REGION")
+        .ok()
+        .filter(|region| !region.is_empty())
+        .unwrap_or_else(|| "us-east-1".to_owned())
 }
 
 /// What may be set on the command line; everything can be set in a file or the environment.

@@ -1,9 +1,11 @@
 //! Settings of a worker.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use lambfold_package::HotReload;
+use lambfold_types::{ENDPOINT_PORT, RUNTIME_API_PORT};
 
 /// Settings of a worker. Limits that AWS sets per function come with the function.
 #[derive(Clone, Debug)]
@@ -39,7 +41,8 @@ pub struct Options {
     pub hot_reload: HotReload,
     /// Whether functions may have a port of this machine for their debugger.
     pub debugger: bool,
-    /// `host:port` of the gateway: what functions reach at 127.0.0.1:4566. `None`: they reach nothing there.
+    /// `host:port` of the gateway: what functions reach at 127.0.0.1 and, if it can be, the same port, so that the URLs of queues
+    /// mean the same inside and outside. `None`: they reach nothing there.
     pub endpoint: Option<String>,
     /// How long invocations that run may take to finish when the worker is stopped.
     pub stop_within: Duration,
@@ -66,6 +69,13 @@ impl Options {
             endpoint: None,
             stop_within: Duration::from_secs(8),
         }
+    }
+
+    /// Where functions reach [`endpoint`](Self::endpoint): at port 4566 if its own is privileged, or the Runtime API's.
+    pub(crate) fn endpoint_inside(&self) -> Option<SocketAddr> {
+        let (_, port) = self.endpoint.as_ref()?.rsplit_once(':')?;
+        let own = port.parse().ok().filter(|port| *port >= 1024 && *port != RUNTIME_API_PORT);
+        Some(([127, 0, 0, 1], own.unwrap_or(ENDPOINT_PORT)).into())
     }
 
     /// How many environments may wait for functions at once, with sandboxes of their own.

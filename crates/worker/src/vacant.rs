@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lambfold_sandbox::{PreparedSandbox, SandboxError, SandboxTemplate, WaitingProgram};
-use lambfold_types::{ENDPOINT_PORT, RUNTIME_API_PORT};
+use lambfold_types::RUNTIME_API_PORT;
 use tokio::net::TcpListener;
 
 use crate::error::LaunchError;
@@ -14,7 +14,6 @@ use crate::relay::{Relay, Target};
 use crate::runtime_api::RuntimeApi;
 
 pub(crate) const RUNTIME_API: ([u8; 4], u16) = ([127, 0, 0, 1], RUNTIME_API_PORT);
-const ENDPOINT: ([u8; 4], u16) = ([127, 0, 0, 1], ENDPOINT_PORT);
 
 /// A slot is free a moment after its sandbox was killed.
 const SLOT_ATTEMPTS: u32 = 50;
@@ -55,9 +54,7 @@ impl Launcher {
         waiting: Option<WaitingProgram>,
     ) -> SandboxTemplate {
         let mut listen: Vec<SocketAddr> = vec![RUNTIME_API.into()];
-        if self.options.endpoint.is_some() {
-            listen.push(ENDPOINT.into());
-        }
+        listen.extend(self.options.endpoint_inside());
         SandboxTemplate { listen, runtime_dir, image_root, waiting }
     }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use lambfold_api::lambda::{
-    Concurrency, FunctionCodeLocation, FunctionConfiguration, GetFunctionConfigurationRequest,
-    GetFunctionRequest, GetFunctionResponse,
+    Concurrency, FunctionCodeLocation, FunctionConfiguration, GetFunctionCodeSigningConfigRequest,
+    GetFunctionCodeSigningConfigResponse, GetFunctionConfigurationRequest, GetFunctionRequest,
+    GetFunctionResponse,
 };
 use lambfold_api::{CallContext, Fault, FunctionTarget};
 use lambfold_types::Qualifier;
@@ -85,6 +86,20 @@ pub(crate) async fn get(
         code: Some(code),
         tags: Some(record.tags).filter(|tags| !tags.is_empty()).map(Into::into),
         ..GetFunctionResponse::default()
+    })
+}
+
+/// No function has a code signing configuration, which is what Terraform asks for after each function that it makes.
+pub(crate) async fn get_code_signing(
+    shared: &Arc<Shared>,
+    ctx: &CallContext,
+    input: GetFunctionCodeSigningConfigRequest,
+) -> Result<GetFunctionCodeSigningConfigResponse, Fault> {
+    let target = whole(ctx, input.function_name)?;
+    function(shared, &target).await?.ok_or_else(|| target.not_found())?;
+    Ok(GetFunctionCodeSigningConfigResponse {
+        code_signing_config_arn: None,
+        function_name: Some(target.name.to_string()),
     })
 }
 

@@ -30,6 +30,17 @@ pub(super) fn observation(
     }
 }
 
+#[test]
+fn what_no_worker_can_hold_is_known() {
+    let mut placement = placement(256, 1);
+    assert!(!placement.is_too_large(256) && placement.is_too_large(257));
+    // That it is taken says nothing.
+    now(&mut placement, "a");
+    assert!(!placement.is_too_large(256));
+    placement.connected(0, "w2", 4096, 0);
+    assert!(placement.is_too_large(128));
+}
+
 fn now(placement: &mut Placement, configuration: &str) -> Grant {
     match placement.place(need(configuration)) {
         (Placed::Now(grant), effects) => {

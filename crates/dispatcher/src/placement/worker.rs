@@ -38,6 +38,11 @@ impl Worker {
         self.environments < self.most_environments && self.used_mb + u64::from(memory_mb) <= self.memory_mb
     }
 
+    /// Whether it fits a worker that has nothing else.
+    pub(super) fn could_fit(&self, memory_mb: u32) -> bool {
+        self.most_environments > 0 && u64::from(memory_mb) <= self.memory_mb
+    }
+
     pub(super) fn free_memory_mb(&self) -> u64 {
         self.memory_mb.saturating_sub(self.used_mb)
     }

@@ -40,7 +40,7 @@ async fn show(options: &LogsOptions) -> anyhow::Result<()> {
             // Nothing was logged yet.
             Err(Error::Service { code, .. }) if code == "ResourceNotFoundException" => {
                 if !options.follow {
-                    bail!("{} has no log yet", options.function);
+                    bail!("{} has no log yet in {} ({})", options.function, options.region, options.account);
                 }
             }
             Err(error) if is_end(&error) => return Ok(()),

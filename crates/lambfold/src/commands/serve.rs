@@ -1,6 +1,7 @@
 //! `lambfold up` and `lambfold serve`: run roles until told to stop.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,7 +59,8 @@ async fn serve(
         began,
     };
     let mut node = Node::start(options).await?;
-    println!("{}", banner::render(node.summary()));
+    // It serves also where nobody can be told.
+    _ = writeln!(std::io::stdout(), "{}", banner::render(node.summary()));
     let stopped = tokio::select! {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,

@@ -84,7 +84,10 @@ fn give_up_everything(plan: &Plan<'_>) -> Result<(), Failure> {
 fn set_limits(start: &Start<'_>) -> Result<(), Failure> {
     let both = |limit: u32| Rlimit { current: Some(limit.into()), maximum: Some(limit.into()) };
     rustix::process::setrlimit(Resource::Core, both(0)).step("forbid core dumps")?;
-    rustix::process::setrlimit(Resource::Nofile, both(start.open_files)).step("limit open files")?;
+    rustix::process::setrlimit(Resource::Nofile, both(start.open_files)).step(format_args!(
+        "limit open files to {} (the hard limit, `ulimit -Hn`, has to be that at least)",
+        start.open_files
+    ))?;
     if start.identity != Identity::Inherited {
         // Counted per user and user namespace; where the user is shared it would count the user's own programs.
         rustix::process::setrlimit(Resource::Nproc, both(start.processes)).step("limit processes")?;
