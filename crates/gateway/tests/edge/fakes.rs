@@ -143,6 +143,7 @@ fake! { Lambda for FakeLambda {
     delete_function_concurrency(DeleteFunctionConcurrencyRequest) -> DeleteFunctionConcurrencyResponse;
     delete_provisioned_concurrency_config(DeleteProvisionedConcurrencyConfigRequest) -> DeleteProvisionedConcurrencyConfigResponse;
     get_alias(GetAliasRequest) -> AliasConfiguration;
+    get_function_code_signing_config(GetFunctionCodeSigningConfigRequest) -> GetFunctionCodeSigningConfigResponse;
     get_function_concurrency(GetFunctionConcurrencyRequest) -> GetFunctionConcurrencyResponse;
     get_provisioned_concurrency_config(GetProvisionedConcurrencyConfigRequest) -> GetProvisionedConcurrencyConfigResponse;
     list_aliases(ListAliasesRequest) -> ListAliasesResponse;
