@@ -16,6 +16,11 @@ use crate::usage::{Slab, children, resident_mib};
 const CONNECTIONS: usize = 16;
 /// Before memory is looked at: logs are delivered, the environments stand still.
 const REST_MS: u64 = 5_000;
+/// What is resident goes up and down by a tenth while invocations go on, so it is looked at so many times, between which there are
+/// invocations; the median counts.
+const LOOKS: usize = 11;
+const BETWEEN_LOOKS: i64 = 1_000;
+const SHORT_REST_MS: u64 = 500;
 
 /// Invokes a warm function `invocations` times on a server of its own under `directory`, and prints what is resident after
 /// a tenth of them and after all.
@@ -31,7 +36,13 @@ pub async fn run(directory: &Path, invocations: u64) -> anyhow::Result<()> {
         let (elapsed, errors) = invoke(&target, &name, portion).await?;
         done = count;
         pause(REST_MS).await;
-        let reading = Reading::of(&server)?;
+        let mut looks = vec![Reading::of(&server)?];
+        while looks.len() < LOOKS {
+            invoke(&target, &name, BETWEEN_LOOKS).await?;
+            pause(SHORT_REST_MS).await;
+            looks.push(Reading::of(&server)?);
+        }
+        let reading = Reading::median(&looks);
         println!(
             "{:<38} {:.1} MiB resident ({:.1} no file's), the spawner {:.1} ({:.1}); slab {:.1} MiB, reclaimable {:.1} beside it; \
              {:.0} per second, {errors} errors ({language})",
@@ -76,6 +87,23 @@ impl Reading {
             spawner = (spawner.0 + all, spawner.1 + own);
         }
         Ok(Self { server: resident_mib(process)?, spawner, slab: Slab::now()? })
+    }
+
+    /// Of each figure by itself.
+    fn median(looks: &[Self]) -> Self {
+        let of = |figure: fn(&Self) -> f64| {
+            let mut figures: Vec<f64> = looks.iter().map(figure).collect();
+            figures.sort_by(f64::total_cmp);
+            figures[figures.len() / 2]
+        };
+        Self {
+            server: (of(|it| it.server.0), of(|it| it.server.1)),
+            spawner: (of(|it| it.spawner.0), of(|it| it.spawner.1)),
+            slab: Slab {
+                unreclaimable_mib: of(|it| it.slab.unreclaimable_mib),
+                reclaimable_mib: of(|it| it.slab.reclaimable_mib),
+            },
+        }
     }
 }
 

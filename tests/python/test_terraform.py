@@ -135,13 +135,15 @@ def test_what_terraform_makes_settles_changes_and_goes(url, lam, sqs, tmp_path):
         return run.stdout
 
     terraform("init", f"-plugin-dir={pathlib.Path(MIRROR)}")
-    for stage, changed in (("one", "false"), ("two", "true")):
-        terraform("apply", "-auto-approve", f"-var=changed={changed}")
-        assert json.loads(json.loads(terraform("output", "-json", "answer"))) == [stage, "lent", 1]
-    # 2 would mean that something is to be changed.
-    terraform("plan", "-detailed-exitcode", "-var=changed=true")
-    assert lam.get_function(FunctionName=name)["Tags"] == {"stage": "two"}
-    terraform("destroy", "-auto-approve", "-refresh=false")
+    try:
+        for stage, changed in (("one", "false"), ("two", "true")):
+            terraform("apply", "-auto-approve", f"-var=changed={changed}")
+            assert json.loads(json.loads(terraform("output", "-json", "answer"))) == [stage, "lent", 1]
+        # 2 would mean that something is to be changed.
+        terraform("plan", "-detailed-exitcode", "-var=changed=true")
+        assert lam.get_function(FunctionName=name)["Tags"] == {"stage": "two"}
+    finally:
+        terraform("destroy", "-auto-approve", "-refresh=false")
     assert "QueueUrls" not in sqs.list_queues(QueueNamePrefix=name)
     with pytest.raises(lam.exceptions.ResourceNotFoundException):
         lam.get_function(FunctionName=name)

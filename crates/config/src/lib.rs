@@ -91,11 +91,8 @@ impl Config {
         if let Some(file) = file {
             layers = layers.merge(Toml::file_exact(file));
         }
-        let variables = std::env::vars_os();
-        let variables =
-            variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         layers
-            .merge(environment::Environment::of(variables))
+            .merge(environment::Environment::of(std::env::vars_os()))
             .merge(Serialized::defaults(flags))
             .extract()
             .map_err(|error| Error(Box::new(error)))

@@ -36,8 +36,8 @@ pub(crate) struct FunctionLog {
     request_id: String,
     /// What has no end yet, of the function and of its external extensions.
     lines: [Vec<u8>; 2],
-    /// Of the function's record that has no end yet, what is not an event.
-    record: Vec<u8>,
+    /// Of the function's record that has no end yet, what is not an event, and its level.
+    record: (Vec<u8>, Option<Level>),
     frames: Unframer,
     tail: Option<Tail>,
     stream: Option<LogStream>,
@@ -56,7 +56,7 @@ impl FunctionLog {
             function,
             request_id: String::new(),
             lines: Default::default(),
-            record: Vec::new(),
+            record: (Vec::new(), None),
             frames: Unframer::default(),
             tail: None,
             stream,
@@ -123,13 +123,13 @@ impl FunctionLog {
         match *piece {
             Piece::Text(text) => self.text(Source::Function, text),
             Piece::Record { part, level, ends } => {
-                let mut record = std::mem::take(&mut self.record);
+                let (mut record, _) = std::mem::take(&mut self.record);
                 self.push(&mut record, Source::Function, part, level);
                 if ends {
-                    self.event(Source::Function, record.strip_suffix(b"\n").unwrap_or(&record), level);
+                    self.record_event(&record, level);
                     record.clear();
                 }
-                self.record = record;
+                self.record = (record, level);
             }
         }
     }
@@ -195,10 +195,20 @@ impl FunctionLog {
                 self.event(source, &line, None);
             }
         }
-        let record = std::mem::take(&mut self.record);
+        let (record, level) = std::mem::take(&mut self.record);
         if !record.is_empty() {
-            self.event(Source::Function, &record, None);
+            self.record_event(&record, level);
         }
+    }
+
+    /// The function's processes are gone, and others follow: what these left half said has no rest.
+    pub(crate) fn processes_ended(&mut self) {
+        self.end_lines();
+        self.frames = Unframer::default();
+    }
+
+    fn record_event(&mut self, record: &[u8], level: Option<Level>) {
+        self.event(Source::Function, record.strip_suffix(b"\n").unwrap_or(record), level);
     }
 
     /// A line or record, without its end. `level`: that which the runtime tells of it, if it does.
@@ -223,7 +233,10 @@ impl FunctionLog {
         }
         let FunctionVersion { function_name, version, .. } = &*self.function;
         let request_id = &self.request_id;
-        tracing::info!(target: "function", { function.name = %function_name, function.version = %version, request.id = %request_id }, "{text}");
+        // Lines by themselves: none of a function's may look like one of the server's.
+        for line in text.split('\n') {
+            tracing::info!(target: "function", { function.name = %function_name, function.version = %version, request.id = %request_id }, "{line}");
+        }
     }
 }
 
@@ -252,6 +265,14 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn frame(kind: u8, message: &str) -> Vec<u8> {
+        let mut bytes = vec![0xa5, 0x5a, 0x00, kind];
+        bytes.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+        bytes.extend(1_792_000_000_000_000_u64.to_be_bytes());
+        bytes.extend(message.as_bytes());
+        bytes
+    }
 
     fn log() -> FunctionLog {
         FunctionLog::new(Arc::new(FunctionVersion::default()), None)
@@ -302,13 +323,6 @@ mod tests {
             application_log_level: "WARN".into(),
             ..FunctionVersion::default()
         };
-        let frame = |kind: u8, message: &str| {
-            let mut bytes = vec![0xa5, 0x5a, 0x00, kind];
-            bytes.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
-            bytes.extend(1_792_000_000_000_000_u64.to_be_bytes());
-            bytes.extend(message.as_bytes());
-            bytes
-        };
         let mut log = FunctionLog::new(Arc::new(function), None);
         log.begin("id", true);
         log.output(Source::Function, &frame(0x13, "a warning\nof two lines\n"));
@@ -317,6 +331,22 @@ mod tests {
         // An extension's bytes are its own.
         log.output(Source::Extension, &frame(0x17, ""));
         assert_eq!(log.end(), b"a warning\nof two lines\n{\"no\": \"level\"}\n");
+    }
+
+    #[test]
+    fn half_a_record_is_told_with_its_level_and_ends_with_its_process() {
+        let function = FunctionVersion {
+            log_format: "JSON".into(),
+            application_log_level: "WARN".into(),
+            ..FunctionVersion::default()
+        };
+        let mut log = FunctionLog::new(Arc::new(function), None);
+        log.begin("id", true);
+        let record = frame(0x17, "begun and never ended");
+        log.output(Source::Function, &record[..record.len() - 10]);
+        log.processes_ended();
+        log.output(Source::Function, &frame(0x17, "of another process\n"));
+        assert_eq!(log.end(), b"begun and n\nof another process\n");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use lambfold_api::control::FunctionVersion;
 use lambfold_types::{Clock, Entropy, uuid_v4};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use self::extensions::Extensions;
@@ -471,6 +471,7 @@ impl Inner {
 
 async fn accept(listener: TcpListener, link: Arc<Link>, clock: Arc<dyn Clock>) {
     let mut connections = JoinSet::new();
+    let large_heads = Arc::new(Semaphore::new(1));
     loop {
         while connections.try_join_next().is_some() {}
         if connections.len() >= MAX_CONNECTIONS {
@@ -482,6 +483,7 @@ async fn accept(listener: TcpListener, link: Arc<Link>, clock: Arc<dyn Clock>) {
         };
         // Without it small answers would wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        connections.spawn(connection::serve(Connection::new(stream), Arc::clone(&link)));
+        connections
+            .spawn(connection::serve(Connection::new(stream, Arc::clone(&large_heads)), Arc::clone(&link)));
     }
 }

@@ -19,7 +19,8 @@ _LOADED_BEFORE_USER_CODE = frozenset(
 def prepare(settings):
     """Sets `sys.path` to AWS's order and adds what the `site` module would have added for programs."""
     runtime_directory = settings.runtime_directory
-    interpreter_path = [entry for entry in sys.path if entry and os.path.abspath(entry) != runtime_directory]
+    foreign = {runtime_directory, *_of_site()}
+    interpreter_path = [entry for entry in sys.path if entry and os.path.abspath(entry) not in foreign]
     version = "python%d.%d" % sys.version_info[:2]
     # Layers are made for the version that the function declares; the interpreter may be another one.
     of_layers = dict.fromkeys((settings.declared_python or version, version))
@@ -32,6 +33,16 @@ def prepare(settings):
     ]
     sys.meta_path.extend(LentPackages(directory) for directory in directories_with("boto3"))
     _add_site_builtins()
+
+
+def _of_site():
+    """Where the interpreter's own packages are, if it was started with `site`: none of the function's business."""
+    site = sys.modules.get("site")
+    if site is None:
+        return []
+    # Put there by a file of setuptools in that directory.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "_distutils_hack"]
+    return [*site.getsitepackages(), site.getusersitepackages()]
 
 
 class StandardLibraryFirst:

@@ -76,8 +76,14 @@ class Marshaller:
 
     def text(self, value):
         """`value` as JSON text."""
-        if not _is_plain(value):
-            value = _plain(value, set())
+        try:
+            text = self._encoded(value)
+        except TypeError:
+            return self._encoded(_plain(value, set()))
+        # It has no circles, or there would be no text.
+        return text if _is_plain(value) else self._encoded(_plain(value, set()))
+
+    def _encoded(self, value):
         if self._fast is None:
             return self._text_without_accelerator(value)
         try:
@@ -139,23 +145,25 @@ _SCALARS = frozenset((str, int, float, bool, type(None)))
 
 
 def _is_plain(value):
-    """Whether there is nothing in `value` that AWS's encoder (simplejson) takes for an object and CPython's does not."""
-    pending, seen = [value], set()
+    """Whether nothing in `value`, of which there is JSON, calls itself a dictionary: CPython's encoder takes named tuples for lists,
+    AWS's (simplejson) for objects."""
+    pending = [value]
     while pending:
         item = pending.pop()
-        if hasattr(item, "_asdict"):
-            return False
-        if isinstance(item, dict):
+        kind = type(item)
+        if kind is dict:
             inner = item.values()
-            if any(isinstance(key, bytes) for key in item):
-                return False
+        elif kind is list or kind is tuple:
+            inner = item
+        elif hasattr(item, "_asdict"):
+            return False
+        elif isinstance(item, dict):
+            inner = item.values()
         elif isinstance(item, (list, tuple)):
             inner = item
         else:
             continue
-        if id(item) not in seen:
-            seen.add(id(item))
-            pending.extend([each for each in inner if type(each) not in _SCALARS])
+        pending.extend([each for each in inner if type(each) not in _SCALARS])
     return True
 
 

@@ -2,7 +2,7 @@
 
 mod check;
 
-pub(super) use check::{MOST_ACTIONS, MOST_STATEMENTS, check, check_action};
+pub(super) use check::{MOST_ACTIONS, MOST_STATEMENTS, check, check_grant, check_size};
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -111,17 +111,13 @@ mod tests {
             let (scope, _) = parse(&ctx, &format!("{host}/000000000000/jobs")).unwrap();
             assert_eq!(scope.region.as_str(), "eu-west-1");
         }
-        for url in ["http://localhost/000000000000/no good", "http://h/1/a.b"] {
+        for url in ["", "http://localhost/000000000000/no good", "http://h/1/a.b"] {
             assert_eq!(parse(&ctx, url), Err(faults::no_such_queue()), "{url}");
         }
-        for (url, address) in [
-            ("", "http://sqs.us-west-2.localhost:4566/"),
-            ("/", "/"),
-            ("http://localhost:4566", "http://localhost:4566"),
-        ] {
+        for url in ["/", "http://localhost:4566"] {
             let fault = parse(&ctx, url).unwrap_err();
             let told = (fault.query_code(), fault.http_status(), fault.message());
-            let words = format!("The address {address} is not valid for this endpoint.");
+            let words = format!("The address {url} is not valid for this endpoint.");
             assert_eq!(told, ("InvalidAddress", 404, words.as_str()));
         }
     }

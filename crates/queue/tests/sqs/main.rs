@@ -94,7 +94,7 @@ async fn receipt_handles_are_of_one_queue_and_cannot_be_made_up() {
     let received = rig.receive(&queue, 1).await.unwrap().remove(0);
     let good = handle(&received).to_owned();
     let (code, status, text) = refusal(rig.delete(&other, &good).await);
-    assert_eq!((code.as_str(), status), ("ReceiptHandleIsInvalid", 400));
+    assert_eq!((code.as_str(), status), ("ReceiptHandleIsInvalid", 404));
     assert_eq!(text, format!("The receipt handle \"{good}\" is not valid for this queue."));
     let middle = good.len() / 2;
     let forged: String = good
@@ -103,7 +103,7 @@ async fn receipt_handles_are_of_one_queue_and_cannot_be_made_up() {
         .collect();
     for bad in ["garbage", &good[1..], &forged] {
         let (code, status, text) = refusal(rig.delete(&queue, bad).await);
-        assert_eq!((code.as_str(), status), ("ReceiptHandleIsInvalid", 400));
+        assert_eq!((code.as_str(), status), ("ReceiptHandleIsInvalid", 404));
         assert_eq!(text, format!("The input receipt handle \"{bad}\" is not a valid receipt handle."));
     }
     assert_eq!(rig.counts(&queue).await, [0, 1, 0], "none of it deleted anything");

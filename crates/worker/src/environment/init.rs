@@ -256,6 +256,7 @@ impl Environment {
             }
         };
         running.drain(&mut self.log).await;
+        self.log.processes_ended();
         if memory_peak.is_none() && self.log.wants_platform_lines() {
             memory_peak = running.sandbox.memory_peak().await;
         }

@@ -172,6 +172,9 @@ mod tests {
             unframer.feed(piece, &mut each);
         }
         unframer.release(&mut each);
+        if let Some(record) = unframer.record {
+            all.push(Said::Record(open, record.level));
+        }
         all
     }
 
@@ -230,7 +233,11 @@ mod tests {
             let bytes: Vec<u8> =
                 parts.iter().flat_map(|(framed, part)| if *framed { frame(0x0f, part) } else { part.clone() }).collect();
             // Heads that come about by chance are fine, as long as all ways to cut agree.
-            prop_assert_eq!(told(&bytes, size), told(&bytes, bytes.len().max(1)));
+            let all = told(&bytes, size);
+            prop_assert_eq!(&all, &told(&bytes, bytes.len().max(1)));
+            let heads = all.iter().filter(|it| matches!(it, Said::Record(..))).count() * HEAD;
+            let said: usize = all.iter().map(|it| match it { Said::Text(text) | Said::Record(text, _) => text.len() }).sum();
+            prop_assert_eq!(said + heads, bytes.len());
         }
     }
 }

@@ -2,13 +2,17 @@
 //! `Expect: 100-continue`, keep-alive. Written out because a general server costs more per invocation than all else.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 /// The largest head, as on AWS, whose server is Go's: runtimes send causes of errors in one, of which 64 KiB are kept.
 const MAX_HEAD_BYTES: usize = 1 << 20;
+/// Up to here every connection may have one at once; larger ones of an environment come one after another.
+const SMALL_HEAD_BYTES: usize = 192 << 10;
 const MAX_HEADERS: usize = 100;
 /// How much of a refused body is read and dropped before the connection is closed instead.
 const MAX_DROPPED_BYTES: usize = 256 << 20;
@@ -49,6 +53,8 @@ pub(crate) enum Body {
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: BytesMut,
+    /// Whose turn it is to have a large head, of all connections of an environment.
+    large_heads: Arc<Semaphore>,
 }
 
 #[derive(Clone, Copy)]
@@ -71,18 +77,26 @@ pub(crate) enum Place {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, buffer: BytesMut::with_capacity(4096) }
+    pub(crate) fn new(stream: TcpStream, large_heads: Arc<Semaphore>) -> Self {
+        Self { stream, buffer: BytesMut::with_capacity(4096), large_heads }
     }
 
     /// The next request's head; `None` when the client has closed between requests.
     pub(crate) async fn read_head(&mut self) -> io::Result<Option<Head>> {
+        let (mut searched, mut turn) = (0, None);
         loop {
-            if let Some(head) = self.parse_head()? {
+            // Parsed once, when it is whole: it may come byte by byte.
+            if self.has_empty_line(searched)
+                && let Some(head) = self.parse_head()?
+            {
                 return Ok(Some(head));
             }
+            searched = self.buffer.len().saturating_sub(3);
             if self.buffer.len() > MAX_HEAD_BYTES {
                 return Err(invalid("the head is too large"));
+            }
+            if self.buffer.len() > SMALL_HEAD_BYTES && turn.is_none() {
+                turn = Some(Arc::clone(&self.large_heads).acquire_owned().await.map_err(io::Error::other)?);
             }
             if self.fill().await? == 0 {
                 return if self.buffer.is_empty() {
@@ -92,6 +106,13 @@ impl Connection {
                 };
             }
         }
+    }
+
+    /// Whether one ends behind `from`.
+    fn has_empty_line(&self, from: usize) -> bool {
+        let rest = &self.buffer[from..];
+        let ends = |at: usize| rest[at + 1..].starts_with(b"\n") || rest[at + 1..].starts_with(b"\r\n");
+        rest.iter().enumerate().any(|(at, byte)| *byte == b'\n' && ends(at))
     }
 
     fn parse_head(&mut self) -> io::Result<Option<Head>> {

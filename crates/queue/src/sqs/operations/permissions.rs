@@ -33,6 +33,7 @@ pub(in crate::sqs) async fn add_permission(
             return Err(Fault::new(ErrorCode::OverLimit, text));
         }
         policy.add(&label, principals, actions, &arn);
+        policy::check_size(&policy.text().unwrap_or_default())?;
         keep(properties, &policy);
         Ok(())
     };
@@ -90,7 +91,7 @@ fn actions(names: &[String]) -> Result<Vec<String>, Fault> {
     }
     let check = |name: &String| {
         let action = format!("SQS:{name}");
-        policy::check_action(&action).map(|()| action)
+        policy::check_grant(&action).map(|()| action)
     };
     names.iter().map(check).collect()
 }

@@ -34,9 +34,7 @@ const OWNER_ONLY: [&str; 12] = [
 /// Refuses what is no policy of a queue.
 pub(in crate::sqs) fn check(text: &str) -> Result<(), Fault> {
     let wrong = || faults::attribute_value(POLICY);
-    if text.len() > MOST_BYTES {
-        return Err(over_limit("Submitted policy is over max allowed size.".to_owned()));
-    }
+    check_size(text)?;
     let policy: Value = serde_json::from_str(text).map_err(|_| wrong())?;
     let version = policy.get("Version");
     if version.is_some_and(|version| !version.as_str().is_some_and(|it| VERSIONS.contains(&it))) {
@@ -50,6 +48,14 @@ pub(in crate::sqs) fn check(text: &str) -> Result<(), Fault> {
         )));
     }
     statements.iter().try_for_each(check_statement)
+}
+
+/// Refuses what is too long.
+pub(in crate::sqs) fn check_size(text: &str) -> Result<(), Fault> {
+    if text.len() > MOST_BYTES {
+        return Err(over_limit("Submitted policy is over max allowed size.".to_owned()));
+    }
+    Ok(())
 }
 
 fn check_statement(statement: &Value) -> Result<(), Fault> {
@@ -75,9 +81,20 @@ fn check_statement(statement: &Value) -> Result<(), Fault> {
         .try_for_each(|action| check_action(action.as_str().ok_or_else(|| faults::attribute_value(POLICY))?))
 }
 
+/// Refuses what AddPermission gives nobody. Policies may speak of it, as those do that forbid it.
+pub(in crate::sqs) fn check_grant(action: &str) -> Result<(), Fault> {
+    check_action(action)?;
+    match action.split_once(':') {
+        Some((_, name)) if OWNER_ONLY.contains(&name) => {
+            Err(refused(action, "Only the queue owner is allowed to invoke this action."))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses what a statement cannot speak of. `action` is `SQS:SendMessage`, or a pattern. A permission for an action is one for
 /// its batches, which have no name here.
-pub(in crate::sqs) fn check_action(action: &str) -> Result<(), Fault> {
+fn check_action(action: &str) -> Result<(), Fault> {
     if action == "*" {
         return Ok(());
     }
@@ -89,15 +106,15 @@ pub(in crate::sqs) fn check_action(action: &str) -> Result<(), Fault> {
     let is = |known: &str| known.eq_ignore_ascii_case(name);
     let known =
         SQS_OPERATIONS.iter().any(|operation| is(operation.name) && !operation.name.ends_with("Batch"));
-    let reason = if !known {
-        "Please refer to the appropriate WSDL for a list of valid actions."
-    } else if OWNER_ONLY.iter().any(|owners| is(owners)) {
-        "Only the queue owner is allowed to invoke this action."
-    } else {
+    if known {
         return Ok(());
-    };
+    }
     let shown = if of_sqs.is_some() { format!("SQS:{name}") } else { action.to_owned() };
-    Err(faults::invalid_value(&shown, "ActionName", reason))
+    Err(refused(&shown, "Please refer to the appropriate WSDL for a list of valid actions."))
+}
+
+fn refused(action: &str, reason: &str) -> Fault {
+    faults::invalid_value(action, "ActionName", reason)
 }
 
 /// IAM takes a single thing without brackets, too.
@@ -139,7 +156,10 @@ mod tests {
             policy(sound.clone()),
             policy(json!([sound, with("Effect", json!("Deny"))])),
             json!({"Statement": [sound], "Id": "x"}),
-            policy(with("Action", json!(["sqs:sendmessage", "SQS:Get*", "*", "sqs:PurgeQueue"]))),
+            policy(with(
+                "Action",
+                json!(["sqs:sendmessage", "SQS:Get*", "*", "sqs:PurgeQueue", "sqs:AddPermission"]),
+            )),
             policy(json!({"Effect": "Deny", "NotPrincipal": {"AWS": "1"}, "NotAction": "sqs:CreateQueue"})),
         ] {
             assert_eq!(said(&fine), "fine", "{fine}");
@@ -164,13 +184,11 @@ mod tests {
                 "{wrong}"
             );
         }
-        let wsdl = "Please refer to the appropriate WSDL for a list of valid actions.";
-        let owner = "Only the queue owner is allowed to invoke this action.";
-        for (action, shown, reason) in [
-            ("sqs:ChangeMessageVisibilityBatch", "SQS:ChangeMessageVisibilityBatch", wsdl),
-            ("sqs:Bogus", "SQS:Bogus", wsdl),
-            ("sns:Publish", "sns:Publish", wsdl),
-            ("SQS:CreateQueue", "SQS:CreateQueue", owner),
+        let reason = "Please refer to the appropriate WSDL for a list of valid actions.";
+        for (action, shown) in [
+            ("sqs:ChangeMessageVisibilityBatch", "SQS:ChangeMessageVisibilityBatch"),
+            ("sqs:Bogus", "SQS:Bogus"),
+            ("sns:Publish", "sns:Publish"),
         ] {
             assert_eq!(
                 said(&policy(with("Action", json!([action])))),
