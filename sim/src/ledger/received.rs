@@ -105,7 +105,8 @@ impl Ledger {
         if asked.by_zombie && !is_fifo {
             return Ok(());
         }
-        if let Some(since) = self.outdated(received) {
+        // A repeated attempt is answered with the handle that it had, under whatever epoch that was given (facts, SQS §6.5).
+        if let Some(since) = self.outdated(received).filter(|_| asked.attempt.is_none()) {
             if decided > since {
                 return Err(format!("handed out at {decided} by who had lost the queue at {since}"));
             }
