@@ -278,6 +278,18 @@ mod tests {
         FunctionLog::new(Arc::new(FunctionVersion::default()), None)
     }
 
+    /// During an invocation of a function that logs JSON from that level on.
+    fn log_of_warnings() -> FunctionLog {
+        let function = FunctionVersion {
+            log_format: "JSON".into(),
+            application_log_level: "WARN".into(),
+            ..FunctionVersion::default()
+        };
+        let mut log = FunctionLog::new(Arc::new(function), None);
+        log.begin("id", true);
+        log
+    }
+
     #[test]
     fn the_tail_is_the_last_4096_bytes() {
         let mut log = log();
@@ -303,13 +315,7 @@ mod tests {
 
     #[test]
     fn a_level_hides_what_is_below_it() {
-        let function = FunctionVersion {
-            log_format: "JSON".into(),
-            application_log_level: "WARN".into(),
-            ..FunctionVersion::default()
-        };
-        let mut log = FunctionLog::new(Arc::new(function), None);
-        log.begin("id", true);
+        let mut log = log_of_warnings();
         let warning = r#"{"timestamp":"2026-01-02T03:04:05Z","level":"WARN"}"#;
         log.output(Source::Function, format!("printed\n{warning}\n").as_bytes());
         log.output(Source::Function, warning.replace("WARN", "INFO").as_bytes());
@@ -318,13 +324,7 @@ mod tests {
 
     #[test]
     fn a_record_is_one_event_and_has_its_level_from_its_head() {
-        let function = FunctionVersion {
-            log_format: "JSON".into(),
-            application_log_level: "WARN".into(),
-            ..FunctionVersion::default()
-        };
-        let mut log = FunctionLog::new(Arc::new(function), None);
-        log.begin("id", true);
+        let mut log = log_of_warnings();
         log.output(Source::Function, &frame(0x13, "a warning\nof two lines\n"));
         log.output(Source::Function, &frame(0x0f, "less than that"));
         log.output(Source::Function, &frame(0x16, "{\"no\": \"level\"}"));
@@ -335,13 +335,7 @@ mod tests {
 
     #[test]
     fn half_a_record_is_told_with_its_level_and_ends_with_its_process() {
-        let function = FunctionVersion {
-            log_format: "JSON".into(),
-            application_log_level: "WARN".into(),
-            ..FunctionVersion::default()
-        };
-        let mut log = FunctionLog::new(Arc::new(function), None);
-        log.begin("id", true);
+        let mut log = log_of_warnings();
         let record = frame(0x17, "begun and never ended");
         log.output(Source::Function, &record[..record.len() - 10]);
         log.processes_ended();
