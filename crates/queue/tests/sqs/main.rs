@@ -383,6 +383,10 @@ async fn permissions_are_statements_of_the_policy() {
     );
     remove("two").await.unwrap();
     assert_eq!(policy().await, None, "the last statement takes the policy with it");
+    // What SetQueueAttributes would refuse is not made here.
+    let (code, _, text) = refusal(add("long", &["111111111111"; 300], &["*"]).await);
+    assert_eq!((code.as_str(), &*text), ("OverLimit", "Submitted policy is over max allowed size."));
+    assert_eq!(policy().await, None);
     for label in 1..=20 {
         add(&label.to_string(), &["111111111111"], &["*"]).await.unwrap();
     }
