@@ -1,9 +1,9 @@
 'use strict';
-// Client of the Runtime API (2018-06-01) on one kept-alive TCP connection, on bare `net`: the `http` module
-// makes a warm round trip half as long again.
+// Client of the Runtime API (2018-06-01) on one kept-alive TCP connection. The `http` module makes a warm round trip half as
+// long again.
 
-const net = require('net');
 const { AnswerReader } = require('./answer-reader.cjs');
+const { connect, connectStream } = require('./socket.cjs');
 
 const PREFIX = '/2018-06-01/runtime/';
 // The manager listens before it starts the runtime, so a refused connection means that it is going or gone.
@@ -11,14 +11,19 @@ const CONNECT_DELAYS_MS = [50, 100, 200, 400, 800];
 
 /** A connection with at most one request under way. */
 class Connection {
-  constructor(host, port) {
+  /** `open` is one of `socket.cjs`. */
+  constructor(open, host, port) {
     this._reader = new AnswerReader();
     this._done = undefined;
     this.usable = true;
-    this.socket = net.connect({ host, port, noDelay: true });
-    this.socket.on('data', (bytes) => this._receive(bytes));
-    this.socket.on('error', (error) => this._lost(error));
-    this.socket.on('close', () => this._lost(new Error('connection closed by the Runtime API')));
+    this.connected = () => {};
+    this.socket = open(host, port, this);
+  }
+
+  /** Says that `done(error)` is called once, when the connection stands or cannot be made. */
+  expectConnection(done) {
+    this._done = done;
+    this.connected = () => this._settle();
   }
 
   /** Says that `done(error, answer)` gets the next answer. The process stays alive until then. */
@@ -32,12 +37,12 @@ class Connection {
     this.socket.destroy();
   }
 
-  _receive(bytes) {
+  received(bytes) {
     let answer;
     try {
       answer = this._reader.push(bytes);
     } catch (error) {
-      this._lost(error);
+      this.lost(error);
       return;
     }
     if (answer) {
@@ -45,7 +50,7 @@ class Connection {
     }
   }
 
-  _lost(error) {
+  lost(error) {
     const answer = this.usable ? this._reader.end() : undefined;
     // Nothing of an answer has come: the request may be repeated.
     error.dropped = !this._reader.started && error.code !== 'ECONNREFUSED';
@@ -81,13 +86,7 @@ class RuntimeClient {
 
   /** Opens the connection ahead of the first call. `done(error)` is called once. */
   connect(done) {
-    const { socket } = this._open();
-    socket.once('connect', () => {
-      socket.off('error', done);
-      socket.unref();
-      done();
-    });
-    socket.once('error', done);
+    this._open().expectConnection(done);
   }
 
   /** Waits, for hours if need be, until an invocation comes. */
@@ -131,7 +130,7 @@ class RuntimeClient {
    * repeated when a kept connection turns out to be dead. `done` gets the API's answer.
    */
   openStream(requestId, headers, done) {
-    const connection = new Connection(this._host, this._port);
+    const connection = new Connection(connectStream, this._host, this._port);
     connection.expectAnswer((error, answer) => {
       connection.close();
       done(error, answer);
@@ -170,7 +169,7 @@ class RuntimeClient {
 
   _open() {
     if (!this._connection?.usable) {
-      this._connection = new Connection(this._host, this._port);
+      this._connection = new Connection(connect, this._host, this._port);
     }
     return this._connection;
   }

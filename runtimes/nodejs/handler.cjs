@@ -5,6 +5,7 @@ const fs = require('fs');
 const path = require('path');
 const { createRequire } = require('module');
 const errors = require('./errors.cjs');
+const v8Options = require('./v8-options.cjs');
 const { HIGH_WATER_MARK, STREAMING } = require('./awslambda.cjs');
 
 const NO_CALLBACKS =
@@ -81,27 +82,35 @@ async function loadModule(settings, runtimeDirectory, directory, moduleName) {
 async function tryFiles(taskRoot, runtimeDirectory, directory, moduleName) {
   // Errors show AWS's file as the one that required the user's.
   const require = createRequire(path.join(runtimeDirectory, 'index.mjs'));
+  const requireFile = (file) => {
+    v8Options.putBack();
+    return require(file);
+  };
   const file = path.resolve(taskRoot, directory, moduleName);
   if (fs.existsSync(file)) {
-    const loaded = require(file);
+    const loaded = requireFile(file);
     if (loaded) {
       return loaded;
     }
   }
   if (fs.existsSync(`${file}.js`)) {
-    return isInModulePackage(path.dirname(file)) ? importFile(`${file}.js`) : require(`${file}.js`);
+    return isInModulePackage(path.dirname(file)) ? importFile(`${file}.js`) : requireFile(`${file}.js`);
   }
   if (fs.existsSync(`${file}.mjs`)) {
     return importFile(`${file}.mjs`);
   }
   if (fs.existsSync(`${file}.cjs`)) {
-    return require(`${file}.cjs`);
+    return requireFile(`${file}.cjs`);
   }
-  return require(require.resolve(moduleName, { paths: [taskRoot, path.join(taskRoot, directory)] }));
+  return requireFile(require.resolve(moduleName, { paths: [taskRoot, path.join(taskRoot, directory)] }));
 }
 
 function importFile(file) {
-  return import(require('url').pathToFileURL(file).href);
+  // Node.js reads the file with it. What else it loads it has loaded when `import` returns, and runs the file later.
+  void fs.promises;
+  const module = import(require('url').pathToFileURL(file).href);
+  v8Options.putBack();
+  return module;
 }
 
 /** Whether the nearest package.json says `"type": "module"`. */

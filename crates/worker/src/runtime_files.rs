@@ -47,6 +47,7 @@ const NODEJS: Files<'static> = files!(
     "answer-reader.cjs",
     "assignment.cjs",
     "awslambda.cjs",
+    "bindings.cjs",
     "bootstrap.cjs",
     "client.cjs",
     "console.cjs",
@@ -61,6 +62,8 @@ const NODEJS: Files<'static> = files!(
     "response-stream.cjs",
     "runtime.cjs",
     "settings.cjs",
+    "socket.cjs",
+    "v8-options.cjs",
     "waiting.cjs",
 );
 

@@ -51,6 +51,24 @@ async fn node_handlers_run_as_modules_of_both_kinds() {
     rig.stop().await;
 }
 
+/// Under which Node.js gives out none of the bindings that the bootstrap takes where it can.
+#[tokio::test(flavor = "multi_thread")]
+async fn node_handlers_run_under_its_permission_model() {
+    let rig = Rig::start().await;
+    let source = "exports.handler = async (event) => {
+        try { process.binding('tcp_wrap'); return null; } catch (error) { return [error.code, event.text.length]; }
+    };";
+    let mut function = rig.function("nodejs20.x", "index.js", source).await;
+    let options = "--experimental-permission --allow-fs-read=* --allow-fs-write=* --no-warnings";
+    function.environment = [("NODE_OPTIONS".to_owned(), options.to_owned())].into();
+    let event = json!({ "text": "a".repeat(300_000) }).to_string();
+    let (id, first) = rig.cold(&function, &event).await;
+    for outcome in [first, rig.warm(&id, &event).await.unwrap()] {
+        assert_eq!(success(&outcome), json!(["ERR_ACCESS_DENIED", 300_000]));
+    }
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_environment_is_as_aws_makes_it() {
     let rig = Rig::with(|options| options.endpoint = Some("127.0.0.1:9".into())).await;
