@@ -284,7 +284,7 @@ impl QueueHandle {
         self.direct(|reply| DirectoryCommand::CatchUp { reply }).await
     }
 
-    /// Takes messages that leave a queue of another node; see [`crate::peers`].
+    /// Takes messages that leave a queue of another node; see [`crate::peers`]. After [`Error::Stopping`] they may be here.
     pub(crate) async fn adopt(
         &self,
         scope: &Scope,
@@ -300,7 +300,13 @@ impl QueueHandle {
             self.catch_up().await?;
             find().ok_or(Error::NoSuchQueue)?
         };
-        self.ask(&target, |reply| Command::Adopt { letters, departure, reply }).await?
+        let (reply, answer) = oneshot::channel();
+        // Who stops takes nothing any more, which is not the same as to have taken it and not to say what came of it.
+        target.link().send(Command::Adopt { letters, departure, reply }).map_err(|error| match error {
+            Error::Stopping => Error::OwnerChanges,
+            error => error,
+        })?;
+        answer.await.unwrap_or_else(|_| Err(target.link().closed_reason()))
     }
 
     /// Puts a command to the queue's owner and waits for its answer.

@@ -131,6 +131,23 @@ impl Node {
         }
     }
 
+    /// A queue with a message that the next receive finds to be a dead letter, for the queue `dead` at the node `two`.
+    async fn queue_with_a_letter(&self) -> Queue {
+        let queue = self.queue("jobs").await;
+        let redrive = |properties: &mut crate::QueueProperties| {
+            let redrive = Redrive { dead_letter_queue: name("dead"), max_receive_count: 1 };
+            properties.settings.redrive = Some(redrive);
+            Ok::<_, ()>(())
+        };
+        self.handle.update_queue(&queue, redrive).await.unwrap().unwrap();
+        self.handle.send(&queue, messages(&["a"])).await.unwrap();
+        // So that it need not ask the store where the letter goes.
+        assert!(is_elsewhere(&self.receive(&self.find("dead").await.unwrap()).await, "two"));
+        let once = ReceiveParams { visibility_timeout: Some(Duration::ZERO), ..params(1, 0) };
+        assert_eq!(self.handle.receive(&queue, once).await.unwrap().len(), 1);
+        queue
+    }
+
     /// The queue of that name, by what other nodes did until now.
     async fn find(&self, text: &str) -> Result<Queue, Error> {
         self.handle.catch_up().await?;
@@ -309,18 +326,7 @@ async fn a_message_leaves_for_another_node_after_what_was_decided_about_it() {
     let (one, two) = (nodes.start("one").await, nodes.start("two").await);
     let dead = two.queue("dead").await;
     two.receive(&dead).await.unwrap();
-    let mine = one.queue("jobs").await;
-    let redrive = |properties: &mut crate::QueueProperties| {
-        let redrive = Redrive { dead_letter_queue: name("dead"), max_receive_count: 1 };
-        properties.settings.redrive = Some(redrive);
-        Ok::<_, ()>(())
-    };
-    one.handle.update_queue(&mine, redrive).await.unwrap().unwrap();
-    one.handle.send(&mine, messages(&["a"])).await.unwrap();
-    // So that it need not ask the store where the letter goes.
-    assert!(is_elsewhere(&one.receive(&one.find("dead").await.unwrap()).await, "two"));
-    let once = ReceiveParams { visibility_timeout: Some(Duration::ZERO), ..params(1, 0) };
-    assert_eq!(one.handle.receive(&mine, once).await.unwrap().len(), 1);
+    let mine = one.queue_with_a_letter().await;
     // It leaves while the receive is on its way to the store.
     one.gate.holds_up_commits.store(true, Ordering::Relaxed);
     let (handle, queue) = (one.handle.clone(), mine.clone());
@@ -336,4 +342,27 @@ async fn a_message_leaves_for_another_node_after_what_was_decided_about_it() {
     nodes.pass(secs(1), &[&two]).await;
     let left = two.handle.queue_info(&theirs).await.unwrap().counts;
     assert_eq!((left.visible, left.in_flight), (0, 0), "nothing is left behind");
+}
+
+/// Found by the simulation: that a node takes nothing any more was taken for not knowing whether it had, after which the
+/// shard is read anew; and it was asked again at once.
+#[tokio::test]
+async fn a_node_that_has_stopped_is_asked_to_take_a_message_once() {
+    let nodes = Nodes::new();
+    let (one, two) = (nodes.start("one").await, nodes.start("two").await);
+    let dead = two.queue("dead").await;
+    two.receive(&dead).await.unwrap();
+    let mine = one.queue_with_a_letter().await;
+    two.shutdown.cancel();
+    two.running.await.unwrap();
+    assert!(one.receive(&mine).await.unwrap().is_empty(), "it has become a letter");
+    calm().await;
+    one.handle.send(&mine, messages(&["b"])).await.unwrap();
+    let received = one.receive(&mine).await.unwrap();
+    assert_eq!(received[0].handle.epoch, 1, "the shard is not taken again");
+    nodes.pass(secs(3), &[&one]).await;
+    assert!(one.receive(&mine).await.unwrap().is_empty(), "the next receive finds it");
+    calm().await;
+    let theirs = one.find("dead").await.unwrap();
+    assert_eq!(one.receive(&theirs).await.unwrap().len(), 1, "it arrives where the queue is now");
 }
