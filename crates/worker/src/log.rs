@@ -264,6 +264,9 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::Mutex;
+
     use super::*;
 
     fn frame(kind: u8, message: &str) -> Vec<u8> {
@@ -300,6 +303,38 @@ mod tests {
         assert_eq!(tail.len(), 4096);
         assert!(tail.ends_with(b"xx\nlast\n"));
         assert!(log.end().is_empty());
+    }
+
+    /// Where the server's own log goes.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_line_of_a_function_looks_like_one_of_the_servers() {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut log = log();
+            log.begin("id", true);
+            log.output(Source::Function, &frame(3, "one\n2026-11-29T00:00:00Z ERROR lambfold: the disk is full\n"));
+            log.end();
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.lines().all(|line| line.contains("INFO") && line.contains("function: ")), "{text}");
     }
 
     #[test]

@@ -377,3 +377,59 @@ pub(crate) fn is_disconnect(error: &io::Error) -> bool {
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Connections of one environment: their clients' ends, and the paths of the heads that were read.
+    async fn connections(count: usize) -> (Vec<TcpStream>, mpsc::UnboundedReceiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let large_heads = Arc::new(Semaphore::new(1));
+        let (read, heads) = mpsc::unbounded_channel();
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            clients.push(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+            let mut connection = Connection::new(listener.accept().await.unwrap().0, Arc::clone(&large_heads));
+            let read = read.clone();
+            tokio::spawn(async move {
+                while let Ok(Some(head)) = connection.read_head().await {
+                    read.send(head.path).unwrap();
+                }
+            });
+        }
+        (clients, heads)
+    }
+
+    fn head(path: &str, bytes: usize) -> Vec<u8> {
+        format!("GET {path} HTTP/1.1\r\nFiller: {}\r\n\r\n", "x".repeat(bytes)).into_bytes()
+    }
+
+    /// Each may be a mebibyte, and a function may open hundreds of connections.
+    #[tokio::test]
+    async fn large_heads_come_one_after_another_and_small_ones_at_once() {
+        let (mut clients, mut heads) = connections(3).await;
+        let large = head("/first", 900 << 10);
+        let (begin, rest) = large.split_at(300 << 10);
+        clients[0].write_all(begin).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut other = clients.pop().unwrap();
+        let second = tokio::spawn(async move {
+            other.write_all(&head("/second", 900 << 10)).await.unwrap();
+            other
+        });
+        clients[1].write_all(&head("/small", 100 << 10)).await.unwrap();
+        assert_eq!(heads.recv().await.unwrap(), "/small");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(heads.try_recv().is_err(), "the second waits for the first");
+        clients[0].write_all(rest).await.unwrap();
+        assert_eq!(heads.recv().await.unwrap(), "/first");
+        assert_eq!(heads.recv().await.unwrap(), "/second");
+        drop(second.await.unwrap());
+    }
+}
