@@ -329,7 +329,10 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             let mut log = log();
             log.begin("id", true);
-            log.output(Source::Function, &frame(3, "one\n2026-11-29T00:00:00Z ERROR lambfold: the disk is full\n"));
+            log.output(
+                Source::Function,
+                &frame(3, "one\n2026-11-29T00:00:00Z ERROR lambfold: the disk is full\n"),
+            );
             log.end();
         });
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();

@@ -395,7 +395,8 @@ mod tests {
         let mut clients = Vec::new();
         for _ in 0..count {
             clients.push(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
-            let mut connection = Connection::new(listener.accept().await.unwrap().0, Arc::clone(&large_heads));
+            let mut connection =
+                Connection::new(listener.accept().await.unwrap().0, Arc::clone(&large_heads));
             let read = read.clone();
             tokio::spawn(async move {
                 while let Ok(Some(head)) = connection.read_head().await {

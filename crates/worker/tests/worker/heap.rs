@@ -82,8 +82,14 @@ async fn heaps_are_as_large_as_the_functions_memory_says() {
         ]);
         for answer in &answers {
             assert_eq!(answer["memory"], json!(memory_mb.to_string()));
-            assert_eq!((&answer["collectors"], &answer["options"]), (&json!(["function", "function"]), &options));
-            assert_eq!((&answer["limit"], &answer["workerLimit"]), (&answers[0]["limit"], &answers[0]["limit"]));
+            assert_eq!(
+                (&answer["collectors"], &answer["options"]),
+                (&json!(["function", "function"]), &options)
+            );
+            assert_eq!(
+                (&answer["limit"], &answer["workerLimit"]),
+                (&answers[0]["limit"], &answers[0]["limit"])
+            );
         }
         limits.push(answers[0]["limit"].as_u64().unwrap() >> 20);
     }

@@ -13,6 +13,8 @@ pub(in crate::sqs) const MOST_ACTIONS: usize = 7;
 pub(in crate::sqs) const MOST_STATEMENTS: usize = 20;
 /// Bytes of a policy.
 const MOST_BYTES: usize = 8192;
+/// Kinds of those whom a statement is about.
+const PRINCIPALS: [&str; 4] = ["AWS", "CanonicalUser", "Federated", "Service"];
 const VERSIONS: [&str; 2] = ["2008-10-17", "2012-10-17"];
 
 /// What only the owner of a queue may do (developer guide, "Amazon SQS API permissions").
@@ -67,6 +69,11 @@ fn check_statement(statement: &Value) -> Result<(), Fault> {
     if !matches!(effect, Some("Allow" | "Deny")) || !has_one_of("Principal") || !has_one_of("Action") {
         return Err(faults::attribute_value(POLICY));
     }
+    let mut principals = ["Principal", "NotPrincipal"].into_iter().filter_map(|it| statement.get(it));
+    let is_sound = principals.all(is_principal) && statement.get("Condition").is_none_or(is_condition);
+    if !is_sound {
+        return Err(faults::attribute_value(POLICY));
+    }
     let Some(actions) = statement.get("Action") else { return Ok(()) };
     let actions = one_or_many(Some(actions)).filter(|it| !it.is_empty());
     let actions = actions.ok_or_else(|| faults::attribute_value(POLICY))?;
@@ -79,6 +86,30 @@ fn check_statement(statement: &Value) -> Result<(), Fault> {
     actions
         .iter()
         .try_for_each(|action| check_action(action.as_str().ok_or_else(|| faults::attribute_value(POLICY))?))
+}
+
+/// Everybody, or lists by the kind of who is meant (IAM's grammar of policies, `<principal_block>`).
+fn is_principal(value: &Value) -> bool {
+    // Templates write accounts as numbers, too.
+    let is_name = |it: &Value| it.is_string() || it.is_number();
+    let names = |names: &Value| one_or_many(Some(names)).is_some_and(|it| it.iter().all(is_name));
+    match value {
+        Value::String(name) => name == "*",
+        Value::Object(kinds) => {
+            !kinds.is_empty()
+                && kinds.iter().all(|(kind, listed)| PRINCIPALS.contains(&kind.as_str()) && names(listed))
+        }
+        _ => false,
+    }
+}
+
+/// Operators, and for each the keys that it compares (`<condition_block>`).
+fn is_condition(value: &Value) -> bool {
+    let is_operand = |it: &Value| it.is_string() || it.is_number() || it.is_boolean();
+    let operands = |it: &Value| one_or_many(Some(it)).is_some_and(|it| it.iter().all(is_operand));
+    value.as_object().is_some_and(|operators| {
+        operators.values().all(|keys| keys.as_object().is_some_and(|keys| keys.values().all(operands)))
+    })
 }
 
 /// Refuses what AddPermission gives nobody. Policies may speak of it, as those do that forbid it.
@@ -161,6 +192,11 @@ mod tests {
                 json!(["sqs:sendmessage", "SQS:Get*", "*", "sqs:PurgeQueue", "sqs:AddPermission"]),
             )),
             policy(json!({"Effect": "Deny", "NotPrincipal": {"AWS": "1"}, "NotAction": "sqs:CreateQueue"})),
+            policy(with("Principal", json!({"AWS": ["1", "*"], "Service": "sns.amazonaws.com"}))),
+            policy(with(
+                "Condition",
+                json!({"Bool": {"aws:SecureTransport": false}, "StringLike": {"aws:x": ["a", 1]}}),
+            )),
         ] {
             assert_eq!(said(&fine), "fine", "{fine}");
         }
@@ -175,6 +211,11 @@ mod tests {
             json!({"Version": "2013-01-01", "Statement": [sound]}),
             policy(with("Effect", json!("Maybe"))),
             policy(with("Action", json!(7))),
+            policy(with("Principal", Value::Null)),
+            policy(with("Principal", json!("111122223333"))),
+            policy(with("Principal", json!({"aws": "*"}))),
+            policy(with("Condition", json!(5))),
+            policy(with("Condition", json!({"Bool": "aws:SecureTransport"}))),
             policy(no_principal),
             policy(both),
         ] {
