@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use crate::operation::Operation;
@@ -91,6 +93,26 @@ impl Fault {
             500,
             "An internal error occurred. The request id finds it in the log.",
         )
+    }
+
+    /// Something could not be written or read: [`internal`](Self::internal), or what to do about it, where the causes of `error`
+    /// say that the disk is full.
+    pub fn of_storage(error: &(dyn Error + 'static)) -> Self {
+        let is_full = |error: &(dyn Error + 'static)| {
+            let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+            matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        };
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if is_full(error) {
+                let mut fault = Self::internal();
+                "The disk is full: nothing new is stored until there is room."
+                    .clone_into(&mut fault.0.message);
+                return fault;
+            }
+            cause = error.source();
+        }
+        Self::internal()
     }
 
     /// A part that is needed is away for the moment.
@@ -194,3 +216,19 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the store failed")]
+    struct Failed(#[source] io::Error);
+
+    #[test]
+    fn a_full_disk_is_told_of_and_no_other_cause() {
+        let told = |kind| Fault::of_storage(&Failed(io::Error::new(kind, "secret"))).message().to_owned();
+        assert!(told(io::ErrorKind::StorageFull).starts_with("The disk is full"));
+        assert_eq!(told(io::ErrorKind::PermissionDenied), Fault::internal().message());
+    }
+}

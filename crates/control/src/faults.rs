@@ -9,7 +9,7 @@ use crate::store::StoreError;
 
 pub(crate) fn of_store(error: &StoreError) -> Fault {
     tracing::error!(error = error as &dyn std::error::Error, "the control store failed");
-    Fault::internal()
+    Fault::of_storage(error)
 }
 
 pub(crate) fn invalid_parameter(text: impl Into<String>) -> Fault {

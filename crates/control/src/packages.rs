@@ -103,5 +103,5 @@ pub(crate) fn location(sha256: &str) -> Option<Path> {
 
 pub(crate) fn failed(error: &object_store::Error) -> Fault {
     tracing::error!(%error, "the object store failed");
-    Fault::internal()
+    Fault::of_storage(error)
 }

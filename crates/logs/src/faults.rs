@@ -8,7 +8,7 @@ use crate::store::StoreError;
 
 pub(crate) fn of_store(error: &StoreError) -> Fault {
     tracing::error!(error = error as &dyn std::error::Error, "the store of logs failed");
-    Fault::internal()
+    Fault::of_storage(error)
 }
 
 pub(crate) fn invalid(text: impl Into<String>) -> Fault {

@@ -19,6 +19,7 @@ use lambfold_control::store::{
 use lambfold_types::{FunctionName, LayerName, Scope};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use crate::full;
 use crate::lock::{DatabaseLock, LockError};
 use crate::migrate::{MigrateError, migrate};
 
@@ -77,7 +78,7 @@ impl SqliteControlStore {
 }
 
 fn driver(error: rusqlite::Error) -> StoreError {
-    StoreError::Driver(Box::new(error))
+    StoreError::Driver(full::told(error))
 }
 
 impl ControlStore for SqliteControlStore {
@@ -350,6 +351,25 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = SqliteControlStore::open(&directory.path().join("control.sqlite")).unwrap();
         lambfold_control::store::conformance::run(&store);
+    }
+
+    /// Callers are told by that (`Fault::of_storage`).
+    #[test]
+    fn a_full_disk_is_among_the_causes() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteControlStore::open(&directory.path().join("control.sqlite")).unwrap();
+        let pages: u32 = store.connection().query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+        store.connection().pragma_update(None, "max_page_count", pages).unwrap();
+        let function = lambfold_control::store::conformance::function(&Scope::default(), "f", "too much");
+        let many = (0..1000).map(|number| {
+            let mut function = function.clone();
+            function.name = format!("f{number}").parse().unwrap();
+            store.create_function(&function).map(drop)
+        });
+        let error = many.collect::<Result<()>>().unwrap_err();
+        let cause =
+            std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        assert_eq!(cause.map(std::io::Error::kind), Some(std::io::ErrorKind::StorageFull), "{error}");
     }
 
     #[test]

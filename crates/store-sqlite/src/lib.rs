@@ -2,6 +2,7 @@
 //! with its own tables and migrations.
 
 mod control;
+mod full;
 mod lock;
 mod logs;
 mod migrate;

@@ -19,6 +19,7 @@ use lambfold_logs::store::{
 use lambfold_types::{Scope, Timestamp};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use crate::full;
 use crate::lock::{DatabaseLock, LockError};
 use crate::migrate::{MigrateError, migrate};
 
@@ -79,7 +80,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn driver(error: rusqlite::Error) -> StoreError {
-    StoreError::Driver(Box::new(error))
+    StoreError::Driver(full::told(error))
 }
 
 fn group_id(connection: &Connection, scope: &Scope, name: &str) -> Result<Option<i64>> {

@@ -29,6 +29,7 @@ use lambfold_queue::store::{
 use lambfold_types::Timestamp;
 use rusqlite::Connection;
 
+use crate::full;
 use crate::lock::{DatabaseLock, LockError};
 use crate::migrate::{MigrateError, migrate};
 
@@ -155,10 +156,7 @@ fn connect(path: &Path) -> Result<Connection> {
 }
 
 fn driver(error: rusqlite::Error) -> StoreError {
-    match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full,
-        _ => StoreError::Driver(Box::new(error)),
-    }
+    if full::is(&error) { StoreError::Full } else { StoreError::Driver(Box::new(error)) }
 }
 
 impl QueueStore for SqliteQueueStore {
