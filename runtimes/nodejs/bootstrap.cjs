@@ -19,4 +19,8 @@ function main(env, wait) {
   }
 }
 
+// AWS's entry point is an ES module, of which `require` knows nothing.
+delete require.cache[__filename];
+process.mainModule = undefined;
+
 main(process.env, process.argv[2] === 'wait');

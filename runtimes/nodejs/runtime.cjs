@@ -31,6 +31,7 @@ class Runtime {
     this._handler = undefined;
     this._requestId = undefined; // none until the first invocation
     this._ending = false;
+    this._answered = undefined; // goes on with the next invocation
     this._onLoopEmpty = () => {
       process.exitCode = UNSETTLED_AWAIT;
     };
@@ -60,11 +61,7 @@ class Runtime {
       (handler) => {
         this._handler = handler;
         // Not at once: a promise that init left rejected is told of before the next turn, and ends it.
-        setImmediate(() => {
-          if (!this._ending) {
-            this._next();
-          }
-        });
+        setImmediate(() => this._loop());
       },
       (error) => {
         const title = this._settings.callbacks ? 'Uncaught Exception' : 'Init Error';
@@ -80,16 +77,28 @@ class Runtime {
     return loadHandler(this._settings, runtimeDirectory);
   }
 
-  _next() {
-    this._onLoopEmpty = () => {};
-    this._client.next((error, answer) => {
+  /**
+   * One invocation after another. It awaits, as AWS's loop does, so that each begins in the asynchronous context that init left
+   * behind (`AsyncLocalStorage.enterWith`), not in that of the connection.
+   */
+  async _loop() {
+    while (!this._ending) {
+      const { error, answer } = await this._next();
       if (error || answer.status !== 200) {
         // The platform has gone or is broken.
         process.stderr.write(`Lambda runtime stops: ${error?.message ?? refusal(answer)}\n`);
         process.exit(1);
       }
-      this._invoke(new Invocation(answer.headers), answer.body);
-    });
+      await new Promise((answered) => {
+        this._answered = answered;
+        this._invoke(new Invocation(answer.headers), answer.body);
+      });
+    }
+  }
+
+  _next() {
+    this._onLoopEmpty = () => {};
+    return new Promise((resolve) => this._client.next((error, answer) => resolve({ error, answer })));
   }
 
   _invoke(invocation, body) {
@@ -275,9 +284,7 @@ class Runtime {
         process.exit(1);
       }
     }
-    if (!this._ending) {
-      this._next();
-    }
+    this._answered();
   }
 
   /** Reports an error that nobody caught and ends the process. */

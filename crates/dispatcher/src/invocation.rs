@@ -19,7 +19,7 @@ use crate::metrics::InvocationOutcome;
 use crate::placement::{Fate, Grant, Need, Placed};
 use crate::shared::Shared;
 
-/// Environments that may be gone before an invocation has begun, one after another.
+/// Environments that may be gone before an invocation has begun, or not free yet, one after another.
 const MOST_PLACEMENTS: u32 = 10;
 /// What a call of a worker may take beyond the function's own time: package, both inits, and some air.
 const INVOKE_SLACK: Duration = Duration::from_mins(2);
@@ -96,20 +96,27 @@ impl Invocation {
             let grant = self.place(shared, patience).await?;
             let fault = match self.call(shared, &grant).await {
                 Ok(response) => {
-                    let fate = if response.environment_gone { Fate::Gone } else { Fate::Idle };
+                    let fate = match &response {
+                        InvokeResponse { environment_gone: true, .. } => Fate::Gone,
+                        InvokeResponse { lingers: true, .. } => Fate::Lingers,
+                        _ => Fate::Idle,
+                    };
                     shared.act(|placement| placement.finish(&grant.environment, fate));
                     return Ok(response);
                 }
                 Err(fault) => fault,
             };
-            shared.act(|placement| placement.finish(&grant.environment, Fate::Gone));
+            let is_busy = fault.code() == "EnvironmentBusy";
+            let fate = if is_busy { Fate::Busy } else { Fate::Gone };
+            shared.act(|placement| placement.finish(&grant.environment, fate));
             match fault.code() {
-                "EnvironmentGone" => {
+                "EnvironmentGone" | "EnvironmentBusy" => {
                     shared.metrics.placed_again.inc();
                     tracing::debug!(
                         environment = &*grant.environment,
                         request.id = %self.ctx.request_id,
-                        "gone before the invocation began, placing it again"
+                        is_busy,
+                        "gone before the invocation began, or not free yet: placing it again"
                     );
                 }
                 "CapacityExceeded" if shared.clock.now() < patience => {

@@ -68,6 +68,10 @@ pub(crate) enum Placed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Idle,
+    /// It may be at work for a while after its answer, as its extensions are: it is taken if there is no other.
+    Lingers,
+    /// It has not begun with this one, being at work still: it is idle when its worker says so.
+    Busy,
     Gone,
 }
 
@@ -91,6 +95,8 @@ struct Environment {
     ending: bool,
     /// Its end was heard of before its invocation's answer.
     gone: bool,
+    /// That it is idle was heard of before its invocation's answer.
+    came_back: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +105,7 @@ enum State {
     Idle(u64),
     /// With an invocation of ours.
     Busy,
-    /// With an invocation that an earlier dispatcher gave it.
+    /// At work for longer than we know of: with an invocation that an earlier dispatcher gave it, or with what follows one.
     Foreign,
     /// Being initialised ahead of any invocation, at our word.
     Preparing,
@@ -198,12 +204,17 @@ impl Placement {
         let mut effects = Vec::new();
         let Some((id, known)) = self.environments.get_key_value(environment) else { return effects };
         let (id, configuration) = (Arc::clone(id), Arc::clone(&known.configuration));
-        let usable = fate == Fate::Idle && !known.gone && self.workers[known.worker].ready;
-        if usable && (self.outdated.contains(&configuration) || self.is_surplus(&id)) {
+        let usable = fate != Fate::Gone && !known.gone && self.workers[known.worker].ready;
+        if usable && fate == Fate::Busy && !known.came_back {
+            self.set_foreign(&id);
+        } else if usable && (self.outdated.contains(&configuration) || self.is_surplus(&id)) {
             effects.push(Effect::Retire(known.worker, Arc::clone(&id)));
             self.remove(&id);
         } else if usable {
             self.set_idle(&id);
+            if fate == Fate::Lingers {
+                self.put_last(&id);
+            }
             // It may stand in for one that ends.
             self.provisioning_changed |=
                 self.configurations.get(&configuration).is_some_and(|it| it.ending > 0);
@@ -326,6 +337,7 @@ impl Placement {
             state,
             ending: false,
             gone: false,
+            came_back: false,
         };
         self.environments.insert(Arc::clone(id), environment);
         self.workers[worker].add(memory_mb);
@@ -401,6 +413,7 @@ impl Placement {
 
     fn set_busy(&mut self, id: &EnvironmentId) {
         let Some(environment) = self.environments.get_mut(id) else { return };
+        environment.came_back = false;
         let State::Idle(since) = std::mem::replace(&mut environment.state, State::Busy) else { return };
         let (worker, configuration) = (environment.worker, Arc::clone(&environment.configuration));
         let provisioned = environment.provisioned;
@@ -412,6 +425,26 @@ impl Placement {
                 idle.remove(at);
             }
             it.busy += 1;
+        });
+    }
+
+    /// One of ours that is at work still.
+    fn set_foreign(&mut self, id: &EnvironmentId) {
+        let Some(environment) = self.environments.get_mut(id) else { return };
+        if std::mem::replace(&mut environment.state, State::Foreign) == State::Busy {
+            let configuration = Arc::clone(&environment.configuration);
+            self.change(&configuration, |it| it.busy -= 1);
+        }
+    }
+
+    /// Of the idle ones of its configuration it is to be used last.
+    fn put_last(&mut self, id: &EnvironmentId) {
+        let Some(environment) = self.environments.get(id) else { return };
+        let (configuration, provisioned) = (Arc::clone(&environment.configuration), environment.provisioned);
+        self.change(&configuration, |it| {
+            let idle = if provisioned { &mut it.ready } else { &mut it.idle };
+            idle.retain(|idle| idle != id);
+            idle.insert(0, Arc::clone(id));
         });
     }
 

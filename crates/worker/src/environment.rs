@@ -112,6 +112,8 @@ pub(crate) struct Environment {
     entry: Arc<Entry>,
     function: Arc<FunctionVersion>,
     invocations: mpsc::Receiver<Invocation>,
+    /// One that came while what followed the last answer went on.
+    early: Option<Invocation>,
     /// Who wants it ahead of any invocation.
     preparation: Option<Preparation>,
     log_stream: String,
@@ -139,6 +141,7 @@ impl Environment {
             platform: PlatformLog::new(&function),
             function,
             invocations,
+            early: None,
             preparation: None,
         }
     }
@@ -205,6 +208,9 @@ impl Environment {
 
     /// Waits for an invocation, or until it is time to end. What stood still meanwhile goes on before anything is delivered.
     async fn wait(&mut self, running: &mut Running, born: Timestamp) -> Result<Invocation, Reason> {
+        if let Some(early) = self.early.take() {
+            return Ok(early);
+        }
         let next = self.idle(running, born).await;
         running.thaw();
         next
@@ -281,14 +287,24 @@ impl Environment {
         }
     }
 
-    /// Opens an invocation's part of the log.
+    /// Begins an invocation in an environment that is ready.
     fn begin(&mut self, invocation: Invocation, init_us: u64) -> Turn {
+        let turn = self.open(invocation, init_us);
+        self.tell_start(&turn);
+        turn
+    }
+
+    fn tell_start(&mut self, turn: &Turn) {
+        if self.log.wants_platform_lines() {
+            self.tell(&start_of(&turn.invocation), self.launcher.clock.now());
+        }
+    }
+
+    /// Opens an invocation's part of the log.
+    fn open(&mut self, invocation: Invocation, init_us: u64) -> Turn {
         invocation.started.store(true, Ordering::Release);
         let now = self.launcher.clock.now();
         self.log.begin(&invocation.request_id, invocation.log_tail);
-        if self.log.wants_platform_lines() {
-            self.tell(&start_of(&invocation), now);
-        }
         let deadline = now + self.timeout();
         Turn { invocation, started: now, began: Instant::now(), deadline, init_us }
     }

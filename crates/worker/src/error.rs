@@ -68,6 +68,13 @@ pub(crate) fn environment_gone() -> Fault {
         .blame_receiver()
 }
 
+/// The environment is not through with its last invocation, though that is answered. This one has not started and may be
+/// placed elsewhere.
+pub(crate) fn environment_busy() -> Fault {
+    Fault::raw("EnvironmentBusy", "EnvironmentBusy", 409, "The execution environment is still at work.")
+        .blame_receiver()
+}
+
 /// Nothing more can be started here for the moment.
 pub(crate) fn capacity_exceeded() -> Fault {
     Fault::raw("CapacityExceeded", "CapacityExceeded", 503, "The worker is full.")

@@ -13,6 +13,8 @@ pub(crate) struct Failure {
     /// The type that REPORT shows.
     pub(crate) report_type: &'static str,
     text: String,
+    /// What was printed before it.
+    pub(crate) printed: Option<String>,
 }
 
 impl Failure {
@@ -27,13 +29,19 @@ impl Failure {
             }
         };
         let report_type = if oom { "Runtime.OutOfMemory" } else { "Runtime.ExitError" };
-        Self { error_type: "Runtime.ExitError", report_type, text }
+        Self { report_type, ..Self::of("Runtime.ExitError", text) }
+    }
+
+    /// `AWS_LAMBDA_EXEC_WRAPPER` names what cannot be executed: as the shell says it that AWS starts wrappers with.
+    pub(crate) fn no_wrapper(path: &str, is_there: bool) -> Self {
+        let (status, why) = if is_there { (126, "is not an executable") } else { (127, "does not exist") };
+        let printed = Some(format!("{path}: {why}\n"));
+        Self { printed, ..Self::exited(ExitStatus::Code(status), false) }
     }
 
     /// The function used up its time.
     pub(crate) fn timed_out(timeout_seconds: u32) -> Self {
-        let error_type = "Sandbox.Timedout";
-        Self { error_type, report_type: error_type, text: timeout_text(timeout_seconds) }
+        Self::of("Sandbox.Timedout", timeout_text(timeout_seconds))
     }
 
     /// There is nothing to start.
@@ -82,19 +90,17 @@ impl Failure {
     }
 
     fn of(error_type: &'static str, text: impl Into<String>) -> Self {
-        Self { error_type, report_type: error_type, text: text.into() }
+        Self { error_type, report_type: error_type, text: text.into(), printed: None }
     }
 
     /// The answer broke off.
     pub(crate) fn truncated_response() -> Self {
-        let error_type = "Runtime.TruncatedResponse";
-        Self { error_type, report_type: error_type, text: "Response was truncated".to_owned() }
+        Self::of("Runtime.TruncatedResponse", "Response was truncated")
     }
 
     /// The runtime asked for a response mode that there is not.
     pub(crate) fn invalid_response_mode() -> Self {
-        let error_type = "Runtime.InvalidResponseModeHeader";
-        Self { error_type, report_type: error_type, text: "Invalid response mode header".to_owned() }
+        Self::of("Runtime.InvalidResponseModeHeader", "Invalid response mode header")
     }
 
     /// The payload for the invoker.

@@ -274,11 +274,7 @@ fn wants_site(function: &FunctionVersion) -> bool {
 }
 
 fn wrapper(function: &FunctionVersion) -> Option<&str> {
-    function
-        .environment
-        .get("AWS_LAMBDA_EXEC_WRAPPER")
-        .map(String::as_str)
-        .filter(|path| path.starts_with('/'))
+    function.environment.get("AWS_LAMBDA_EXEC_WRAPPER").map(String::as_str).filter(|path| !path.is_empty())
 }
 
 /// The package's bootstrap, or else the layers'.
@@ -330,8 +326,7 @@ fn exec_failure(error: SandboxError, function: &FunctionVersion) -> LaunchError 
     }
     let SandboxError::Exec { program, errno } = &error else { return error.into() };
     if wrapper(function) == Some(program) {
-        // As the shell that AWS starts wrappers with puts it.
-        return LaunchError::Function(Failure::exited(lambfold_sandbox::ExitStatus::Code(127), false));
+        return LaunchError::Function(Failure::no_wrapper(program, *errno != NO_SUCH_FILE));
     }
     if function.image.is_some() || function.runtime.starts_with("provided") {
         return LaunchError::Function(Failure::invalid_entrypoint(cannot_execute(program, *errno)));

@@ -132,6 +132,11 @@ impl Entry {
         self.status().state = EnvironmentState::Busy;
     }
 
+    /// Has it told when it is idle.
+    pub(crate) fn tell_when_idle(&self) {
+        self.status().observed_at_work = true;
+    }
+
     /// It waits for one.
     pub(crate) fn idle(&self) {
         let mut status = self.status();

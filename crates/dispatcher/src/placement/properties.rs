@@ -16,6 +16,7 @@ const CONFIGURATIONS: [(&str, u32); 3] = [("f", 128), ("g", 128), ("h", 256)];
 enum Step {
     Place(usize),
     Finish(usize, Fate),
+    Free(usize),
     GiveUp(usize),
     Outdate(usize),
     Disconnect(usize),
@@ -29,7 +30,10 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..CONFIGURATIONS.len()).prop_map(Step::Place),
         4 => index.clone().prop_map(|at| Step::Finish(at, Fate::Idle)),
+        1 => index.clone().prop_map(|at| Step::Finish(at, Fate::Lingers)),
+        1 => index.clone().prop_map(|at| Step::Finish(at, Fate::Busy)),
         1 => index.clone().prop_map(|at| Step::Finish(at, Fate::Gone)),
+        1 => index.clone().prop_map(Step::Free),
         1 => index.clone().prop_map(Step::GiveUp),
         1 => (0..CONFIGURATIONS.len()).prop_map(Step::Outdate),
         1 => (0..2usize).prop_map(Step::Disconnect),
@@ -44,6 +48,8 @@ struct World {
     placement: Placement,
     /// Environments with an invocation of ours.
     running: Vec<Grant>,
+    /// Those that would not take one, being at work still.
+    refusing: Vec<Grant>,
     waiting: HashMap<Ticket, &'static str>,
     /// What each worker really has: its environments, by id.
     workers: Vec<HashMap<EnvironmentId, (ConfigurationId, u32, bool)>>,
@@ -56,6 +62,7 @@ impl World {
         let mut world = Self {
             placement: Placement::new("e".into(), 2),
             running: Vec::new(),
+            refusing: Vec::new(),
             waiting: HashMap::new(),
             workers: vec![HashMap::new(); 2],
             connected: vec![false; 2],
@@ -129,7 +136,8 @@ impl World {
             Step::Finish(at, fate) if !self.running.is_empty() => {
                 let grant = self.running.remove(at % self.running.len());
                 match fate {
-                    Fate::Idle => {
+                    Fate::Busy => self.refusing.push(grant.clone()),
+                    Fate::Idle | Fate::Lingers => {
                         if let Some(entry) = self.workers[grant.worker].get_mut(&grant.environment) {
                             entry.2 = false;
                         }
@@ -140,6 +148,18 @@ impl World {
                 }
                 let effects = self.placement.finish(&grant.environment, fate);
                 self.effects(effects);
+            }
+            Step::Free(at) if !self.refusing.is_empty() => {
+                let grant = self.refusing.remove(at % self.refusing.len());
+                let known = self.workers[grant.worker].get_mut(&grant.environment);
+                let Some((configuration, memory_mb, busy)) = known else { return };
+                *busy = false;
+                let observed =
+                    observation(&grant.environment, configuration, *memory_mb, Observed::Idle, true);
+                if self.connected[grant.worker] {
+                    let effects = self.placement.observed(grant.worker, observed);
+                    self.effects(effects);
+                }
             }
             Step::GiveUp(at) if !self.waiting.is_empty() => {
                 let mut tickets: Vec<Ticket> = self.waiting.keys().copied().collect();
@@ -162,6 +182,7 @@ impl World {
                 self.connected[worker] = false;
                 self.incarnations[worker] += 1;
                 self.workers[worker].clear();
+                self.refusing.retain(|grant| grant.worker != worker);
                 let lost: Vec<Grant> = self.running.extract_if(.., |grant| grant.worker == worker).collect();
                 for grant in lost {
                     let effects = self.placement.finish(&grant.environment, Fate::Gone);
@@ -184,7 +205,7 @@ impl World {
                     self.effects(effects);
                 }
             }
-            Step::Finish(..) | Step::GiveUp(_) => {}
+            Step::Finish(..) | Step::Free(_) | Step::GiveUp(_) => {}
         }
     }
 
@@ -220,8 +241,9 @@ proptest! {
         // When everything that runs is done, and all workers are there, nobody is left waiting.
         world.reconnect(0);
         world.reconnect(1);
-        while !world.running.is_empty() {
+        while !world.running.is_empty() || !world.refusing.is_empty() {
             world.apply(Step::Finish(0, Fate::Idle));
+            world.apply(Step::Free(0));
             world.check();
         }
         prop_assert!(world.waiting.is_empty());

@@ -69,6 +69,35 @@ fn calls_one_after_another_share_an_environment() {
 }
 
 #[test]
+fn who_is_at_work_still_is_given_nothing_until_it_is_not() {
+    let mut placement = placement(10_000, 10);
+    let first = now(&mut placement, "f");
+    placement.finish(&first.environment, Fate::Idle);
+    let again = now(&mut placement, "f");
+    assert!(!again.cold);
+    placement.finish(&again.environment, Fate::Busy);
+    let other = now(&mut placement, "f");
+    assert!(other.cold);
+    let idle = observation(&first.environment, "f", 128, Observed::Idle, true);
+    placement.observed(0, idle.clone());
+    assert_eq!(now(&mut placement, "f").environment, first.environment);
+    // The news may be sooner than the refusal.
+    placement.observed(0, idle);
+    placement.finish(&first.environment, Fate::Busy);
+    assert_eq!(now(&mut placement, "f").environment, first.environment);
+}
+
+#[test]
+fn who_may_be_at_work_still_goes_last() {
+    let mut placement = placement(10_000, 10);
+    let (one, two) = (now(&mut placement, "f"), now(&mut placement, "f"));
+    placement.finish(&one.environment, Fate::Idle);
+    placement.finish(&two.environment, Fate::Lingers);
+    assert_eq!(now(&mut placement, "f").environment, one.environment);
+    assert_eq!(now(&mut placement, "f").environment, two.environment);
+}
+
+#[test]
 fn the_most_recently_used_goes_first() {
     let mut placement = placement(10_000, 10);
     let (one, two) = (now(&mut placement, "f"), now(&mut placement, "f"));

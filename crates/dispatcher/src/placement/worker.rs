@@ -137,8 +137,9 @@ impl Placement {
         let Observation { environment, configuration, memory_mb, observed, provisioned, ending, current } =
             observation;
         let outdated = !current || self.outdated.contains(configuration);
-        if let (Some(known), Observed::Gone) = (self.environments.get_mut(environment), observed) {
-            known.gone = true;
+        if let Some(known) = self.environments.get_mut(environment) {
+            known.gone |= *observed == Observed::Gone;
+            known.came_back |= *observed == Observed::Idle;
         }
         match (self.environments.get(environment).map(|it| it.state), observed) {
             (Some(State::Busy | State::Preparing), _)

@@ -15,7 +15,7 @@ use super::{Environment, Invocation, Turn, micros, start_of};
 use crate::error::LaunchError;
 use crate::failure::Failure;
 use crate::launch::{Contents, Launcher};
-use crate::log::FunctionLog;
+use crate::log::{FunctionLog, Source};
 use crate::metrics::InvocationOutcome;
 use crate::platform_event::{PlatformEvent, Report};
 use crate::running::{Happening, Running};
@@ -123,10 +123,10 @@ impl Environment {
     fn begin_again(&mut self, first: Invocation) -> Turn {
         // Those who listened are being shut down.
         self.log.publish_to_nobody();
-        self.begin(first, 0)
+        self.open(first, 0)
     }
 
-    /// The suppressed init.
+    /// The suppressed init. START comes after it, as on AWS, also where it fails.
     async fn start_again(
         &mut self,
         turn: Turn,
@@ -138,7 +138,9 @@ impl Environment {
         let events = [start_of(&turn.invocation), event];
         let before = events.iter().map(|event| self.platform.event(event, turn.started)).collect();
         let attempt = Attempt { phase: "invoke", began: turn.began, until: turn.deadline, before };
-        let FailedInit { failure, memory_peak } = match self.init(attempt, contents).await {
+        let outcome = self.init(attempt, contents).await;
+        self.tell_start(&turn);
+        let FailedInit { failure, memory_peak } = match outcome {
             Ok(Ok(running)) => return Some((running, turn)),
             Ok(Err(failed)) => failed,
             Err(error) => {
@@ -150,6 +152,7 @@ impl Environment {
         let (payload, error_type, outcome) = match failure {
             InitFailure::Reported(error) => (error.body, error.error_type, InvocationOutcome::InitError),
             InitFailure::Platform(failure) => {
+                self.log_fault(&request_id, &failure);
                 (failure.payload(&request_id), failure.report_type.to_owned(), InvocationOutcome::InitError)
             }
             InitFailure::TimedOut => {
@@ -173,6 +176,7 @@ impl Environment {
         self.log_report(&request_id, &report);
         let log_tail = self.log.end().into();
         let response = InvokeResponse {
+            lingers: false,
             payload,
             function_error: "Unhandled".to_owned(),
             error_type,
@@ -197,6 +201,7 @@ impl Environment {
         let mut running = match self.launch(&launcher, contents).await {
             Ok(running) => running,
             Err(LaunchError::Function(failure)) => {
+                self.print(&failure);
                 let failure = InitFailure::Platform(failure);
                 self.tell_failure(&attempt, &failure);
                 return Ok(Err(FailedInit { failure, memory_peak: None }));
@@ -239,7 +244,10 @@ impl Environment {
                 Happening::Api(ApiEvent::ExtensionsRegistered) => {
                     match launcher.start_command(&mut running, &self.function).await {
                         Ok(()) => {}
-                        Err(LaunchError::Function(failure)) => break InitFailure::Platform(failure),
+                        Err(LaunchError::Function(failure)) => {
+                            self.print(&failure);
+                            break InitFailure::Platform(failure);
+                        }
                         Err(error) => return Err(error),
                     }
                 }
@@ -290,6 +298,12 @@ impl Environment {
             running.let_in(port);
         }
         Ok(running)
+    }
+
+    fn print(&mut self, failure: &Failure) {
+        if let Some(text) = &failure.printed {
+            self.log.output(Source::Function, text.as_bytes());
+        }
     }
 
     fn tell_failure(&mut self, attempt: &Attempt, failure: &InitFailure) {

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lambfold_api::worker::InvokeResponse;
 use lambfold_sandbox::Exit;
-use lambfold_types::Timestamp;
+use lambfold_types::{SleepFuture, Timestamp};
 use serde_json::json;
 
 use super::shutdown::Reason;
 use super::{Environment, Turn, micros};
-use crate::error::cut_off;
+use crate::error::{cut_off, environment_busy};
 use crate::failure::{self, Failure};
 use crate::metrics::InvocationOutcome;
 use crate::platform_event::{AnswerTimes, PlatformEvent, Report};
@@ -21,6 +21,10 @@ use crate::runtime_api::{Answer, AnswerTiming, ApiEvent, Delivery};
 
 /// How long an invoker who wants the log waits for the runtime to come back, so that REPORT tells all.
 const TAIL_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long an invocation waits for an environment that is not through with its last one. Longer than a runtime takes to come
+/// back, shorter than it takes to start another one for code that loads anything.
+const BUSY_PATIENCE: Duration = Duration::from_millis(50);
 
 /// How the function's part ended.
 enum Ending {
@@ -115,8 +119,29 @@ impl Environment {
     ) -> Aftermath {
         let clock = std::sync::Arc::clone(&self.launcher.clock);
         let mut deadline = clock.sleep_until(until);
+        // Who debugs has one environment.
+        let may_refuse = !self.is_debugged();
+        let mut patience: Option<SleepFuture> = None;
         loop {
-            match running.happening(&mut self.log, &mut deadline, &*clock).await {
+            let happening = tokio::select! {
+                biased;
+                happening = running.happening(&mut self.log, &mut deadline, &*clock) => happening,
+                Some(early) = self.invocations.recv(), if self.early.is_none() => {
+                    self.early = Some(early);
+                    patience = may_refuse.then(|| clock.sleep_until(clock.now() + BUSY_PATIENCE));
+                    continue;
+                }
+                () = over(&mut patience) => {
+                    patience = None;
+                    // Before the refusal: who hears that must not wait for news that has gone out already.
+                    self.entry.tell_when_idle();
+                    if let Some(early) = self.early.take() {
+                        let _ = early.reply.send(Err(environment_busy()));
+                    }
+                    continue;
+                }
+            };
+            match happening {
                 Happening::Api(ApiEvent::RuntimeReturned) => {
                     running.drain(&mut self.log).await;
                     self.returned(answered, None);
@@ -181,6 +206,7 @@ impl Environment {
             environment_gone: false,
             init_duration_us: init_us,
             duration_us: micros(began.elapsed()),
+            lingers: running.api.has_extensions(),
         };
         let mut answered = Answered {
             request_id: &invocation.request_id,
@@ -245,6 +271,7 @@ impl Environment {
         }
         response.log_tail = self.log.end().into();
         response.environment_gone = status.is_some();
+        response.lingers = !matches!(aftermath, Some(Aftermath::Ready));
         if matches!(aftermath, Some(Aftermath::Ready)) {
             self.entry.idle();
         }
@@ -291,8 +318,7 @@ impl Environment {
             if timed_out {
                 self.log_timeout(request_id);
             } else {
-                let text = format!("{}\n{}", failure.message(request_id), failure.error_type);
-                self.tell(&PlatformEvent::Fault { text: &text }, self.launcher.clock.now());
+                self.log_fault(request_id, failure);
             }
             let report = Report {
                 duration_us,
@@ -313,6 +339,7 @@ impl Environment {
             environment_gone: true,
             init_duration_us: init_us,
             duration_us,
+            lingers: false,
         };
         let _ = invocation.reply.send(Ok(response));
     }
@@ -327,7 +354,13 @@ impl Environment {
         peak.unwrap_or_default().min(u64::from(self.function.memory_size_mb) << 20)
     }
 
-    /// In JSON the report says it.
+    /// Why the platform ended it. In JSON the report says it.
+    pub(super) fn log_fault(&mut self, request_id: &str, failure: &Failure) {
+        let text = format!("{}\n{}", failure.message(request_id), failure.error_type);
+        self.tell(&PlatformEvent::Fault { text: &text }, self.launcher.clock.now());
+    }
+
+    /// The same of its time-out.
     pub(super) fn log_timeout(&mut self, request_id: &str) {
         let now = self.launcher.clock.now();
         let text = failure::timeout_text(self.function.timeout_seconds);
@@ -348,6 +381,14 @@ impl Environment {
         let now = self.launcher.clock.now();
         self.tell(&PlatformEvent::End { request_id }, now);
         self.tell(&PlatformEvent::Report { request_id, report }, now);
+    }
+}
+
+/// Returns when that is over, if there is one.
+async fn over(patience: &mut Option<SleepFuture>) {
+    match patience {
+        Some(patience) => patience.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Rig, context};
+use crate::support::{Rig, context, provided};
 
 /// A control plane that tells what it is told.
 struct Told {
@@ -175,6 +175,35 @@ async fn a_burst_scales_out_and_what_came_of_it_is_used_again() {
     let again = Dispatched::start(&rig, vec![function]);
     assert_eq!(burst(&again).await, first);
     drop(again);
+    rig.stop().await;
+}
+
+/// On AWS an environment is free when its runtime and its extensions ask for the next invocation, not when it has answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_at_work_after_the_answer_holds_nobody_up() {
+    let rig = Rig::start().await;
+    let body = r"
+while True:
+    id, event = take()
+    call('POST', 'invocation/' + id + '/response', json.dumps({'name': os.environ['AWS_LAMBDA_LOG_STREAM_NAME'], 'event': event}))
+    time.sleep(int(event))
+";
+    let mut function = provided(&rig, body).await;
+    function.timeout_seconds = 30;
+    let dispatched = Dispatched::start(&rig, vec![function]);
+    let busy = dispatched.invoke("3").await;
+    let other = dispatched.invoke("0").await;
+    assert_ne!(other["name"], busy["name"], "another environment");
+    assert_eq!(other["event"], json!("0"), "with the event whole");
+    assert_eq!(dispatched.invoke("0").await["name"], other["name"]);
+    // When it is free, both are there.
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    let both = tokio::join!(dispatched.invoke("0"), dispatched.invoke("0"));
+    let mut names = [both.0["name"].to_string(), both.1["name"].to_string()];
+    let mut known = [busy["name"].to_string(), other["name"].to_string()];
+    names.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(names, known);
     rig.stop().await;
 }
 

@@ -1,44 +1,8 @@
 //! A runtime of the user's own, that does what no good runtime does.
 
-use lambfold_api::control::FunctionVersion;
 use serde_json::{Value, json};
 
-use crate::support::{Rig, json, success, tail};
-
-/// Speaks the Runtime API with nothing in between: `call` returns status and JSON.
-const PRELUDE: &str = r"#!/usr/bin/env python3
-import http.client, json, os, socket, sys, time
-HOST = os.environ['AWS_LAMBDA_RUNTIME_API']
-BASE = '/2018-06-01/runtime/'
-def call(method, path, body=None, headers={}):
-    c = http.client.HTTPConnection(HOST)
-    c.request(method, path if path.startswith('/') else BASE + path, body, headers)
-    r = c.getresponse()
-    data = r.read()
-    return r.status, (json.loads(data) if data.startswith(b'{') else data.decode()), r.headers
-def take():
-    status, event, headers = call('GET', 'invocation/next')
-    assert status == 200, (status, event)
-    return headers['Lambda-Runtime-Aws-Request-Id'], event
-def raw(text, wait=True):
-    host, port = HOST.split(':')
-    s = socket.create_connection((host, int(port)))
-    s.sendall(text)
-    if not wait:
-        return s
-    data = b''
-    while b'\r\n\r\n' not in data:
-        piece = s.recv(65536)
-        if not piece:
-            break
-        data += piece
-    return data.decode()
-";
-
-async fn provided(rig: &Rig, body: &str) -> FunctionVersion {
-    let source = format!("{PRELUDE}{body}");
-    rig.package("provided.al2023", &[("bootstrap", &source, 0o755)]).await
-}
+use crate::support::{Rig, json, provided, success, tail};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn misuse_is_refused_as_aws_refuses_it() {
@@ -183,8 +147,12 @@ time.sleep(60)
     function.timeout_seconds = 1;
     let (id, answer) = rig.cold(&function, "{}").await;
     assert_eq!(success(&answer), json!(1));
-    // It is still on its way to `next`: what comes now waits for it, until its time is over.
-    assert_eq!(rig.warm(&id, "{}").await.unwrap_err().code(), "EnvironmentGone");
+    // It is still on its way to `next`: what comes now waits for it, but not for long, until its time is over.
+    assert_eq!(rig.warm(&id, "{}").await.unwrap_err().code(), "EnvironmentBusy");
+    crate::support::eventually_async("its end", async || {
+        rig.warm(&id, "{}").await.unwrap_err().code() == "EnvironmentGone"
+    })
+    .await;
     rig.stop().await;
 }
 
@@ -224,12 +192,23 @@ async fn a_wrapper_runs_in_place_of_the_bootstrap() {
     let wrapper = if rig.driver.capabilities().own_root { "/var/task/wrapper" } else { return };
     function.environment.insert("AWS_LAMBDA_EXEC_WRAPPER".into(), wrapper.into());
     assert_eq!(success(&rig.cold(&function, "{}").await.1), json!("yes"));
-    function.environment.insert("AWS_LAMBDA_EXEC_WRAPPER".into(), "/var/task/none".into());
-    let (_, answer) = rig.cold(&function, "{}").await;
-    assert!(
-        json(&answer)["errorMessage"].as_str().unwrap().ends_with("exit status 127"),
-        "{:?}",
-        answer.payload
-    );
+    function.environment.insert("AWS_LAMBDA_EXEC_WRAPPER".into(), "./wrapper".into());
+    assert_eq!(success(&rig.cold(&function, "{}").await.1), json!("yes"));
+    for (path, status, text) in [
+        ("/var/task/none", 127, "does not exist"),
+        ("./none", 127, "does not exist"),
+        ("/var/task/index.py", 126, "is not an executable"),
+    ] {
+        function.environment.insert("AWS_LAMBDA_EXEC_WRAPPER".into(), path.into());
+        let (_, answer) = rig.cold(&function, "{}").await;
+        let said = json(&answer)["errorMessage"].as_str().unwrap().to_owned();
+        assert!(said.ends_with(&format!("Runtime exited with error: exit status {status}")), "{said}");
+        let log = tail(&answer);
+        let places: Vec<_> = [&format!("{path}: {text}\n"), "Phase: invoke", "START ", &said, "END "]
+            .map(|part| log.find(part))
+            .into_iter()
+            .collect();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} {log}");
+    }
     rig.stop().await;
 }

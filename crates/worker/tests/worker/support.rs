@@ -369,3 +369,39 @@ fn spawner() -> PathBuf {
         })
         .clone()
 }
+
+/// Speaks the Runtime API with nothing in between: `call` returns status and JSON.
+const PRELUDE: &str = r"#!/usr/bin/env python3
+import http.client, json, os, socket, sys, time
+HOST = os.environ['AWS_LAMBDA_RUNTIME_API']
+BASE = '/2018-06-01/runtime/'
+def call(method, path, body=None, headers={}):
+    c = http.client.HTTPConnection(HOST)
+    c.request(method, path if path.startswith('/') else BASE + path, body, headers)
+    r = c.getresponse()
+    data = r.read()
+    return r.status, (json.loads(data) if data.startswith(b'{') else data.decode()), r.headers
+def take():
+    status, event, headers = call('GET', 'invocation/next')
+    assert status == 200, (status, event)
+    return headers['Lambda-Runtime-Aws-Request-Id'], event
+def raw(text, wait=True):
+    host, port = HOST.split(':')
+    s = socket.create_connection((host, int(port)))
+    s.sendall(text)
+    if not wait:
+        return s
+    data = b''
+    while b'\r\n\r\n' not in data:
+        piece = s.recv(65536)
+        if not piece:
+            break
+        data += piece
+    return data.decode()
+";
+
+/// A function with a runtime of its own, of which `body` is the rest.
+pub(crate) async fn provided(rig: &Rig, body: &str) -> FunctionVersion {
+    let source = format!("{PRELUDE}{body}");
+    rig.package("provided.al2023", &[("bootstrap", &source, 0o755)]).await
+}

@@ -33,6 +33,8 @@ function target(fd) {
     return '';
   }
 }
+const context = new (require('async_hooks').AsyncLocalStorage)();
+context.enterWith('of init');
 exports.handler = async () => {
   const environment = { ...process.env };
   delete environment.AWS_LAMBDA_LOG_STREAM_NAME;
@@ -43,7 +45,7 @@ exports.handler = async () => {
     ids: [process.getuid(), process.getgid(), process.pid], status: [status.CapEff, status.CapBnd, status.NoNewPrivs, status.Seccomp],
     limits: fs.readFileSync('/proc/self/limits', 'utf8'), input: fs.readlinkSync('/proc/self/fd/0'),
     opt: fs.readdirSync('/opt'), task: fs.readdirSync('/var/task'), zone: new Date(0).getTimezoneOffset(),
-    main: require.main?.filename, globals: Object.keys(globalThis),
+    main: [typeof require.main, typeof process.mainModule], context: context.getStore(), globals: Object.keys(globalThis),
     modules: [Object.keys(require.cache), require.main?.children.map((it) => it.filename), Object.keys(require('module')._pathCache)],
     symbols: Object.getOwnPropertySymbols(globalThis).map(String), console: Object.keys(console),
     collector: [typeof gc, require('vm').runInNewContext('typeof gc')],
@@ -99,5 +101,8 @@ async fn a_node_function_cannot_tell_that_its_environment_waited() {
     {
         let (waited, started) = views("nodejs20.x", "index.js", NODE, variables).await;
         assert_eq!(waited, started);
+        // As where AWS's client, an ES module, awaits one invocation after another.
+        assert_eq!(started["main"], json!(["undefined", "undefined"]));
+        assert_eq!(started["context"], json!("of init"));
     }
 }
