@@ -19,7 +19,7 @@ use crate::metrics::InvocationOutcome;
 use crate::placement::{Fate, Grant, Need, Placed};
 use crate::shared::Shared;
 
-/// Environments that may be gone before an invocation has begun, or not free yet, one after another.
+/// Environments that may be gone before an invocation has begun, one after another.
 const MOST_PLACEMENTS: u32 = 10;
 /// What a call of a worker may take beyond the function's own time: package, both inits, and some air.
 const INVOKE_SLACK: Duration = Duration::from_mins(2);
@@ -92,9 +92,12 @@ impl Invocation {
         shared.metrics.in_flight.inc();
         let _admitted = Admitted { shared, share };
         let patience = shared.clock.now() + shared.options.placement_wait;
-        for _ in 0..MOST_PLACEMENTS {
-            let grant = self.place(shared, patience).await?;
-            let fault = match self.call(shared, &grant).await {
+        // Where a function may have so many environments, one that is still at work is to be waited for.
+        let may_wait = limits.reserved.is_some();
+        let (mut placements, mut settled) = (0, false);
+        while placements < MOST_PLACEMENTS {
+            let grant = self.place(shared, patience, settled).await?;
+            let fault = match self.call(shared, &grant, may_wait).await {
                 Ok(response) => {
                     let fate = match &response {
                         InvokeResponse { environment_gone: true, .. } => Fate::Gone,
@@ -109,7 +112,13 @@ impl Invocation {
             let is_busy = fault.code() == "EnvironmentBusy";
             let fate = if is_busy { Fate::Busy } else { Fate::Gone };
             shared.act(|placement| placement.finish(&grant.environment, fate));
+            // Each is refused once by one that is busy, and then has others before it.
+            placements += u32::from(!is_busy);
+            settled |= is_busy;
             match fault.code() {
+                "EnvironmentBusy" if shared.clock.now() >= patience => {
+                    return Err(faults::throttled(RETRY_AFTER));
+                }
                 "EnvironmentGone" | "EnvironmentBusy" => {
                     shared.metrics.placed_again.inc();
                     tracing::debug!(
@@ -129,10 +138,11 @@ impl Invocation {
         Err(Fault::unavailable())
     }
 
-    /// Waits for an environment, but not for ever.
-    async fn place(&self, shared: &Arc<Shared>, patience: Timestamp) -> Result<Grant, Fault> {
+    /// Waits for an environment, but not for ever; with `settled`, rather for a new one than for one that may be at work still.
+    async fn place(&self, shared: &Arc<Shared>, patience: Timestamp, settled: bool) -> Result<Grant, Fault> {
         let configuration = self.function.configuration_id.as_str();
-        let need = Need { configuration: configuration.into(), memory_mb: self.function.memory_size_mb };
+        let memory_mb = self.function.memory_size_mb;
+        let need = Need { configuration: configuration.into(), memory_mb, settled };
         let placed = shared.board(|board| {
             let (placed, effects) = board.placement.place(need);
             let placed = match placed {
@@ -176,7 +186,7 @@ impl Invocation {
         }
     }
 
-    async fn call(&self, shared: &Shared, grant: &Grant) -> Result<InvokeResponse, Fault> {
+    async fn call(&self, shared: &Shared, grant: &Grant, may_wait: bool) -> Result<InvokeResponse, Fault> {
         if grant.cold {
             shared.metrics.cold_starts.inc();
         }
@@ -196,6 +206,7 @@ impl Invocation {
             trace_header: self.ctx.amzn_trace().unwrap_or_default(),
             log_tail: self.log_tail,
             incarnation: grant.incarnation.clone(),
+            may_wait,
         };
         let worker = &shared.workers[grant.worker];
         match &self.stream {

@@ -34,6 +34,15 @@ pub(crate) struct Ticket(u64);
 pub(crate) struct Need {
     pub(crate) configuration: ConfigurationId,
     pub(crate) memory_mb: u32,
+    /// A new environment rather than one that may be at work still.
+    pub(crate) settled: bool,
+}
+
+impl Need {
+    /// Of an environment of that configuration and memory.
+    pub(crate) fn of(configuration: ConfigurationId, memory_mb: u32) -> Self {
+        Self { configuration, memory_mb, settled: false }
+    }
 }
 
 /// What it gets.
@@ -97,6 +106,8 @@ struct Environment {
     gone: bool,
     /// That it is idle was heard of before its invocation's answer.
     came_back: bool,
+    /// It has answered and may be at work still.
+    lingers: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,21 +216,16 @@ impl Placement {
         let Some((id, known)) = self.environments.get_key_value(environment) else { return effects };
         let (id, configuration) = (Arc::clone(id), Arc::clone(&known.configuration));
         let usable = fate != Fate::Gone && !known.gone && self.workers[known.worker].ready;
-        if usable && fate == Fate::Busy && !known.came_back {
-            self.set_foreign(&id);
-        } else if usable && (self.outdated.contains(&configuration) || self.is_surplus(&id)) {
-            effects.push(Effect::Retire(known.worker, Arc::clone(&id)));
+        let came_back = known.came_back;
+        if !usable {
             self.remove(&id);
-        } else if usable {
-            self.set_idle(&id);
-            if fate == Fate::Lingers {
+        } else if fate == Fate::Busy && !came_back {
+            self.set_foreign(&id);
+        } else {
+            self.take_back(&id, &mut effects);
+            if fate == Fate::Lingers && !came_back {
                 self.put_last(&id);
             }
-            // It may stand in for one that ends.
-            self.provisioning_changed |=
-                self.configurations.get(&configuration).is_some_and(|it| it.ending > 0);
-        } else {
-            self.remove(&id);
         }
         self.serve(&[configuration], &mut effects);
         effects
@@ -248,15 +254,26 @@ impl Placement {
     /// An idle environment, or room for a new one, made if need be.
     fn grant(&mut self, need: &Need, effects: &mut Vec<Effect>) -> Option<Grant> {
         let known = self.configurations.get(&need.configuration);
-        let idle = known.and_then(|it| it.ready.last().or(it.idle.last()).cloned());
-        if let Some(environment) = idle {
-            self.set_busy(&environment);
-            let worker = self.environments[&environment].worker;
-            let incarnation = self.workers[worker].incarnation.clone();
-            return Some(Grant { worker, environment, cold: false, incarnation });
+        let idle = |lingers: bool| {
+            let known = known?;
+            let last = [known.ready.last(), known.idle.last()].into_iter().flatten();
+            last.filter(|id| self.environments[*id].lingers == lingers).next().cloned()
+        };
+        let (settled, lingering) = (idle(false), idle(true));
+        if let Some(environment) = settled.or(lingering.clone().filter(|_| !need.settled)) {
+            return Some(self.reuse(environment));
         }
-        let worker = self.room(need, effects)?;
-        Some(self.begin(worker, need, State::Busy, false))
+        if let Some(worker) = self.room(need, effects) {
+            return Some(self.begin(worker, need, State::Busy, false));
+        }
+        lingering.map(|environment| self.reuse(environment))
+    }
+
+    fn reuse(&mut self, environment: EnvironmentId) -> Grant {
+        self.set_busy(&environment);
+        let worker = self.environments[&environment].worker;
+        let incarnation = self.workers[worker].incarnation.clone();
+        Grant { worker, environment, cold: false, incarnation }
     }
 
     /// A new environment.
@@ -338,6 +355,7 @@ impl Placement {
             ending: false,
             gone: false,
             came_back: false,
+            lingers: false,
         };
         self.environments.insert(Arc::clone(id), environment);
         self.workers[worker].add(memory_mb);
@@ -389,6 +407,7 @@ impl Placement {
         let state = State::Idle(self.uses);
         let Some(environment) = self.environments.get_mut(id) else { return };
         let before = std::mem::replace(&mut environment.state, state);
+        environment.lingers = false;
         // One more is available.
         self.provisioning_changed |= before == State::Preparing;
         let (worker, configuration) = (environment.worker, Arc::clone(&environment.configuration));
@@ -428,6 +447,20 @@ impl Placement {
         });
     }
 
+    /// It is idle again, and there may be no more use for it.
+    fn take_back(&mut self, id: &EnvironmentId, effects: &mut Vec<Effect>) {
+        let Some(Environment { worker, configuration, .. }) = self.environments.get(id) else { return };
+        let (worker, configuration) = (*worker, Arc::clone(configuration));
+        if self.outdated.contains(&configuration) || self.is_surplus(id) {
+            effects.push(Effect::Retire(worker, Arc::clone(id)));
+            self.remove(id);
+            return;
+        }
+        self.set_idle(id);
+        // It may stand in for one that ends.
+        self.provisioning_changed |= self.configurations.get(&configuration).is_some_and(|it| it.ending > 0);
+    }
+
     /// One of ours that is at work still.
     fn set_foreign(&mut self, id: &EnvironmentId) {
         let Some(environment) = self.environments.get_mut(id) else { return };
@@ -437,9 +470,10 @@ impl Placement {
         }
     }
 
-    /// Of the idle ones of its configuration it is to be used last.
+    /// It is idle as far as we are concerned, and of its configuration to be used last.
     fn put_last(&mut self, id: &EnvironmentId) {
-        let Some(environment) = self.environments.get(id) else { return };
+        let Some(environment) = self.environments.get_mut(id) else { return };
+        environment.lingers = true;
         let (configuration, provisioned) = (Arc::clone(&environment.configuration), environment.provisioned);
         self.change(&configuration, |it| {
             let idle = if provisioned { &mut it.ready } else { &mut it.idle };

@@ -156,8 +156,7 @@ impl Provisioner {
                     wake = Some(wake.map_or(trouble.again, |wake| wake.min(trouble.again)));
                     break;
                 }
-                let need =
-                    Need { configuration: Arc::clone(&configuration), memory_mb: version.memory_size_mb };
+                let need = Need::of(Arc::clone(&configuration), version.memory_size_mb);
                 let granted = self.shared.board(|board| {
                     if board.placement.provisioned(&configuration).lasting >= count {
                         return (None, Vec::new());

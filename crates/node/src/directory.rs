@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A data directory that this process has to itself until the value is dropped, or the process ends however it ends.
 #[derive(Debug)]
@@ -36,8 +37,13 @@ pub enum DirectoryError {
     },
 }
 
+/// How often a lock that is taken is tried for, and the pauses in between: two seconds, which a process that was killed with
+/// gigabytes and hundreds of children may take to be gone.
+const ATTEMPTS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(20);
+
 impl DataDirectory {
-    /// Makes the directory if it is not there, and locks it.
+    /// Makes the directory if it is not there, and locks it. One that was killed a moment ago has it still: that is waited for.
     pub fn lock(path: &Path) -> Result<Self, DirectoryError> {
         let io = |source| DirectoryError::Io { path: path.to_path_buf(), source };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
@@ -50,7 +56,15 @@ impl DataDirectory {
             .mode(0o600)
             .open(path.join("lock"))
             .map_err(io)?;
-        match file.try_lock() {
+        let mut attempts = 0;
+        let locked = loop {
+            attempts += 1;
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) if attempts < ATTEMPTS => std::thread::sleep(PAUSE),
+                outcome => break outcome,
+            }
+        };
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();

@@ -44,6 +44,7 @@ pub(crate) struct Invocation {
     pub(crate) client_context: String,
     pub(crate) trace_header: String,
     pub(crate) log_tail: bool,
+    may_wait: bool,
     pub(crate) trace: Option<TraceContext>,
     /// Where the answer may go as it comes, if its invoker wants that.
     stream: Option<AnswerStream>,
@@ -75,6 +76,7 @@ impl Invocation {
             client_context: request.client_context,
             trace_header,
             log_tail: request.log_tail,
+            may_wait: request.may_wait,
             trace,
             stream,
             reply,
@@ -290,14 +292,10 @@ impl Environment {
     /// Begins an invocation in an environment that is ready.
     fn begin(&mut self, invocation: Invocation, init_us: u64) -> Turn {
         let turn = self.open(invocation, init_us);
-        self.tell_start(&turn);
-        turn
-    }
-
-    fn tell_start(&mut self, turn: &Turn) {
         if self.log.wants_platform_lines() {
-            self.tell(&start_of(&turn.invocation), self.launcher.clock.now());
+            self.tell(&start_of(&turn.invocation), turn.started);
         }
+        turn
     }
 
     /// Opens an invocation's part of the log.

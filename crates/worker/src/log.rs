@@ -77,14 +77,19 @@ impl FunctionLog {
 
     /// What the platform has to tell, as a line and to those who subscribe to telemetry.
     pub(crate) fn tell(&mut self, words: &PlatformLog, event: &PlatformEvent<'_>, now: Timestamp) {
-        self.end_lines();
-        if let Some(line) = words.line(event, now) {
-            self.platform(&line);
-        }
+        self.tell_in_log(words, event, now);
         if let Some(Listeners { telemetry, .. }) = &self.telemetry
             && telemetry.listens()
         {
             telemetry.publish(words.event(event, now));
+        }
+    }
+
+    /// The same as a line only.
+    pub(crate) fn tell_in_log(&mut self, words: &PlatformLog, event: &PlatformEvent<'_>, now: Timestamp) {
+        self.end_lines();
+        if let Some(line) = words.line(event, now) {
+            self.platform(&line);
         }
     }
 

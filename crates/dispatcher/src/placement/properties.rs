@@ -123,8 +123,7 @@ impl World {
         match step {
             Step::Place(which) => {
                 let (configuration, memory_mb) = CONFIGURATIONS[which];
-                let (placed, effects) =
-                    self.placement.place(Need { configuration: configuration.into(), memory_mb });
+                let (placed, effects) = self.placement.place(Need::of(configuration.into(), memory_mb));
                 self.effects(effects);
                 match placed {
                     Placed::Now(grant) => self.granted(grant, configuration, memory_mb),

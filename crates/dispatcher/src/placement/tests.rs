@@ -9,7 +9,7 @@ fn placement(memory_mb: u64, environments: u32) -> Placement {
 }
 
 fn need(configuration: &str) -> Need {
-    Need { configuration: configuration.into(), memory_mb: 128 }
+    Need::of(configuration.into(), 128)
 }
 
 pub(super) fn observation(
@@ -139,7 +139,7 @@ fn what_is_freed_goes_to_the_function_with_least_at_work() {
 fn one_that_needs_too_much_does_not_hold_up_others() {
     let mut placement = placement(256, 10);
     let one = now(&mut placement, "f");
-    let (big, _) = placement.place(Need { configuration: "big".into(), memory_mb: 1000 });
+    let (big, _) = placement.place(Need::of("big".into(), 1000));
     assert!(matches!(big, Placed::Wait(_)));
     now(&mut placement, "f");
     let f = wait(&mut placement, "f");

@@ -150,8 +150,11 @@ impl Placement {
                 effects.push(Effect::Retire(worker, Arc::clone(environment)));
                 self.remove(environment);
             }
+            (Some(State::Idle(_)), Observed::Idle) if self.environments[environment].lingers => {
+                self.set_idle(environment);
+            }
             (Some(State::Idle(_)), _) => {}
-            (Some(State::Foreign), Observed::Idle) => self.set_idle(environment),
+            (Some(State::Foreign), Observed::Idle) => self.take_back(environment, effects),
             (None, Observed::Idle) => {
                 self.uses += 1;
                 let idle = State::Idle(self.uses);

@@ -139,7 +139,8 @@ impl Environment {
         let before = events.iter().map(|event| self.platform.event(event, turn.started)).collect();
         let attempt = Attempt { phase: "invoke", began: turn.began, until: turn.deadline, before };
         let outcome = self.init(attempt, contents).await;
-        self.tell_start(&turn);
+        // Extensions have heard of it before.
+        self.log.tell_in_log(&self.platform, &start_of(&turn.invocation), self.launcher.clock.now());
         let FailedInit { failure, memory_peak } = match outcome {
             Ok(Ok(running)) => return Some((running, turn)),
             Ok(Err(failed)) => failed,

@@ -10,7 +10,7 @@ use lambfold_types::{SleepFuture, Timestamp};
 use serde_json::json;
 
 use super::shutdown::Reason;
-use super::{Environment, Turn, micros};
+use super::{Environment, Invocation, Turn, micros};
 use crate::error::{cut_off, environment_busy};
 use crate::failure::{self, Failure};
 use crate::metrics::InvocationOutcome;
@@ -119,16 +119,16 @@ impl Environment {
     ) -> Aftermath {
         let clock = std::sync::Arc::clone(&self.launcher.clock);
         let mut deadline = clock.sleep_until(until);
-        // Who debugs has one environment.
-        let may_refuse = !self.is_debugged();
-        let mut patience: Option<SleepFuture> = None;
+        let refuse_at =
+            |early: &Invocation| (!early.may_wait).then(|| clock.sleep_until(clock.now() + BUSY_PATIENCE));
+        let mut patience: Option<SleepFuture> = self.early.as_ref().and_then(refuse_at);
         loop {
             let happening = tokio::select! {
                 biased;
                 happening = running.happening(&mut self.log, &mut deadline, &*clock) => happening,
                 Some(early) = self.invocations.recv(), if self.early.is_none() => {
+                    patience = refuse_at(&early);
                     self.early = Some(early);
-                    patience = may_refuse.then(|| clock.sleep_until(clock.now() + BUSY_PATIENCE));
                     continue;
                 }
                 () = over(&mut patience) => {
@@ -228,6 +228,9 @@ impl Environment {
             } else {
                 aftermath = Some(within);
             }
+        }
+        if response.lingers {
+            self.entry.tell_when_idle();
         }
         if aftermath.is_none()
             && let Some(reply) = reply.take()
