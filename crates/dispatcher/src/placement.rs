@@ -102,10 +102,8 @@ struct Environment {
     state: State,
     /// It ends by itself soon, and is provisioned.
     ending: bool,
-    /// Its end was heard of before its invocation's answer.
-    gone: bool,
-    /// That it is idle was heard of before its invocation's answer.
-    came_back: bool,
+    /// What its worker has said since it was given its invocation.
+    heard: Heard,
     /// It has answered and may be at work still.
     lingers: bool,
 }
@@ -120,6 +118,14 @@ enum State {
     Foreign,
     /// Being initialised ahead of any invocation, at our word.
     Preparing,
+}
+
+/// News of an environment may be sooner than its invocation's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Heard {
+    Nothing,
+    Idle,
+    Gone,
 }
 
 #[derive(Debug, Default)]
@@ -215,15 +221,15 @@ impl Placement {
         let mut effects = Vec::new();
         let Some((id, known)) = self.environments.get_key_value(environment) else { return effects };
         let (id, configuration) = (Arc::clone(id), Arc::clone(&known.configuration));
-        let usable = fate != Fate::Gone && !known.gone && self.workers[known.worker].ready;
-        let came_back = known.came_back;
+        let heard = known.heard;
+        let usable = fate != Fate::Gone && heard != Heard::Gone && self.workers[known.worker].ready;
         if !usable {
             self.remove(&id);
-        } else if fate == Fate::Busy && !came_back {
+        } else if fate == Fate::Busy && heard == Heard::Nothing {
             self.set_foreign(&id);
         } else {
             self.take_back(&id, &mut effects);
-            if fate == Fate::Lingers && !came_back {
+            if fate == Fate::Lingers && heard == Heard::Nothing {
                 self.put_last(&id);
             }
         }
@@ -256,17 +262,17 @@ impl Placement {
         let known = self.configurations.get(&need.configuration);
         let idle = |lingers: bool| {
             let known = known?;
-            let last = [known.ready.last(), known.idle.last()].into_iter().flatten();
-            last.filter(|id| self.environments[*id].lingers == lingers).next().cloned()
+            let mut last = [known.ready.last(), known.idle.last()].into_iter().flatten();
+            last.find(|id| self.environments[*id].lingers == lingers).cloned()
         };
-        let (settled, lingering) = (idle(false), idle(true));
-        if let Some(environment) = settled.or(lingering.clone().filter(|_| !need.settled)) {
+        // Nobody is ended for one that may be free in a moment.
+        let is_room = || self.workers.iter().any(|worker| worker.ready && worker.fits(need.memory_mb));
+        let lingering = || idle(true).filter(|_| !need.settled || !is_room());
+        if let Some(environment) = idle(false).or_else(lingering) {
             return Some(self.reuse(environment));
         }
-        if let Some(worker) = self.room(need, effects) {
-            return Some(self.begin(worker, need, State::Busy, false));
-        }
-        lingering.map(|environment| self.reuse(environment))
+        let worker = self.room(need, effects)?;
+        Some(self.begin(worker, need, State::Busy, false))
     }
 
     fn reuse(&mut self, environment: EnvironmentId) -> Grant {
@@ -353,8 +359,7 @@ impl Placement {
             provisioned,
             state,
             ending: false,
-            gone: false,
-            came_back: false,
+            heard: Heard::Nothing,
             lingers: false,
         };
         self.environments.insert(Arc::clone(id), environment);
@@ -432,7 +437,7 @@ impl Placement {
 
     fn set_busy(&mut self, id: &EnvironmentId) {
         let Some(environment) = self.environments.get_mut(id) else { return };
-        environment.came_back = false;
+        environment.heard = Heard::Nothing;
         let State::Idle(since) = std::mem::replace(&mut environment.state, State::Busy) else { return };
         let (worker, configuration) = (environment.worker, Arc::clone(&environment.configuration));
         let provisioned = environment.provisioned;

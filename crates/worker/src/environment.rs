@@ -116,6 +116,8 @@ pub(crate) struct Environment {
     invocations: mpsc::Receiver<Invocation>,
     /// One that came while what followed the last answer went on.
     early: Option<Invocation>,
+    /// Whether it took long to be ready after the last answer; unknown before the first.
+    lingered: Option<bool>,
     /// Who wants it ahead of any invocation.
     preparation: Option<Preparation>,
     log_stream: String,
@@ -144,6 +146,7 @@ impl Environment {
             function,
             invocations,
             early: None,
+            lingered: None,
             preparation: None,
         }
     }

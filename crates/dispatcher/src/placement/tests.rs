@@ -98,6 +98,31 @@ fn who_may_be_at_work_still_goes_last() {
 }
 
 #[test]
+fn who_lingers_is_the_most_recently_used_once_it_is_idle() {
+    let mut placement = placement(10_000, 10);
+    let (one, two) = (now(&mut placement, "f"), now(&mut placement, "f"));
+    placement.finish(&one.environment, Fate::Idle);
+    placement.finish(&two.environment, Fate::Lingers);
+    placement.observed(0, observation(&two.environment, "f", 128, Observed::Idle, true));
+    assert_eq!(now(&mut placement, "f").environment, two.environment);
+}
+
+#[test]
+fn who_was_refused_gets_a_new_one_where_there_is_room() {
+    let mut placement = placement(256, 10);
+    let settled = Need { settled: true, ..need("f") };
+    let one = now(&mut placement, "f");
+    placement.finish(&one.environment, Fate::Lingers);
+    let (Placed::Now(two), _) = placement.place(settled.clone()) else { panic!("there is room") };
+    assert!(two.cold);
+    placement.finish(&two.environment, Fate::Gone);
+    // Another function's takes the rest.
+    now(&mut placement, "g");
+    let (Placed::Now(again), effects) = placement.place(settled) else { panic!("there is one") };
+    assert!(effects.is_empty() && again.environment == one.environment, "{effects:?} {again:?}");
+}
+
+#[test]
 fn the_most_recently_used_goes_first() {
     let mut placement = placement(10_000, 10);
     let (one, two) = (now(&mut placement, "f"), now(&mut placement, "f"));

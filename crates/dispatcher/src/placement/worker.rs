@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ConfigurationId, Effect, EnvironmentId, Observed, Placement, State, WorkerId};
+use super::{ConfigurationId, Effect, EnvironmentId, Heard, Observed, Placement, State, WorkerId};
 
 /// What a worker says of one environment.
 #[derive(Clone, Debug)]
@@ -138,8 +138,11 @@ impl Placement {
             observation;
         let outdated = !current || self.outdated.contains(configuration);
         if let Some(known) = self.environments.get_mut(environment) {
-            known.gone |= *observed == Observed::Gone;
-            known.came_back |= *observed == Observed::Idle;
+            known.heard = known.heard.max(match observed {
+                Observed::Working => Heard::Nothing,
+                Observed::Idle => Heard::Idle,
+                Observed::Gone => Heard::Gone,
+            });
         }
         match (self.environments.get(environment).map(|it| it.state), observed) {
             (Some(State::Busy | State::Preparing), _)

@@ -26,6 +26,9 @@ const TAIL_PATIENCE: Duration = Duration::from_millis(100);
 /// back, shorter than it takes to start another one for code that loads anything.
 const BUSY_PATIENCE: Duration = Duration::from_millis(50);
 
+/// What follows an answer for longer than that is told of with the next one.
+const LINGERS: Duration = Duration::from_millis(10);
+
 /// How the function's part ended.
 enum Ending {
     Answered(Answer, AnswerTiming),
@@ -206,7 +209,7 @@ impl Environment {
             environment_gone: false,
             init_duration_us: init_us,
             duration_us: micros(began.elapsed()),
-            lingers: running.api.has_extensions(),
+            lingers: self.lingered.unwrap_or(running.api.has_extensions()),
         };
         let mut answered = Answered {
             request_id: &invocation.request_id,
@@ -239,7 +242,9 @@ impl Environment {
             let _ = reply.send(Ok(std::mem::take(&mut response)));
         }
         if aftermath.is_none() {
+            let replied = Instant::now();
             aftermath = Some(self.aftermath(running, deadline, &mut answered).await);
+            self.lingered = Some(replied.elapsed() > LINGERS);
         }
         let status = match &aftermath {
             Some(Aftermath::Exited(_) | Aftermath::Lost(_)) => Some("error"),

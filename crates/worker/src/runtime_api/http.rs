@@ -382,6 +382,8 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
 mod tests {
     use std::time::Duration;
 
+    use lambfold_clock::SystemClock;
+    use lambfold_types::Clock;
     use tokio::net::TcpListener;
     use tokio::sync::mpsc;
 
@@ -407,6 +409,12 @@ mod tests {
         (clients, heads)
     }
 
+    /// In which what can be read is.
+    async fn pause() {
+        let clock = SystemClock::new();
+        clock.sleep_until(clock.now() + Duration::from_millis(100)).await;
+    }
+
     fn head(path: &str, bytes: usize) -> Vec<u8> {
         format!("GET {path} HTTP/1.1\r\nFiller: {}\r\n\r\n", "x".repeat(bytes)).into_bytes()
     }
@@ -418,7 +426,7 @@ mod tests {
         let large = head("/first", 900 << 10);
         let (begin, rest) = large.split_at(300 << 10);
         clients[0].write_all(begin).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        pause().await;
         let mut other = clients.pop().unwrap();
         let second = tokio::spawn(async move {
             other.write_all(&head("/second", 900 << 10)).await.unwrap();
@@ -426,7 +434,7 @@ mod tests {
         });
         clients[1].write_all(&head("/small", 100 << 10)).await.unwrap();
         assert_eq!(heads.recv().await.unwrap(), "/small");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        pause().await;
         assert!(heads.try_recv().is_err(), "the second waits for the first");
         clients[0].write_all(rest).await.unwrap();
         assert_eq!(heads.recv().await.unwrap(), "/first");

@@ -197,7 +197,7 @@ while True:
     assert_eq!(other["event"], json!("0"), "with the event whole");
     assert_eq!(dispatched.invoke("0").await["name"], other["name"]);
     // When it is free, both are there.
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    crate::support::pause(4000).await;
     let both = tokio::join!(dispatched.invoke("0"), dispatched.invoke("0"));
     let mut names = [both.0["name"].to_string(), both.1["name"].to_string()];
     let mut known = [busy["name"].to_string(), other["name"].to_string()];
