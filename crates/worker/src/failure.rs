@@ -13,8 +13,16 @@ pub(crate) struct Failure {
     /// The type that REPORT shows.
     pub(crate) report_type: &'static str,
     text: String,
-    /// What was printed before it.
-    pub(crate) printed: Option<String>,
+    pub(crate) preface: Option<Preface>,
+}
+
+/// What the log says before a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Preface {
+    /// As if the function had printed it.
+    Printed(String),
+    /// The extension of that name was not launched, for a reason of that type.
+    NotLaunched(String, &'static str),
 }
 
 impl Failure {
@@ -35,8 +43,8 @@ impl Failure {
     /// `AWS_LAMBDA_EXEC_WRAPPER` names what cannot be executed: as the shell says it that AWS starts wrappers with.
     pub(crate) fn no_wrapper(path: &str, is_there: bool) -> Self {
         let (status, why) = if is_there { (126, "is not an executable") } else { (127, "does not exist") };
-        let printed = Some(format!("{path}: {why}\n"));
-        Self { printed, ..Self::exited(ExitStatus::Code(status), false) }
+        let preface = Some(Preface::Printed(format!("{path}: {why}\n")));
+        Self { preface, ..Self::exited(ExitStatus::Code(status), false) }
     }
 
     /// The function used up its time.
@@ -65,8 +73,10 @@ impl Failure {
     }
 
     /// An external extension cannot be executed.
-    pub(crate) fn extension_launch(text: impl Into<String>) -> Self {
-        Self::of("Extension.LaunchError", text)
+    pub(crate) fn extension_launch(name: &str, is_permitted: bool, text: impl Into<String>) -> Self {
+        let kind = if is_permitted { "UnknownError" } else { "PermissionDenied" };
+        let preface = Some(Preface::NotLaunched(name.to_owned(), kind));
+        Self { preface, ..Self::of("Extension.LaunchError", text) }
     }
 
     /// The layers bring more extensions than there may be.
@@ -90,7 +100,7 @@ impl Failure {
     }
 
     fn of(error_type: &'static str, text: impl Into<String>) -> Self {
-        Self { error_type, report_type: error_type, text: text.into(), printed: None }
+        Self { error_type, report_type: error_type, text: text.into(), preface: None }
     }
 
     /// The answer broke off.

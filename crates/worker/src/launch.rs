@@ -225,7 +225,7 @@ impl Launcher {
                 if wants_site(function) {
                     command.retain(|argument| argument != runtime_files::NO_SITE);
                 }
-                wrapped(function, command)
+                wrapped(function, command)?
             }
             None => provided_command(package, layers, view)?,
         };
@@ -261,11 +261,15 @@ pub(crate) fn assigned_memory(function: &FunctionVersion) -> u32 {
 }
 
 /// `AWS_LAMBDA_EXEC_WRAPPER` runs in place of a managed runtime's bootstrap, with its command as arguments.
-fn wrapped(function: &FunctionVersion, mut command: Vec<String>) -> Vec<String> {
+fn wrapped(function: &FunctionVersion, mut command: Vec<String>) -> Result<Vec<String>, LaunchError> {
     if let Some(wrapper) = wrapper(function) {
+        if !wrapper.contains('/') {
+            // The shell that AWS starts it with looks for names in `PATH`.
+            return Err(LaunchError::Function(Failure::no_wrapper(wrapper, false)));
+        }
         command.insert(0, wrapper.to_owned());
     }
-    command
+    Ok(command)
 }
 
 /// Whether Python looks for `sitecustomize`, by which wrappers instrument functions: where one may have been brought.
@@ -297,7 +301,9 @@ fn provided_command(
 fn extension_failure(error: &SandboxError, companions: &[Vec<String>]) -> Option<Failure> {
     let SandboxError::Exec { program, errno } = error else { return None };
     let is_extension = companions.iter().any(|command| command.first() == Some(program));
-    is_extension.then(|| Failure::extension_launch(cannot_execute(program, *errno)))
+    let name = program.rsplit('/').next().unwrap_or_default();
+    is_extension
+        .then(|| Failure::extension_launch(name, *errno != NOT_PERMITTED, cannot_execute(program, *errno)))
 }
 
 /// As Go says it, which is what AWS's manager is written in.
@@ -312,6 +318,8 @@ fn cannot_execute(program: &str, errno: i32) -> String {
 
 /// `ENOENT`
 const NO_SUCH_FILE: i32 = 2;
+/// `EACCES`
+const NOT_PERMITTED: i32 = 13;
 
 fn reason(errno: i32) -> String {
     let reason = std::io::Error::from_raw_os_error(errno).to_string();

@@ -316,7 +316,7 @@ fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) ->
         ground: plan.ground,
         identity: plan.identity,
         command: &assignment.command,
-        search: true,
+        search: plan.image.is_some(),
         environment: &assignment.environment,
         open_files: assignment.open_files,
         processes: assignment.processes,

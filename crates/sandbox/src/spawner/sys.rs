@@ -83,7 +83,7 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Fails on an empty command and on NUL bytes. With `search` the program need not be an absolute path.
+    /// Fails on an empty command and on NUL bytes. A path is taken from the function's directory; with `search` a name will do, too.
     pub(super) fn new(
         command: &[String],
         environment: &BTreeMap<String, String>,
@@ -94,8 +94,8 @@ impl Program {
         if command.is_empty() {
             return Err("the command is empty".to_owned());
         }
-        if !search && !command[0].starts_with('/') {
-            return Err(format!("the program '{}' is not an absolute path", command[0]));
+        if !search && !command[0].contains('/') {
+            return Err(format!("the program '{}' is not a path", command[0]));
         }
         let candidates = if command[0].contains('/') || command[0].is_empty() {
             vec![command[0].clone()]

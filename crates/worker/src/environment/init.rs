@@ -13,13 +13,13 @@ use tracing::Instrument;
 use super::shutdown::Reason;
 use super::{Environment, Invocation, Turn, micros, start_of};
 use crate::error::LaunchError;
-use crate::failure::Failure;
+use crate::failure::{Failure, Preface};
 use crate::launch::{Contents, Launcher};
 use crate::log::{FunctionLog, Source};
 use crate::metrics::InvocationOutcome;
 use crate::platform_event::{PlatformEvent, Report};
 use crate::running::{Happening, Running};
-use crate::runtime_api::{ApiEvent, FunctionError};
+use crate::runtime_api::{ApiEvent, FunctionError, Shown};
 use crate::telemetry::Event;
 
 /// One try to get an environment ready.
@@ -202,7 +202,7 @@ impl Environment {
         let mut running = match self.launch(&launcher, contents).await {
             Ok(running) => running,
             Err(LaunchError::Function(failure)) => {
-                self.print(&failure);
+                self.tell_preface(&failure);
                 let failure = InitFailure::Platform(failure);
                 self.tell_failure(&attempt, &failure);
                 return Ok(Err(FailedInit { failure, memory_peak: None }));
@@ -246,7 +246,7 @@ impl Environment {
                     match launcher.start_command(&mut running, &self.function).await {
                         Ok(()) => {}
                         Err(LaunchError::Function(failure)) => {
-                            self.print(&failure);
+                            self.tell_preface(&failure);
                             break InitFailure::Platform(failure);
                         }
                         Err(error) => return Err(error),
@@ -301,9 +301,18 @@ impl Environment {
         Ok(running)
     }
 
-    fn print(&mut self, failure: &Failure) {
-        if let Some(text) = &failure.printed {
-            self.log.output(Source::Function, text.as_bytes());
+    fn tell_preface(&mut self, failure: &Failure) {
+        match &failure.preface {
+            Some(Preface::Printed(text)) => self.log.output(Source::Function, text.as_bytes()),
+            Some(Preface::NotLaunched(name, error_type)) => {
+                let extension = &Shown { name: name.clone(), events: Vec::new() };
+                let (state, error_type) = ("LaunchError", Some(*error_type));
+                self.tell(
+                    &PlatformEvent::Extension { extension, state, error_type },
+                    self.launcher.clock.now(),
+                );
+            }
+            None => {}
         }
     }
 

@@ -274,6 +274,8 @@ async fn an_extension_that_does_not_get_ready_fails_init() {
         text.contains(" Error: fork/exec /") && text.ends_with("extensions/agent: permission denied"),
         "{text}"
     );
+    let line = "EXTENSION\tName: agent\tState: LaunchError\tEvents: []\tError Type: PermissionDenied";
+    assert!(tail(&answer).contains(line), "{}", tail(&answer));
     rig.stop().await;
 }
 

@@ -197,6 +197,7 @@ async fn a_wrapper_runs_in_place_of_the_bootstrap() {
     for (path, status, text) in [
         ("/var/task/none", 127, "does not exist"),
         ("./none", 127, "does not exist"),
+        ("none", 127, "does not exist"),
         ("/var/task/index.py", 126, "is not an executable"),
     ] {
         function.environment.insert("AWS_LAMBDA_EXEC_WRAPPER".into(), path.into());
