@@ -284,6 +284,9 @@ impl Environment {
             self.entry.idle();
         }
         if let Some(reply) = reply.take() {
+            if response.lingers {
+                self.entry.tell_when_idle();
+            }
             let _ = reply.send(Ok(response));
             if matches!(aftermath, Some(Aftermath::TimedOut)) && status.is_none() {
                 // Patience for the log is over, the function's own time may not be.
