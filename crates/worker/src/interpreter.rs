@@ -116,6 +116,18 @@ impl Interpreters {
         RUNTIMES.iter().filter(can).map(|runtime| runtime.identifier.to_owned()).collect()
     }
 
+    /// Where sandboxes have a `/tmp` of their own, what lies in the host's is not there.
+    pub(crate) fn leave_out_tmp(&mut self) {
+        self.found.retain(|Interpreter { program, .. }| {
+            let is_visible = !program.starts_with("/tmp");
+            if !is_visible {
+                let program = program.display();
+                tracing::warn!(%program, "functions cannot see it, as they have a /tmp of their own: put it elsewhere");
+            }
+            is_visible
+        });
+    }
+
     pub(crate) fn found(&self) -> &[Interpreter] {
         &self.found
     }
@@ -184,6 +196,16 @@ mod tests {
             })
             .collect();
         Interpreters { found, told: Mutex::default() }
+    }
+
+    #[test]
+    fn what_sandboxes_do_not_show_is_not_offered() {
+        let mut these = interpreters(&[(Language::NodeJs, 18, 0), (Language::NodeJs, 20, 0)]);
+        these.found[0].program = "/tmp/node18/bin/node".into();
+        assert!(these.resolve("nodejs18.x", false).is_ok());
+        these.leave_out_tmp();
+        assert!(matches!(these.resolve("nodejs18.x", false), Err(RuntimeError::Missing(..))));
+        assert!(these.resolve("nodejs18.x", true).is_ok_and(|it| it.unwrap().version.major == 20));
     }
 
     #[test]

@@ -92,7 +92,7 @@ struct Shared {
 impl WorkerService {
     /// Makes a worker that is ready at once; [`run`](Self::run) is for its end.
     pub fn build(options: Options, parts: Parts) -> Result<Self, Error> {
-        let Parts { driver, interpreters, store, logs, clock, entropy, egress, metrics } = parts;
+        let Parts { driver, mut interpreters, store, logs, clock, entropy, egress, metrics } = parts;
         let failed = |source| Error::StateDirectory { path: options.state_dir.clone(), source };
         let runtime_files = RuntimeFiles::install(&options.state_dir.join("runtimes")).map_err(failed)?;
         let cache = options.state_dir.join("packages");
@@ -101,6 +101,9 @@ impl WorkerService {
         let (logs, delivery) =
             logs.map(|logs| log_delivery::channel(logs, &clock, &entropy, &metrics)).unzip();
         let (own_root, own_network) = (driver.capabilities().own_root, driver.capabilities().own_network);
+        if own_root {
+            interpreters.leave_out_tmp();
+        }
         let launcher = Launcher {
             debug_ports: Arc::new(DebugPorts::new(options.debugger, own_network, Arc::clone(&clock))),
             hot_reloads: Arc::new(HotReloads::new(options.hot_reload.clone(), driver.report().reached)),
