@@ -213,6 +213,9 @@ pub const ROOT_DIRECTORIES: &[&str] = &["dev", "etc", "proc", "tmp"];
 /// The files that [`SandboxTemplate::image_root`] must have: no links. What is in them is not seen.
 pub const ROOT_FILES: &[&str] = &["etc/hosts", "etc/resolv.conf"];
 
+/// Empty directories of a root that is no image's, where [`Assignment::seen_again`] may show others.
+pub const SECOND_PLACES: &[&str] = &["/var/lang", "/var/node_modules"];
+
 /// Where a [`WaitingProgram`] finds its socket.
 pub const ASSIGNMENT_FD: i32 = 3;
 
@@ -264,6 +267,9 @@ pub struct Assignment {
     pub code_dir: PathBuf,
     /// Directories on the host that are seen, merged and read only, as `/opt`; a later one wins.
     pub layers: Vec<PathBuf>,
+    /// Directories that are seen at a second place, too: that place, which is one of [`SECOND_PLACES`], and the directory, both as
+    /// seen inside. One that is not there, or only over links, is left out. Not at a level without an own root.
+    pub seen_again: Vec<(PathBuf, PathBuf)>,
     /// The program (absolute, as seen inside) and its arguments. Empty where a program waits for the assignment. With
     /// [`SandboxTemplate::image_root`] a name without `/` is looked for in the `PATH` of `environment`, and a relative
     /// one is the working directory's.
@@ -329,6 +335,7 @@ impl Assignment {
         Self {
             code_dir,
             layers: Vec::new(),
+            seen_again: Vec::new(),
             command,
             working_directory: "/".into(),
             environment: BTreeMap::new(),

@@ -96,8 +96,8 @@ mod spawner;
 pub use client::Spawner;
 pub use driver::{
     ASSIGNMENT_FD, Assignment, Capabilities, Companions, Exit, ExitStatus, OUTPUT_FD, PreparedSandbox,
-    ProgramEnd, ProgramSignal, ROOT_DIRECTORIES, ROOT_FILES, RunningSandbox, SandboxDriver, SandboxListener,
-    SandboxNetwork, SandboxProgram, SandboxTemplate, SandboxView, WaitingProgram,
+    ProgramEnd, ProgramSignal, ROOT_DIRECTORIES, ROOT_FILES, RunningSandbox, SECOND_PLACES, SandboxDriver,
+    SandboxListener, SandboxNetwork, SandboxProgram, SandboxTemplate, SandboxView, WaitingProgram,
 };
 pub use error::SandboxError;
 pub use level::{IsolationLevel, LevelReport, ParseIsolationLevelError, Refusal};

@@ -136,13 +136,14 @@ impl Environment {
         let function = Arc::new(function);
         // One for the life of the environment, whatever is started in it.
         let (log_stream, log) = new_log(&launcher, &function);
+        let platform = PlatformLog::new(&function, launcher.runtime_version_arn(&function));
         Self {
             launcher,
             metrics,
             entry,
             log_stream,
             log,
-            platform: PlatformLog::new(&function),
+            platform,
             function,
             invocations,
             early: None,

@@ -109,7 +109,7 @@ impl Interpreters {
     /// the language runs.
     pub fn runtimes(&self, nearest: bool) -> Vec<String> {
         let can = |runtime: &&Runtime| match runtime.kind {
-            RuntimeKind::Managed(language, version) => self.best(language, version, nearest).is_some(),
+            RuntimeKind::Managed(..) => self.runs(runtime, nearest).is_some(),
             RuntimeKind::Provided => true,
             RuntimeKind::NotHere => false,
         };
@@ -163,6 +163,14 @@ impl Interpreters {
             );
         }
         Ok(Some(interpreter))
+    }
+
+    /// The interpreter that runs functions of that runtime, if it is a managed one and there is one.
+    pub(crate) fn runs(&self, runtime: &Runtime, nearest: bool) -> Option<&Interpreter> {
+        match runtime.kind {
+            RuntimeKind::Managed(language, version) => self.best(language, version, nearest),
+            RuntimeKind::Provided | RuntimeKind::NotHere => None,
+        }
     }
 
     fn of_language(&self, language: Language) -> impl Iterator<Item = &Interpreter> {

@@ -2,6 +2,7 @@
 
 mod image;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,18 +19,20 @@ use crate::error::LaunchError;
 use crate::extensions::Extensions;
 use crate::failure::Failure;
 use crate::hot_reload::HotReloads;
-use crate::interpreter::{Interpreter, Interpreters};
+use crate::interpreter::{Interpreter, Interpreters, Language};
 use crate::log_delivery::Outbox;
 use crate::options::Options;
 use crate::packages::{FetchError, Package, PackageCache};
 use crate::pool::Pools;
 use crate::running::Running;
 use crate::runtime_api::MAX_EXTENSIONS;
-use crate::runtime_files::{self, RuntimeFiles};
+use crate::runtime_files::{self, RuntimeFiles, lang};
 use crate::start_gate::StartGate;
 use crate::telemetry::Room;
 use crate::vacant::Vacant;
-use crate::variables::{SNAP_START, Surroundings, initialization_type, of_extensions, variables};
+use crate::variables::{
+    SNAP_START, Surroundings, initialization_type, modules_of_version, of_extensions, variables,
+};
 
 /// Everything that starting an environment takes.
 pub(crate) struct Launcher {
@@ -185,6 +188,12 @@ impl Launcher {
         running.start_command().await.map_err(|error| exec_failure(error, function))
     }
 
+    /// Of what runs the function: see [`RuntimeFiles::version_arn`].
+    pub(crate) fn runtime_version_arn(&self, function: &FunctionVersion) -> Option<String> {
+        let resolved = self.interpreters.resolve(&function.runtime, self.options.nearest_version);
+        self.runtime_files.version_arn(function, resolved.ok()?)
+    }
+
     /// At which age a provisioned environment tells that it ends soon, and at which it does: the latter between eight and ten
     /// tenths of what others may reach, by its id, so that those that were made at once do not end at once; the former a
     /// tenth earlier, in which another one can be made.
@@ -231,6 +240,9 @@ impl Launcher {
         };
         let mut assignment = Assignment::new(package.path().to_owned(), command);
         assignment.layers = layers.map(|layers| layers.path().to_owned()).into_iter().collect();
+        if function.image.is_none() && self.driver.capabilities().own_root {
+            assignment.seen_again = seen_again(function, interpreter, view);
+        }
         assignment.working_directory = image::working_directory(function);
         assignment.environment = variables(function, &around);
         assignment.memory_mb = assigned_memory(function);
@@ -239,6 +251,21 @@ impl Launcher {
         assignment.hostname = format!("169.254.{}.{}", unique.as_bytes()[0], unique.as_bytes()[1]);
         Ok(assignment)
     }
+}
+
+/// What AWS has elsewhere than it is here.
+fn seen_again(
+    function: &FunctionVersion,
+    interpreter: Option<&Interpreter>,
+    view: &SandboxView,
+) -> Vec<(PathBuf, PathBuf)> {
+    let Some(interpreter) = interpreter else { return Vec::new() };
+    let mut seen = vec![(lang::LANG.into(), lang::of(interpreter, &view.runtime_dir))];
+    if interpreter.language == Language::NodeJs {
+        // ES modules know nothing of `NODE_PATH`: AWS's Node.js looks through it for them, too.
+        seen.push(("/var/node_modules".into(), modules_of_version(function, view)));
+    }
+    seen
 }
 
 /// Those that are in what `/opt` will be, which may be too many.

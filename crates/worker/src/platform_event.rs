@@ -17,6 +17,8 @@ pub(crate) struct About {
     pub(crate) initialization_type: String,
     /// `python:3.12`; empty for images, which have none.
     pub(crate) runtime: String,
+    /// Of the runtime version, if that is known.
+    pub(crate) runtime_arn: Option<String>,
     pub(crate) memory_size_mb: u32,
 }
 
@@ -129,6 +131,9 @@ impl PlatformEvent<'_> {
                 });
                 if !about.runtime.is_empty() {
                     record["runtimeVersion"] = about.runtime.as_str().into();
+                }
+                if let Some(arn) = &about.runtime_arn {
+                    record["runtimeVersionArn"] = arn.as_str().into();
                 }
                 record
             }

@@ -23,7 +23,8 @@ pub(crate) struct PlatformLog {
 }
 
 impl PlatformLog {
-    pub(crate) fn new(function: &FunctionVersion) -> Self {
+    /// With the ARN of what runs the function, if that is known.
+    pub(crate) fn new(function: &FunctionVersion, runtime_arn: Option<String>) -> Self {
         let json = function.log_format == "JSON";
         Self {
             json,
@@ -33,6 +34,7 @@ impl PlatformLog {
                 memory_size_mb: function.memory_size_mb,
                 function_name: function.function_name.clone(),
                 runtime: runtime_version(&function.runtime),
+                runtime_arn,
             },
             lowest: if json {
                 Level::parse(&function.system_log_level).unwrap_or(Level::Info)
@@ -70,7 +72,11 @@ impl PlatformLog {
             // Of an image.
             PlatformEvent::InitStart { .. } if self.about.runtime.is_empty() => return None,
             PlatformEvent::InitStart { .. } => {
-                format!("INIT_START Runtime Version: {}\t", self.about.runtime)
+                let mut line = format!("INIT_START Runtime Version: {}\t", self.about.runtime);
+                if let Some(arn) = &self.about.runtime_arn {
+                    let _ = write!(line, "Runtime Version ARN: {arn}");
+                }
+                line
             }
             PlatformEvent::InitReport { init_us, phase, status, error_type } => {
                 let duration = milliseconds(*init_us);
@@ -189,7 +195,8 @@ mod tests {
 
     #[test]
     fn report_lines_have_the_fields_that_apply() {
-        let log = PlatformLog::new(&function("Text"));
+        let arn = "arn:aws:lambda:us-east-1::runtime:0a".to_owned();
+        let log = PlatformLog::new(&function("Text"), Some(arn));
         let line = |event: &PlatformEvent<'_>| log.line(event, Timestamp::from_millis(0)).unwrap();
         let warm = Report { duration_us: 1_230, memory_peak_bytes: 35 << 20, ..Report::default() };
         assert_eq!(
@@ -205,7 +212,10 @@ mod tests {
         let start = PlatformEvent::Start { request_id: "id", trace_header: "" };
         assert_eq!(line(&start), "START RequestId: id Version: $LATEST");
         let init = PlatformEvent::InitStart { environment_id: "e", phase: "init" };
-        assert_eq!(line(&init), "INIT_START Runtime Version: python:3.12\t");
+        assert_eq!(
+            line(&init),
+            "INIT_START Runtime Version: python:3.12\tRuntime Version ARN: arn:aws:lambda:us-east-1::runtime:0a"
+        );
         let traced = Report { trace_header: "Root=1-5-6;Parent=53;Sampled=1", ..warm };
         let traced = line(&report(&traced));
         assert!(traced.ends_with("\t\nXRAY TraceId: 1-5-6\tSegmentId: 53\tSampled: true\t"), "{traced}");
@@ -219,7 +229,7 @@ mod tests {
             PlatformEvent::InitReport { init_us: 92_110, phase: "init", status: "success", error_type: None };
         let line = |kind: &str| {
             let function = FunctionVersion { initialization_type: kind.into(), ..function("Text") };
-            PlatformLog::new(&function).line(&event, Timestamp::from_millis(0))
+            PlatformLog::new(&function, None).line(&event, Timestamp::from_millis(0))
         };
         let expected = "INIT_REPORT Init Duration: 92.11 ms\tPhase: init\tStatus: success";
         assert_eq!(line("provisioned-concurrency").as_deref(), Some(expected));
@@ -229,7 +239,7 @@ mod tests {
 
     #[test]
     fn json_functions_get_json_events() {
-        let log = PlatformLog::new(&function("JSON"));
+        let log = PlatformLog::new(&function("JSON"), None);
         let now = Timestamp::from_millis(0);
         let line = log.line(&report(&Report { duration_us: 1500, ..Report::default() }), now);
         let value: Value = serde_json::from_str(&line.unwrap()).unwrap();
@@ -249,7 +259,7 @@ mod tests {
                 ..function("JSON")
             };
             let event = PlatformEvent::InitStart { environment_id: "e", phase: "init" };
-            let line = PlatformLog::new(&function).line(&event, Timestamp::from_millis(0)).unwrap();
+            let line = PlatformLog::new(&function, None).line(&event, Timestamp::from_millis(0)).unwrap();
             let record = serde_json::from_str::<Value>(&line).unwrap()["record"].take();
             (record.get("runtimeVersion").cloned(), record["initializationType"].as_str().unwrap().to_owned())
         };
@@ -262,7 +272,7 @@ mod tests {
     fn the_system_level_chooses_events() {
         let of = |level: &str| {
             let function = FunctionVersion { system_log_level: level.into(), ..function("JSON") };
-            let log = PlatformLog::new(&function);
+            let log = PlatformLog::new(&function, None);
             let fine = Report { duration_us: 1, ..Report::default() };
             let bad = Report { status: Some("timeout"), ..fine };
             let (phase, status, error_type) = ("init", "success", None);

@@ -1,16 +1,18 @@
 //! The bootstraps of the managed runtimes, embedded; written out once per content.
 
+pub(crate) mod lang;
 mod one_file;
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use lambfold_api::control::Debugger;
+use lambfold_api::control::{Debugger, FunctionVersion};
 use sha2::{Digest, Sha256};
 
-use crate::interpreter::{Interpreter, Language};
+use crate::interpreter::{Interpreter, Interpreters, Language};
 
 macro_rules! files {
     ($folder:literal: $($name:literal),+ $(,)?) => {
@@ -93,17 +95,40 @@ pub(crate) struct RuntimeFiles {
 }
 
 impl RuntimeFiles {
-    /// Writes them below `directory`, unless they are there.
-    pub(crate) fn install(directory: &Path) -> io::Result<Self> {
+    /// Writes them below `directory`, unless they are there, with links to `interpreters`: those that run functions with the
+    /// policy `nearest`.
+    pub(crate) fn install(directory: &Path, interpreters: &Interpreters, nearest: bool) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let provided = directory.join("provided");
         fs::create_dir_all(&provided)?;
+        let install = |name: &str, language, files: Files<'_>| {
+            install(directory, name, files, &lang::links(interpreters, language, nearest))
+        };
         Ok(Self {
-            python: install(directory, "python", PYTHON)?,
-            nodejs: install(directory, "nodejs", &one_file::of(NODEJS).as_files())?,
-            ruby: install(directory, "ruby", RUBY)?,
-            java: install(directory, "java", JAVA)?,
+            python: install("python", Language::Python, PYTHON)?,
+            nodejs: install("nodejs", Language::NodeJs, &one_file::of(NODEJS).as_files())?,
+            ruby: install("ruby", Language::Ruby, RUBY)?,
+            java: install("java", Language::Java, JAVA)?,
             provided,
+        })
+    }
+
+    /// Names what runs a function as AWS names versions of its runtimes: another one after an update of Lambfold, or where
+    /// another version of the interpreter runs it. `None` for images, which bring their own.
+    pub(crate) fn version_arn(
+        &self,
+        function: &FunctionVersion,
+        interpreter: Option<&Interpreter>,
+    ) -> Option<String> {
+        function.image.is_none().then(|| {
+            let mut hash = Sha256::new();
+            let files = self.directory(interpreter.map(|it| it.language)).file_name();
+            hash.update(files.unwrap_or_default().as_encoded_bytes());
+            hash.update([0]);
+            hash.update(&function.runtime);
+            hash.update([0]);
+            hash.update(interpreter.map(|it| it.version.to_string()).unwrap_or_default());
+            format!("arn:aws:lambda:{}::runtime:{}", function.region, hex::encode(hash.finalize()))
         })
     }
 
@@ -208,9 +233,17 @@ fn jdwp(debugger: Debugger) -> String {
 }
 
 /// The directory's name has the hash of the files in it, so that an old one is never taken for the present one.
-fn install(directory: &Path, name: &str, files: Files<'_>) -> io::Result<PathBuf> {
+fn install(
+    directory: &Path,
+    name: &str,
+    files: Files<'_>,
+    links: &[(PathBuf, PathBuf)],
+) -> io::Result<PathBuf> {
     let mut hash = Sha256::new();
-    for (name, content) in files {
+    let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_owned();
+    let links_parts = links.iter().map(|(link, target)| (bytes(link), bytes(target)));
+    let parts = files.iter().map(|(name, content)| (name.as_bytes().to_owned(), content.to_vec()));
+    for (name, content) in parts.chain(links_parts) {
         hash.update(name);
         hash.update([0]);
         hash.update(content);
@@ -232,6 +265,13 @@ fn install(directory: &Path, name: &str, files: Files<'_>) -> io::Result<PathBuf
         }
         fs::write(path, content)?;
     }
+    for (link, target) in links {
+        let path = unfinished.join(link);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        symlink(target, path)?;
+    }
     readable_for_all(&unfinished)?;
     fs::rename(&unfinished, &target)?;
     Ok(target)
@@ -242,10 +282,11 @@ fn readable_for_all(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
     for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_dir() {
             readable_for_all(&path)?;
-        } else {
+        } else if kind.is_file() {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
         }
     }
@@ -292,8 +333,8 @@ mod tests {
     #[test]
     fn installing_twice_is_the_same_as_once() {
         let directory = tempfile::tempdir().unwrap();
-        let first = RuntimeFiles::install(directory.path()).unwrap();
-        let second = RuntimeFiles::install(directory.path()).unwrap();
+        let first = RuntimeFiles::install(directory.path(), &Interpreters::default(), true).unwrap();
+        let second = RuntimeFiles::install(directory.path(), &Interpreters::default(), true).unwrap();
         assert_eq!(first.python, second.python);
         assert!(first.directory(Some(Language::Python)).join("lambfold_runtime/client.py").is_file());
         assert!(first.directory(Some(Language::NodeJs)).join("bootstrap.cjs").is_file());

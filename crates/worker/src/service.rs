@@ -94,7 +94,6 @@ impl WorkerService {
     pub fn build(options: Options, parts: Parts) -> Result<Self, Error> {
         let Parts { driver, mut interpreters, store, logs, clock, entropy, egress, metrics } = parts;
         let failed = |source| Error::StateDirectory { path: options.state_dir.clone(), source };
-        let runtime_files = RuntimeFiles::install(&options.state_dir.join("runtimes")).map_err(failed)?;
         let cache = options.state_dir.join("packages");
         let packages = PackageCache::open(cache, store, options.package_cache_bytes).map_err(failed)?;
         let incarnation = uuid_v4(&*entropy).to_string();
@@ -104,6 +103,9 @@ impl WorkerService {
         if own_root {
             interpreters.leave_out_tmp();
         }
+        let runtimes = options.state_dir.join("runtimes");
+        let runtime_files =
+            RuntimeFiles::install(&runtimes, &interpreters, options.nearest_version).map_err(failed)?;
         let launcher = Launcher {
             debug_ports: Arc::new(DebugPorts::new(options.debugger, own_network, Arc::clone(&clock))),
             hot_reloads: Arc::new(HotReloads::new(options.hot_reload.clone(), driver.report().reached)),

@@ -1,6 +1,7 @@
 //! The environment that a function's process gets (facts: execution environment §6).
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use lambfold_api::control::{ContainerImage, FunctionVersion};
 use lambfold_sandbox::{OUTPUT_FD, SandboxView};
@@ -98,11 +99,12 @@ fn overridable(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut 
             set("LC_CTYPE", "C.UTF-8".to_owned());
         }
         Some(Interpreter { language: Language::NodeJs, .. }) => {
-            let name = function.runtime.trim_end_matches(".x").replacen("nodejs", "node", 1);
+            let of_version = modules_of_version(function, around.view);
             set(
                 "NODE_PATH",
                 format!(
-                    "{layers}/nodejs/{name}/node_modules:{layers}/nodejs/node_modules:{runtime}/node_modules:{runtime}:{task}"
+                    "{}:{layers}/nodejs/node_modules:{runtime}/node_modules:{runtime}:{task}",
+                    of_version.display()
                 ),
             );
         }
@@ -121,6 +123,12 @@ fn overridable(function: &FunctionVersion, around: &Surroundings<'_>, set: &mut 
         // The bootstrap looks for a function's classes itself.
         Some(Interpreter { language: Language::Java, .. }) | None => {}
     }
+}
+
+/// The modules that layers have for just the version of Node.js that the function declares.
+pub(crate) fn modules_of_version(function: &FunctionVersion, view: &SandboxView) -> PathBuf {
+    let name = function.runtime.trim_end_matches(".x").replacen("nodejs", "node", 1);
+    view.layers_dir.join("nodejs").join(name).join("node_modules")
 }
 
 /// What the user of an image may replace: mostly what the image says itself.

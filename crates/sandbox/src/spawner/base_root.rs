@@ -6,12 +6,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::step::Step;
 use super::sys;
 use crate::RESOLVER_IPV4;
+use crate::driver::SECOND_PLACES;
 use crate::protocol::Failure;
 
 /// System directories; where `/usr` is merged all but the first are symbolic links into it.
@@ -76,6 +78,22 @@ pub(super) fn attach(tree: impl AsFd, target: &Path) -> Result<(), Failure> {
         .step(format_args!("mount {}", target.display()))
 }
 
+/// Shows `directory` of this root at `place`, too; not if it is not there. Its names may be the function's, so no link is
+/// followed: one in `/proc` would lead out of the root.
+pub(super) fn show_again(directory: &Path, place: &Path) -> Result<(), Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat2(CWD, directory, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    let opened = match opened {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+        opened => opened.step(format_args!("open {}", directory.display()))?,
+    };
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = rustix::mount::open_tree(opened, "", flags)
+        .step(format_args!("show {} again", directory.display()))?;
+    attach(tree, place)
+}
+
 /// Builds the root at `at` in this process's mount namespace, which must be a private one. With a `resolver`, programs are
 /// told of the one at [`RESOLVER_IPV4`].
 pub(super) fn build(at: &Path, extra_readonly: &[PathBuf], resolver: bool) -> Result<(), Failure> {
@@ -89,6 +107,9 @@ pub(super) fn build(at: &Path, extra_readonly: &[PathBuf], resolver: bool) -> Re
     for name in EMPTY {
         make_directory(&at.join(name))?;
     }
+    for place in SECOND_PLACES {
+        make_directory(&inside(at, Path::new(place)))?;
+    }
     for source in SYSTEM {
         show(at, Path::new(source))?;
     }
@@ -97,7 +118,8 @@ pub(super) fn build(at: &Path, extra_readonly: &[PathBuf], resolver: bool) -> Re
         show_extra(at, source)?;
     }
     fill_dev(at)?;
-    // ES modules do not look into `NODE_PATH`, but into every directory above theirs.
+    // ES modules do not look into `NODE_PATH`, but into every directory above theirs: here, and before that in
+    // `/var/node_modules`.
     symlink("/opt/nodejs/node_modules", at.join("node_modules")).step("link the modules of layers")?;
 
     // Only this one mount: what is mounted below it is read only already, device files with reason not `nodev`.

@@ -10,20 +10,31 @@ use rustix::mount::MountFlags;
 use super::ground::{Identity, SHOWN_GID, SHOWN_UID};
 use super::step::Step;
 use super::{base_root, sys};
+use crate::driver::{Assignment, SECOND_PLACES};
 use crate::protocol::Failure;
 
 const TMP_FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
-/// Attaches the detached mounts of the code and, if there are layers, of the layers.
-pub(super) fn attach_code(mounts: impl IntoIterator<Item = OwnedFd>) -> Result<(), Failure> {
+/// Attaches the detached mounts of the code and, if there are layers, of the layers, and shows again what is to be.
+pub(super) fn attach_code(
+    assignment: &Assignment,
+    mounts: impl IntoIterator<Item = OwnedFd>,
+) -> Result<(), Failure> {
     let mut mounts = mounts.into_iter();
     let code = mounts.next().ok_or_else(|| Failure::Setup("no code was handed over".to_owned()))?;
     base_root::attach(code, Path::new("/var/task"))?;
     match mounts.next() {
-        Some(layers) => base_root::attach(layers, Path::new("/opt")),
+        Some(layers) => base_root::attach(layers, Path::new("/opt"))?,
         // What the root has there is for waiting programs only.
-        None => rustix::mount::mount_bind("/mnt", "/opt").step("mount an empty /opt"),
+        None => rustix::mount::mount_bind("/mnt", "/opt").step("mount an empty /opt")?,
     }
+    for (place, directory) in &assignment.seen_again {
+        if !SECOND_PLACES.iter().any(|known| Path::new(known) == place) {
+            return Err(Failure::Invalid(format!("nothing can be seen again at {}", place.display())));
+        }
+        base_root::show_again(directory, place)?;
+    }
+    Ok(())
 }
 
 /// Mounts `/tmp`, of `megabytes`.

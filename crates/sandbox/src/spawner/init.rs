@@ -300,7 +300,7 @@ fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) ->
         (assignment.working_directory.clone(), PathBuf::from("/tmp"))
     } else if plan.ground.separate() {
         contents::mount_tmp(plan.identity, assignment.ephemeral_storage_mb)?;
-        contents::attach_code(descriptors)?;
+        contents::attach_code(assignment, descriptors)?;
         contents::set_host_name(&assignment.hostname)?;
         (PathBuf::from("/var/task"), PathBuf::from("/tmp"))
     } else {

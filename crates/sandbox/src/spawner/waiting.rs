@@ -91,7 +91,7 @@ impl Waiting {
 
     /// Gives it its function.
     pub(super) fn assign(self, assignment: &Assignment, mounts: Vec<OwnedFd>) -> Result<Pid, Failure> {
-        contents::attach_code(mounts)?;
+        contents::attach_code(assignment, mounts)?;
         contents::resize_tmp(assignment.ephemeral_storage_mb)?;
         contents::set_host_name(&assignment.hostname)?;
         let mut block = Vec::with_capacity(4096);

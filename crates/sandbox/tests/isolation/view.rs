@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use lambfold_sandbox::{ExitStatus, OUTPUT_FD};
+use lambfold_sandbox::{ExitStatus, OUTPUT_FD, SandboxError};
 
 use crate::stage::{Stage, finish, kinds, on_each};
 
@@ -67,6 +67,40 @@ async fn only_the_standard_descriptors_are_open_and_the_output_a_second_time() {
         assert_eq!(text, format!("[0, 1, 2, {OUTPUT_FD}]\n"), "{:?}", stage.kind);
         let text = stage.python("import os; os.close(1); os.close(2); os.write(4, b'still heard')").await;
         assert_eq!(text, "still heard");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_seen_again_is_what_is_there_and_nothing_over_links() {
+    on_each(async |stage| {
+        if !stage.own_root() {
+            return eprintln!("SKIPPED: {:?} has no root of its own", stage.kind);
+        }
+        fs::create_dir_all(stage.path("runtime/lang/1")).unwrap();
+        fs::write(stage.path("runtime/lang/1/file"), "of the runtime").unwrap();
+        fs::create_dir_all(stage.path("layer/here")).unwrap();
+        for (link, target) in [("proc", "/proc"), ("self", "/proc/self/fd/3"), ("host", "/proc/1/root"), ("near", "here")] {
+            std::os::unix::fs::symlink(target, stage.path("layer").join(link)).unwrap();
+        }
+        for directory in ["/opt/proc", "/opt/self", "/opt/host", "/opt/near", "/opt/proc/1/cwd", "/opt/absent"] {
+            let look = ["/bin/sh", "-c", "cat /var/lang/file; ls -A /var/node_modules; touch /var/lang/file 2>/dev/null && echo WROTE; true"];
+            let (running, _) = stage
+                .start_with(&look, |assignment| {
+                    assignment.layers = vec![stage.path("layer")];
+                    assignment.seen_again = vec![
+                        ("/var/lang".into(), "/var/runtime/lang/1".into()),
+                        ("/var/node_modules".into(), directory.into()),
+                    ];
+                })
+                .await;
+            assert_eq!(finish(running).await.0, "of the runtime", "{directory} {:?}", stage.kind);
+        }
+        let mut prepared = stage.prepare().await.unwrap();
+        let listener = prepared.take_listeners().remove(0);
+        let mut assignment = stage.assignment(&*prepared, &listener, &["/bin/true"]);
+        assignment.seen_again = vec![("/etc".into(), "/opt".into())];
+        assert!(matches!(stage.assign(prepared, assignment).await, Err(SandboxError::Invalid(_))));
     })
     .await;
 }

@@ -9,7 +9,7 @@ use super::Course;
 use super::destination::Sender;
 use super::event::Event;
 use super::queue::{Batch, Queue};
-use super::subscription::{Kind, Subscription};
+use super::subscription::Subscription;
 
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(3);
@@ -48,10 +48,10 @@ pub(super) async fn run(queue: Arc<Queue>, subscription: Subscription, course: A
     }
 }
 
-/// With word of what is missing, for who wants such.
+/// With word of what is missing, whatever is subscribed to: who is not told takes it for all there was.
 fn events(batch: &Batch, subscription: &Subscription, course: &Course) -> Vec<bytes::Bytes> {
     let mut events = batch.events.clone();
-    if batch.lost.records > 0 && subscription.wants(Kind::Platform) {
+    if batch.lost.records > 0 {
         let reason = "Consumer seems to have fallen behind as it has not acknowledged receipt of logs.";
         let event = Event::dropped(course.clock.now(), reason, batch.lost.records, batch.lost.bytes);
         events.extend(event.render(subscription.schema, false));

@@ -64,6 +64,23 @@ async fn node_finds_modules_of_layers_and_a_layer_may_bring_the_bootstrap() {
     function.layers = vec![layer.code_sha256];
     assert_eq!(success(&rig.cold(&function, "{}").await.1), json!(["general", "special"]));
 
+    if rig.driver.capabilities().own_root {
+        let source = "import a from 'general'\nimport b from 'special'\nimport fs from 'fs'\n
+            export const handler = async () => [a, b, fs.readdirSync('/var/node_modules')]\n";
+        let layers = function.layers;
+        function = rig.function("nodejs20.x", "index.mjs", source).await;
+        function.layers = layers;
+        let seen = json!(["general", "special", ["special"]]);
+        assert_eq!(success(&rig.cold(&function, "{}").await.1), seen);
+        // Another function has not what is there for just that version.
+        function.runtime = "nodejs22.x".into();
+        function.configuration_id.push('r');
+        let (_, answer) = rig.cold(&function, "{}").await;
+        assert_eq!(answer.function_error, "Unhandled");
+    } else {
+        eprintln!("SKIPPED: ES modules of layers need a root of the function's own");
+    }
+
     let bootstrap = "#!/usr/bin/env python3
 import http.client, os
 while True:
@@ -78,5 +95,35 @@ while True:
     let mut function = rig.function("provided.al2023", "answer.json", "[\"of the task\"]").await;
     function.layers = vec![layer.code_sha256];
     assert_eq!(success(&rig.cold(&function, "{}").await.1), json!(["of the task"]));
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_may_name_the_interpreter_where_aws_has_it() {
+    let rig = Rig::start().await;
+    if !rig.driver.capabilities().own_root {
+        eprintln!("SKIPPED: /var/lang needs a root of the function's own");
+        return rig.stop().await;
+    }
+    // As pip writes it in AWS's build images.
+    let script = "#!/var/lang/bin/python3.12\nimport sys\nprint(sys.argv[1], sys.version_info.major)\n";
+    let layer = rig.package("", &[("bin/tool", script, 0o755)]).await;
+    let source = r"
+import os, subprocess, sys
+def output(*command):
+    return subprocess.check_output(command, text=True).strip()
+def handler(event, context):
+    real = os.path.realpath('/var/lang/bin/python3')
+    return [output('tool', 'called'), output('which', 'python3'), real == os.path.realpath(sys.executable),
+            os.access('/var/lang', os.W_OK)]
+";
+    let mut function = rig.function("python3.12", "index.py", source).await;
+    function.layers = vec![layer.code_sha256];
+    let seen = json!(["called 3", "/var/lang/bin/python3", true, false]);
+    assert_eq!(success(&rig.cold(&function, "{}").await.1), seen);
+    let source = "const { execFileSync } = require('child_process')
+        exports.handler = async () => execFileSync('/var/lang/bin/node', ['-p', 'process.version']).toString().trim() === process.version\n";
+    let function = rig.function("nodejs20.x", "index.js", source).await;
+    assert_eq!(success(&rig.cold(&function, "{}").await.1), true);
     rig.stop().await;
 }

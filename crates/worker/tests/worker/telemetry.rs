@@ -370,7 +370,8 @@ def handler(event, context):
 async fn a_dead_destination_holds_up_nobody_and_is_told_what_it_missed() {
     let rig = Rig::start().await;
     // All attempts of the first batch fail.
-    let agent = AGENT.replace("id, _ =", "refusals = 6\nid, _ =");
+    let agent =
+        AGENT.replace("id, _ =", "refusals = 6\nid, _ =").replace("'platform', 'function'", "'function'");
     let source = "def handler(event, context):\n    print('x' * event)\n    return event\n";
     let function = with_listener(&rig, source, &agent).await;
     let (id, answer) = rig.cold(&function, "1").await;
