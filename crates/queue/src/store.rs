@@ -26,6 +26,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use lambfold_types::{QueueName, Scope, Timestamp};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::mac::MacKey;
@@ -33,7 +34,7 @@ use crate::move_task::MoveTask;
 use crate::queue::{QueueKind, QueueProperties};
 
 /// Names a shard: an incarnation of a queue and the number of the shard within it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ShardKey {
     /// The queue's incarnation.
     pub incarnation: u64,
@@ -148,7 +149,7 @@ pub struct MessageRow {
 }
 
 /// A message to be stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewMessageRow {
     /// Its key within the shard.
     pub sequence: u64,
@@ -176,7 +177,7 @@ impl NewMessageRow {
 }
 
 /// The state of a message that is delayed or was received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryRow {
     /// Its key within the shard.
     pub sequence: u64,
@@ -195,7 +196,7 @@ pub struct DeliveryRow {
 }
 
 /// A receive that its caller named (`ReceiveRequestAttemptId`), so that it can be repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ReceiveAttempt {
     /// A digest of the name.
     pub id: u128,
@@ -206,7 +207,7 @@ pub struct ReceiveAttempt {
 }
 
 /// A message that a FIFO queue has taken, by its deduplication id; also when it is not there any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeduplicationRow {
     /// The message's key within the shard.
     pub sequence: u64,
@@ -219,7 +220,7 @@ pub struct DeduplicationRow {
 }
 
 /// The decisions of a shard's owner that are to become durable together. Applied in the order of the fields.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardWrite {
     /// New messages, by rising sequence.
     pub inserts: Vec<NewMessageRow>,
@@ -284,7 +285,7 @@ impl LiveChange {
 }
 
 /// One shard's part of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FencedWrite {
     /// The shard.
     pub shard: ShardKey,

@@ -39,6 +39,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/queue/0003_move_tasks.sql"),
     include_str!("../../../migrations/postgres/queue/0004_nodes.sql"),
     include_str!("../../../migrations/postgres/queue/0005_receive_attempts.sql"),
+    include_str!("../../../migrations/postgres/queue/0006_commit_log.sql"),
 ];
 
 /// No call takes longer, but for migrations.

@@ -1,13 +1,14 @@
 //! The queue engine's store.
 //!
-//! WAL with `synchronous=FULL`: a commit is one fdatasync. One connection writes, from the engine's writer thread; one
-//! reads, from its reader thread; one makes checkpoints, on a thread of the store's own, so that they do not hold up
-//! commits.
+//! A commit of the engine's is a record in the commit log, on the disk when it returns; the log's own thread brings it into
+//! the database. That is in WAL mode with `synchronous=FULL`: what is there does not hang on the log. One connection writes;
+//! one reads, from the engine's reader thread; one makes checkpoints, on a thread of the store's own.
 
 mod checkpoint;
 mod collect;
+mod commit_log;
+mod database;
 mod directory;
-mod log_room;
 mod move_tasks;
 mod read;
 mod space;
@@ -16,10 +17,10 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lambfold_queue::QueueStore;
 use lambfold_queue::store::{
@@ -33,10 +34,9 @@ use crate::full;
 use crate::lock::{DatabaseLock, LockError};
 use crate::migrate::{MigrateError, migrate};
 
-use self::checkpoint::Checkpointer;
-use self::collect::Garbage;
+use self::commit_log::CommitLog;
+use self::database::Database;
 use self::space::Space;
-use self::write::Statements;
 
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/queue/0001_queues.sql"),
@@ -44,6 +44,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/queue/0003_move_tasks.sql"),
     include_str!("../../../migrations/sqlite/queue/0004_nodes.sql"),
     include_str!("../../../migrations/sqlite/queue/0005_receive_attempts.sql"),
+    include_str!("../../../migrations/sqlite/queue/0006_commit_log.sql"),
 ];
 
 /// Settings of the store.
@@ -61,18 +62,15 @@ impl Default for Options {
     }
 }
 
-/// Queues in one SQLite file.
+/// Queues in one SQLite file, with a log of commits in front of it.
 #[derive(Debug)]
 pub struct SqliteQueueStore {
     path: PathBuf,
-    writer: Mutex<Connection>,
+    // Ahead of the database: what it has still to apply is applied when it is dropped.
+    log: Option<CommitLog>,
+    database: Arc<Database>,
     reader: Mutex<Connection>,
-    statements: Statements,
-    /// Of the shards whose queues are not deleted.
-    slots: RwLock<HashMap<ShardKey, i64>>,
-    garbage: Mutex<Garbage>,
     space: Space,
-    checkpointer: Checkpointer,
     // Last, so that the lock is let go of when all connections are closed.
     _lock: DatabaseLock,
 }
@@ -92,27 +90,20 @@ impl SqliteQueueStore {
             }
             MigrateError::Sqlite(error) => driver(error),
         })?;
-        // A log that has become longer is cut to its room when it begins anew.
+        // A log that has become longer is cut to this when it begins anew.
         writer
-            .pragma_update(None, "journal_size_limit", log_room::ROOM_BYTES.cast_signed())
+            .pragma_update(None, "journal_size_limit", checkpoint::LOG_BYTES.cast_signed())
             .map_err(driver)?;
-        writer.set_prepared_statement_cache_capacity(64);
+        let database = Arc::new(Database::new(path, writer)?);
         let space = Space::new(path, options.reserve_bytes);
-        log_room::make(&writer, path, &space).map_err(driver)?;
-        let checkpointer = Checkpointer::start(&mut writer, connect(path)?)?;
         let reader = connect(path)?;
         reader.pragma_update(None, "query_only", true).map_err(driver)?;
-        let slots = read::slots(&reader)?;
         Ok(Self {
             path: path.to_owned(),
-            statements: Statements::new(),
-            slots: RwLock::new(slots),
-            // What the last process did not get to.
-            garbage: Mutex::new(Garbage::suspected()),
-            space,
-            checkpointer,
-            writer: Mutex::new(writer),
+            log: CommitLog::open(path, &database, &space)?,
+            database,
             reader: Mutex::new(reader),
+            space,
             _lock: lock,
         })
     }
@@ -122,22 +113,13 @@ impl SqliteQueueStore {
         &self.path
     }
 
-    fn writer(&self) -> MutexGuard<'_, Connection> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn reader(&self) -> MutexGuard<'_, Connection> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn garbage(&self) -> MutexGuard<'_, Garbage> {
-        self.garbage.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where the messages of a shard are kept.
-    fn slot(&self, shard: ShardKey) -> Result<i64> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        slots.get(&shard).copied().ok_or(StoreError::NoSuchShard(shard))
+    /// Lets the database have what was committed, if it has not something that `concerns` the caller.
+    fn settle(&self, concerns: impl Fn(&FencedWrite) -> bool) -> Result<()> {
+        self.log.as_ref().map_or(Ok(()), |log| log.settle(concerns))
     }
 }
 
@@ -169,19 +151,20 @@ impl QueueStore for SqliteQueueStore {
     }
 
     fn create_queue(&self, row: &QueueRow) -> Result<QueueRow> {
-        let (row, slot) = directory::create(&mut self.writer(), row)?;
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        slots.insert(ShardKey { incarnation: row.incarnation, shard: 0 }, slot);
+        let (row, slot) = directory::create(&mut self.database.writer(), row)?;
+        self.database.add_slot(ShardKey { incarnation: row.incarnation, shard: 0 }, slot);
         Ok(row)
     }
 
     fn change_directory(&self, change: &DirectoryChange) -> Result<()> {
-        directory::change(&mut self.writer(), change)?;
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        if let DirectoryChange::Delete { incarnation, .. } = change {
+            self.settle(|it| it.shard.incarnation == *incarnation)?;
+        }
+        directory::change(&mut self.database.writer(), change)?;
         match change {
             DirectoryChange::Delete { incarnation, .. } => {
-                slots.retain(|key, _| key.incarnation != *incarnation);
-                self.garbage().suspect();
+                self.database.forget_slots(*incarnation);
+                self.database.garbage().suspect();
             }
             DirectoryChange::SetProperties { .. }
             | DirectoryChange::AddMacKey(_)
@@ -192,38 +175,36 @@ impl QueueStore for SqliteQueueStore {
     }
 
     fn take_shard(&self, shard: ShardKey) -> Result<ShardHead> {
-        let slot = self.slot(shard)?;
-        read::take(&self.writer(), shard, slot)
+        let slot = self.database.slot(shard)?;
+        self.settle(|it| it.shard == shard)?;
+        let head = read::take(&self.database.writer(), shard, slot)?;
+        if let Some(log) = &self.log {
+            log.taken(shard, head.epoch);
+        }
+        Ok(head)
     }
 
     fn apply(&self, batch: &[FencedWrite]) -> Result<()> {
         if batch.iter().any(|write| !write.write.inserts.is_empty()) {
             self.space.check()?;
         }
-        let slots = batch.iter().map(|write| self.slot(write.shard)).collect::<Result<Vec<_>>>()?;
-        let mut writer = self.writer();
-        match self.statements.apply(&mut writer, batch, &slots) {
-            // The log could not grow. Once it is in the database it begins anew, where no room has to be found.
-            Err(StoreError::Full) => {
-                checkpoint::make(&writer).map_err(driver)?;
-                self.statements.apply(&mut writer, batch, &slots)?;
-            }
-            result => result?,
+        for write in batch {
+            self.database.slot(write.shard)?;
         }
-        drop(writer);
-        if batch.iter().any(|write| write.write.purge.is_some()) {
-            self.garbage().suspect();
+        match &self.log {
+            Some(log) => log.commit(batch),
+            None => self.database.apply(batch, None),
         }
-        self.checkpointer.written();
-        Ok(())
     }
 
     fn load_deliveries(&self, shard: ShardKey, from: u64, limit: usize) -> Result<Vec<DeliveryRow>> {
-        read::deliveries(&self.reader(), self.slot(shard)?, from, limit)
+        self.settle(|it| it.shard == shard)?;
+        read::deliveries(&self.reader(), self.database.slot(shard)?, from, limit)
     }
 
     fn load_deduplications(&self, shard: ShardKey, from: u64, limit: usize) -> Result<Vec<DeduplicationRow>> {
-        read::deduplications(&self.reader(), self.slot(shard)?, from, limit)
+        self.settle(|it| it.shard == shard)?;
+        read::deduplications(&self.reader(), self.database.slot(shard)?, from, limit)
     }
 
     fn load_page(
@@ -233,20 +214,26 @@ impl QueueStore for SqliteQueueStore {
         max_messages: usize,
         max_bytes: usize,
     ) -> Result<(Vec<MessageRow>, bool)> {
-        read::page(&self.reader(), self.slot(shard)?, &range, max_messages, max_bytes)
+        let asked = |sequence| range.contains(&sequence);
+        self.settle(|it| it.shard == shard && commit_log::is_about(&it.write, asked))?;
+        read::page(&self.reader(), self.database.slot(shard)?, &range, max_messages, max_bytes)
     }
 
     fn load_messages(&self, shard: ShardKey, sequences: &[u64], max_bytes: usize) -> Result<Vec<MessageRow>> {
-        read::messages(&self.reader(), self.slot(shard)?, sequences, max_bytes)
+        let asked: HashSet<u64> = sequences.iter().copied().collect();
+        let asked = |sequence| asked.contains(&sequence);
+        self.settle(|it| it.shard == shard && commit_log::is_about(&it.write, asked))?;
+        read::messages(&self.reader(), self.database.slot(shard)?, sequences, max_bytes)
     }
 
     fn collect(&self, limit: usize, forget_before: Timestamp) -> Result<bool> {
-        let mut garbage = self.garbage();
-        garbage.collect(&mut self.writer(), limit, forget_before)
+        self.settle(|it| it.write.purge.is_some())?;
+        let mut garbage = self.database.garbage();
+        garbage.collect(&mut self.database.writer(), limit, forget_before)
     }
 
     fn durability(&self) -> Result<Durability> {
-        let writer = self.writer();
+        let writer = self.database.writer();
         let text = |pragma| writer.pragma_query_value(None, pragma, |row| row.get::<_, String>(0));
         let level = writer.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
         let synchronous = match level.map_err(driver)? {
@@ -257,10 +244,14 @@ impl QueueStore for SqliteQueueStore {
             other => other.to_string(),
         };
         let journal_mode = text("journal_mode").map_err(driver)?;
-        Ok(vec![("synchronous", synchronous), ("journal_mode", journal_mode)])
+        let log = self.log.as_ref().map_or(Ok("none"), CommitLog::durability)?.to_owned();
+        Ok(vec![("synchronous", synchronous), ("journal_mode", journal_mode), ("commit_log", log)])
     }
 
     fn idle(&self) {
-        self.checkpointer.idle();
+        if let Some(log) = &self.log {
+            log.idle();
+        }
+        self.database.idle();
     }
 }

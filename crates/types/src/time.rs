@@ -7,9 +7,10 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use chrono::DateTime;
+use serde::{Deserialize, Serialize};
 
 /// A moment, in milliseconds since the Unix epoch. Every persisted deadline is one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Timestamp(i64);
 
 impl Timestamp {

@@ -366,7 +366,8 @@ fn row(name: &str) -> QueueRow {
     }
 }
 
-fn create(store: &impl QueueStore, name: &str) -> ShardKey {
+/// A standard queue of that name, with a shard that nobody owns yet.
+pub fn create(store: &impl QueueStore, name: &str) -> ShardKey {
     let incarnation = store.create_queue(&row(name)).expect("create").incarnation;
     ShardKey { incarnation, shard: 0 }
 }

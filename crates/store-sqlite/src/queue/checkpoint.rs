@@ -14,17 +14,23 @@ use rusqlite::Connection;
 use rusqlite::wal::CheckpointMode;
 
 use super::driver;
-use super::log_room::ROOM_FRAMES;
+
+/// Frames (a page of 4 KiB and a header each) that the write-ahead log has, about: 16 MiB. It is kept that long, as a write into
+/// a file that grows has to make the file's new length and blocks durable, too.
+const LOG_FRAMES: usize = 4096;
+
+/// The same in bytes: a header, and frames with a header each.
+pub(super) const LOG_BYTES: u64 = 32 + (4096 + 24) * LOG_FRAMES as u64;
 
 /// After this many frames (a page of 4 KiB each) a checkpoint is made even if there is no pause. A commit of a few
 /// messages writes a page for each place that it touches, so bytes of messages would say nothing.
-const BUSY_FRAMES: usize = ROOM_FRAMES / 4;
+const BUSY_FRAMES: usize = LOG_FRAMES / 4;
 
 /// In a pause, after this many: 1 MiB.
 const IDLE_FRAMES: usize = 256;
 
 /// From this length on the writer has the log begin anew, before it has to grow...
-const FINISH_FRAMES: usize = ROOM_FRAMES * 3 / 4;
+const FINISH_FRAMES: usize = LOG_FRAMES * 3 / 4;
 
 /// ... and tries again after as many if a reader or the other thread was in its way.
 const FINISH_AGAIN_FRAMES: usize = 128;

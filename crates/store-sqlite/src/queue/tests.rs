@@ -45,7 +45,7 @@ fn a_second_process_and_a_store_from_the_future_are_refused() {
     let path = store.path().to_owned();
     let second = SqliteQueueStore::open(&path, &Options::default());
     assert!(matches!(second, Err(StoreError::InUse(_))));
-    store.writer().pragma_update(None, "user_version", 99).unwrap();
+    store.database.writer().pragma_update(None, "user_version", 99).unwrap();
     drop(store);
     let future = SqliteQueueStore::open(&path, &Options::default());
     let supported = i64::try_from(MIGRATIONS.len()).unwrap();
@@ -55,8 +55,8 @@ fn a_second_process_and_a_store_from_the_future_are_refused() {
 #[test]
 fn commits_are_durable_at_once() {
     let (store, _directory) = fresh();
-    let wanted = [("synchronous", "FULL".to_owned()), ("journal_mode", "wal".to_owned())];
-    assert_eq!(store.durability().unwrap(), wanted);
-    store.writer().pragma_update(None, "synchronous", "normal").unwrap();
+    let wanted = [("synchronous", "FULL"), ("journal_mode", "wal"), ("commit_log", "O_DSYNC")];
+    assert_eq!(store.durability().unwrap(), wanted.map(|(name, value)| (name, value.to_owned())));
+    store.database.writer().pragma_update(None, "synchronous", "normal").unwrap();
     assert_eq!(store.durability().unwrap()[0].1, "NORMAL", "it is read back, not remembered");
 }

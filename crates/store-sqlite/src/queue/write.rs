@@ -19,6 +19,8 @@ const ADVANCE: &str = "UPDATE shards SET next_sequence = max(next_sequence, ?3),
 const PURGE: &str = "UPDATE shards SET next_sequence = max(next_sequence, ?3), clock = ?4, \
     live = max(?5 - ?6, 0), purged_before = ?7, purged_at = ?8 WHERE slot = ?1 AND epoch = ?2";
 
+const APPLIED: &str = "UPDATE commit_log SET applied = ?1";
+
 /// The texts of the statements that write many rows, by [`SIZES`].
 #[derive(Debug)]
 pub(super) struct Statements {
@@ -44,12 +46,13 @@ impl Statements {
         }
     }
 
-    /// Applies the batch; `slots` are those of its shards.
+    /// Applies the batch; `slots` are those of its shards. `through` is how far the commit log is applied with it.
     pub(super) fn apply(
         &self,
         connection: &mut Connection,
         batch: &[FencedWrite],
         slots: &[i64],
+        through: Option<i64>,
     ) -> Result<()> {
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(driver)?;
@@ -82,6 +85,9 @@ impl Statements {
             }
         }
         self.write_rows(&transaction, batch, slots).map_err(driver)?;
+        if let Some(through) = through {
+            transaction.prepare_cached(APPLIED).and_then(|mut s| s.execute((through,))).map_err(driver)?;
+        }
         transaction.commit().map_err(driver)
     }
 
