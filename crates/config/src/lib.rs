@@ -137,6 +137,6 @@ mod tests {
         config.peers.cluster_token = "secret".into();
         config.queue.database = "postgres://lambfold:secret@database/lambfold".into();
         assert!(!config.dump().contains("secret"));
-        assert!(config.dump().contains("gather_us = 80"));
+        assert!(config.dump().contains("body_cache_mib = 12"));
     }
 }

@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 pub struct Queue {
     /// Where queues are kept: the URL of a Postgres database, or empty for a file of the data directory.
     pub database: String,
-    /// How long the writer gathers, in microseconds.
-    pub gather_us: u64,
     /// Memory for message bodies, in MiB.
     pub body_cache_mib: u64,
 }

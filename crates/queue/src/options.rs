@@ -17,8 +17,6 @@ pub struct Options {
     /// Messages of one queue that were received before or are delayed, and so are indexed in memory (about
     /// 150 bytes each). At this many, receives hand out redeliveries only and delayed sends are refused.
     pub indexed_messages: usize,
-    /// How long the writer may wait for more calls to commit together, while recent batches show that more is coming.
-    pub gather: Duration,
     /// Bytes of messages that may wait for a commit, over all queues; beyond that sends are refused.
     pub uncommitted_bytes: usize,
     /// Commands that may wait for a queue's owner; beyond that they are refused.
@@ -35,7 +33,6 @@ impl Default for Options {
             recreate_cooldown: None,
             body_cache_bytes: 16 << 20,
             indexed_messages: 2_000_000,
-            gather: Duration::from_micros(80),
             uncommitted_bytes: 64 << 20,
             command_queue: 4096,
             waiters: 10_000,

@@ -36,7 +36,6 @@ pub(super) async fn start(around: &mut Surroundings, services: &mut Services) ->
     let options = Options {
         purge_cooldown: strict,
         recreate_cooldown: strict,
-        gather: Duration::from_micros(config.queue.gather_us),
         body_cache_bytes: usize::try_from(config.queue.body_cache_mib << 20).unwrap_or(usize::MAX),
         ..Options::default()
     };

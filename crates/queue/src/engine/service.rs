@@ -110,7 +110,7 @@ impl QueueService {
             detail: "there is no key".to_owned(),
         })?;
         let options = Arc::new(options);
-        let (writer, writes) = WriterLink::new(options.gather);
+        let (writer, writes) = WriterLink::new();
         let (reader, reads) = ReaderLink::new();
         let surroundings = Surroundings {
             options: Arc::clone(&options),

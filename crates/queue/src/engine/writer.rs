@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,9 +21,6 @@ const QUEUE: usize = 1024;
 /// A transaction takes no more than this.
 const BATCH_ROWS: usize = 8192;
 const BATCH_BYTES: usize = 8 << 20;
-
-/// While it gathers, for how long the writer looks out after the last that came.
-const GATHER_GAP: Duration = Duration::from_micros(40);
 
 /// A request to the writer, in order.
 pub(crate) enum Request {
@@ -48,8 +44,6 @@ pub(crate) struct Submission {
     pub(crate) write: FencedWrite,
     /// What other shards lose to this one, in the same transaction.
     pub(crate) departures: Vec<FencedWrite>,
-    /// Calls that wait for this commit.
-    pub(crate) calls: usize,
     pub(crate) events: mpsc::UnboundedSender<Event>,
 }
 
@@ -88,16 +82,14 @@ pub(crate) struct WriterLink {
 /// What the writer serves.
 pub(crate) struct WriterQueue {
     requests: mpsc::Receiver<Request>,
-    /// How long it may gather calls for one commit.
-    gather: Duration,
     /// Group commits that succeeded.
     commits: Arc<AtomicU64>,
 }
 
 impl WriterLink {
-    pub(crate) fn new(gather: Duration) -> (Self, WriterQueue) {
+    pub(crate) fn new() -> (Self, WriterQueue) {
         let (requests, queue) = mpsc::channel(QUEUE);
-        (Self { requests }, WriterQueue { requests: queue, gather, commits: Arc::default() })
+        (Self { requests }, WriterQueue { requests: queue, commits: Arc::default() })
     }
 
     /// Queues a request, waiting for room; false if the writer has ended.
@@ -128,15 +120,12 @@ struct Writer {
     store: Arc<dyn QueueStore>,
     /// Epochs of which a commit failed: what was decided after it is void, too.
     void: BTreeMap<ShardKey, u64>,
-    /// How many calls a batch had lately, times [`Writer::SCALE`].
-    usual_calls: usize,
-    longest_gather: Duration,
     commits: Arc<AtomicU64>,
 }
 
 /// Serves requests until it is told to end, on the calling thread.
 pub(crate) fn serve_blocking(store: Arc<dyn QueueStore>, mut queue: WriterQueue) {
-    let mut writer = Writer::new(store, queue.gather, queue.commits());
+    let mut writer = Writer::new(store, queue.commits());
     while let Some(first) = queue.requests.blocking_recv() {
         if writer.turn(first, &mut queue.requests).is_break() {
             break;
@@ -144,9 +133,9 @@ pub(crate) fn serve_blocking(store: Arc<dyn QueueStore>, mut queue: WriterQueue)
     }
 }
 
-/// The same as a task, for stores that do not block; it never lingers for more.
+/// The same as a task, for stores that do not block.
 pub(crate) async fn serve(store: Arc<dyn QueueStore>, mut queue: WriterQueue) {
-    let mut writer = Writer::new(store, Duration::ZERO, queue.commits());
+    let mut writer = Writer::new(store, queue.commits());
     while let Some(first) = queue.requests.recv().await {
         if writer.turn(first, &mut queue.requests).is_break() {
             break;
@@ -155,10 +144,8 @@ pub(crate) async fn serve(store: Arc<dyn QueueStore>, mut queue: WriterQueue) {
 }
 
 impl Writer {
-    const SCALE: usize = 16;
-
-    fn new(store: Arc<dyn QueueStore>, longest_gather: Duration, commits: Arc<AtomicU64>) -> Self {
-        Self { store, void: BTreeMap::new(), usual_calls: 0, longest_gather, commits }
+    fn new(store: Arc<dyn QueueStore>, commits: Arc<AtomicU64>) -> Self {
+        Self { store, void: BTreeMap::new(), commits }
     }
 
     /// Handles `first` and what can go with it.
@@ -167,7 +154,7 @@ impl Writer {
         while let Some(request) = next.take() {
             match request {
                 Request::Write(submission) => {
-                    let (batch, other) = self.gather(submission, queue);
+                    let (batch, other) = collect(submission, queue);
                     self.commit(batch);
                     next = other;
                 }
@@ -187,56 +174,7 @@ impl Writer {
         ControlFlow::Continue(())
     }
 
-    /// Whether lately several calls shared a commit.
-    fn expects_more(&self) -> bool {
-        self.usual_calls >= 2 * Self::SCALE
-    }
-
-    /// Collects the writes that wait, up to a batch, and the first request that is something else.
-    fn gather(
-        &self,
-        first: Submission,
-        queue: &mut mpsc::Receiver<Request>,
-    ) -> (Vec<Submission>, Option<Request>) {
-        let (mut rows, mut bytes) = first.write.write.weight();
-        let mut calls = first.calls;
-        let mut batch = vec![first];
-        // A lone caller makes batches of one, and so is never kept waiting. Callers that come back as soon as they
-        // are answered would otherwise alternate in two half batches, each waiting for the other's commit.
-        let lingers = !self.longest_gather.is_zero() && self.expects_more();
-        let enough = 2 * self.usual_calls / Self::SCALE;
-        let mut waiting: Option<(Instant, Instant)> = None;
-        while rows < BATCH_ROWS && bytes < BATCH_BYTES {
-            match queue.try_recv() {
-                Ok(Request::Write(submission)) => {
-                    let weight = submission.write.write.weight();
-                    rows += weight.0;
-                    bytes += weight.1;
-                    calls += submission.calls;
-                    batch.push(submission);
-                    if let Some((_, last)) = &mut waiting {
-                        *last = Instant::now();
-                    }
-                }
-                Ok(other) => return (batch, Some(other)),
-                Err(_) if lingers && calls < enough => {
-                    let now = Instant::now();
-                    let (start, last) = *waiting.get_or_insert((now, now));
-                    if now - start >= self.longest_gather || now - last >= GATHER_GAP {
-                        break;
-                    }
-                    std::thread::yield_now();
-                }
-                Err(_) => break,
-            }
-        }
-        (batch, None)
-    }
-
     fn commit(&mut self, batch: Vec<Submission>) {
-        let calls: usize = batch.iter().map(|submission| submission.calls).sum();
-        // An exponential average over about eight batches.
-        self.usual_calls = (self.usual_calls * 7 + calls * Self::SCALE) / 8;
         let (mut batch, void): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|submission| !self.is_void(submission));
         answer(void, &Err(Arc::new(StoreError::Void)));
@@ -285,8 +223,8 @@ impl Writer {
         // Taken apart for the store and put together again: nothing is copied.
         let mut writes = Vec::with_capacity(batch.len());
         let mut rests = Vec::with_capacity(batch.len());
-        for Submission { write, departures, calls, events } in batch.drain(..) {
-            rests.push((departures.len(), calls, events));
+        for Submission { write, departures, events } in batch.drain(..) {
+            rests.push((departures.len(), events));
             writes.push(write);
             writes.extend(departures);
         }
@@ -295,10 +233,10 @@ impl Writer {
             self.commits.fetch_add(1, Ordering::Relaxed);
         }
         let mut writes = writes.into_iter();
-        for (departures, calls, events) in rests {
+        for (departures, events) in rests {
             let Some(write) = writes.next() else { break };
             let departures = writes.by_ref().take(departures).collect();
-            batch.push(Submission { write, departures, calls, events });
+            batch.push(Submission { write, departures, events });
         }
         result
     }
@@ -308,6 +246,26 @@ impl Writer {
             .writes()
             .any(|write| self.void.get(&write.shard).is_some_and(|epoch| write.epoch <= *epoch))
     }
+}
+
+/// The writes that wait, up to a batch, and the first request that is something else. Not more than wait: a commit takes
+/// less time than looking out for who may come would (docs/performance.md).
+fn collect(first: Submission, queue: &mut mpsc::Receiver<Request>) -> (Vec<Submission>, Option<Request>) {
+    let (mut rows, mut bytes) = first.write.write.weight();
+    let mut batch = vec![first];
+    while rows < BATCH_ROWS && bytes < BATCH_BYTES {
+        match queue.try_recv() {
+            Ok(Request::Write(submission)) => {
+                let weight = submission.write.write.weight();
+                rows += weight.0;
+                bytes += weight.1;
+                batch.push(submission);
+            }
+            Ok(other) => return (batch, Some(other)),
+            Err(_) => break,
+        }
+    }
+    (batch, None)
 }
 
 fn answer(submissions: Vec<Submission>, result: &std::result::Result<Applied, Arc<StoreError>>) {

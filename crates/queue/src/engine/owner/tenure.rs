@@ -522,7 +522,6 @@ impl Tenure {
             return Ok(());
         };
         let pending = std::mem::take(&mut self.pending);
-        let calls = pending.len();
         self.submitted.push_back(Submitted {
             end: self.shard.next_sequence(),
             pending,
@@ -530,7 +529,7 @@ impl Tenure {
         });
         let write = FencedWrite { shard: self.shard.key(), epoch: self.epoch, write };
         let departures = std::mem::take(&mut self.departures);
-        let submission = Submission { write, departures, calls, events: self.notify.clone() };
+        let submission = Submission { write, departures, events: self.notify.clone() };
         if owner.writer.send(Request::Write(submission)).await { Ok(()) } else { Err(Error::Stopping) }
     }
 

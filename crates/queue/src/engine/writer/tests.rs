@@ -16,8 +16,7 @@ impl Bench {
     fn new() -> Self {
         let store = Arc::new(FaultyStore::new(MemoryStore::new()));
         let (events, answers) = mpsc::unbounded_channel();
-        let gather = Duration::from_micros(80);
-        let writer = Writer::new(Arc::<FaultyStore<MemoryStore>>::clone(&store), gather, Arc::default());
+        let writer = Writer::new(Arc::<FaultyStore<MemoryStore>>::clone(&store), Arc::default());
         Self { store, writer, events, answers }
     }
 
@@ -47,7 +46,6 @@ impl Bench {
         Submission {
             write: FencedWrite { shard, epoch, write },
             departures: Vec::new(),
-            calls: 1,
             events: self.events.clone(),
         }
     }
@@ -78,7 +76,7 @@ fn after_a_failure_nothing_of_that_epoch_is_applied() {
     assert!(matches!(answers[1].as_ref().unwrap_err().as_ref(), StoreError::Void));
     assert_eq!(bench.stored(shard), 0);
 
-    let (_link, mut queue) = WriterLink::new(Duration::ZERO);
+    let (_link, mut queue) = WriterLink::new();
     let (reply, mut taken) = oneshot::channel();
     assert!(bench.writer.turn(Request::Take { shard: shard.0, reply }, &mut queue.requests).is_continue());
     let epoch = taken.try_recv().unwrap().unwrap().epoch;
@@ -128,31 +126,12 @@ fn a_full_store_takes_what_makes_room() {
 fn what_waits_goes_together() {
     let bench = Bench::new();
     let shard = bench.shard(1);
-    let (link, mut queue) = WriterLink::new(Duration::ZERO);
+    let (link, mut queue) = WriterLink::new();
     for sequence in 2..=10 {
         link.requests.try_send(Request::Write(bench.send(shard, sequence))).ok().unwrap();
     }
     link.requests.try_send(Request::Stop).ok().unwrap();
-    let (batch, next) = bench.writer.gather(bench.send(shard, 1), &mut queue.requests);
+    let (batch, next) = collect(bench.send(shard, 1), &mut queue.requests);
     assert_eq!(batch.len(), 10);
     assert!(matches!(next, Some(Request::Stop)), "in order");
-}
-
-#[test]
-fn the_writer_looks_out_for_more_only_while_more_is_coming() {
-    let mut bench = Bench::new();
-    let shard = bench.shard(1);
-    for sequence in 1..=20 {
-        bench.writer.commit(vec![bench.send(shard, sequence)]);
-        assert!(!bench.writer.expects_more(), "a lone caller is never kept waiting");
-    }
-    for round in 0..20 {
-        let sequences = 100 + round * 8..108 + round * 8;
-        bench.writer.commit(sequences.map(|sequence| bench.send(shard, sequence)).collect());
-    }
-    assert!(bench.writer.expects_more());
-    for sequence in 1_000..1_020 {
-        bench.writer.commit(vec![bench.send(shard, sequence)]);
-    }
-    assert!(!bench.writer.expects_more());
 }

@@ -2,11 +2,15 @@
 //! that cannot be. (What a store has to answer is in the conformance and differential suites.)
 
 use std::fs;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
 use lambfold_queue::QueueStore;
-use lambfold_queue::store::{DeduplicationRow, DeliveryRow, NewMessageRow, ReceiveAttempt, conformance};
+use lambfold_queue::store::{
+    DeduplicationRow, DeliveryRow, Directory, DirectoryChange, MemoryStore, MessageRow, NewMessageRow,
+    QueueRow, ReceiveAttempt, ShardHead, conformance, differential,
+};
 use lambfold_types::Timestamp;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -51,9 +55,12 @@ fn sequences(store: &SqliteQueueStore, shard: ShardKey) -> Vec<u64> {
     page.iter().map(|row| row.sequence).collect()
 }
 
-/// The files as a kill would leave them.
-fn killed(directory: &TempDir) -> TempDir {
+/// The files as a kill at this moment would leave them.
+fn killed(store: &SqliteQueueStore, directory: &TempDir) -> TempDir {
     let left = tempfile::tempdir().unwrap();
+    // Nothing is written while they are copied. (A checkpoint may be made, which the write-ahead log outlasts.)
+    let shared = &store.log.as_ref().unwrap().shared;
+    let _still = shared.applied(shared.state());
     for name in ["queue.db", "queue.db-wal", "queue.db-commits"] {
         fs::copy(directory.path().join(name), left.path().join(name)).unwrap();
     }
@@ -76,11 +83,11 @@ fn what_was_committed_is_there_after_a_kill_whether_the_database_has_it_or_not()
     for sequence in 1..=3 {
         send(&store, jobs, sequence).unwrap();
     }
-    let before = killed(&directory);
+    let before = killed(&store, &directory);
     assert_eq!(sequences(&store, jobs.0), [1, 2, 3]);
-    let applied = killed(&directory);
+    let applied = killed(&store, &directory);
     send(&store, jobs, 4).unwrap();
-    let again = killed(&directory);
+    let again = killed(&store, &directory);
     drop(store);
     for (directory, wanted) in [(before, 3), (applied, 3), (again, 4), (directory, 4)] {
         for round in 0..3 {
@@ -102,7 +109,7 @@ fn a_record_that_is_not_whole_was_never_answered_and_one_that_is_missing_is_told
         send(&store, jobs, sequence).unwrap();
     }
     for place in [0, 9, 17, 21, 30, 44] {
-        let torn = killed(&directory);
+        let torn = killed(&store, &directory);
         spoil(&torn, |log| log[2 * BLOCK + place] ^= 1);
         assert_eq!(sequences(&open(&torn).unwrap(), jobs.0), [1, 2], "{place}");
     }
@@ -110,7 +117,7 @@ fn a_record_that_is_not_whole_was_never_answered_and_one_that_is_missing_is_told
     assert_eq!(sequences(&store, jobs.0), [1, 2, 3]);
     send(&store, jobs, 4).unwrap();
     send(&store, jobs, 5).unwrap();
-    let lost = killed(&directory);
+    let lost = killed(&store, &directory);
     let second = usize::try_from(file::SEGMENT_BYTES).unwrap();
     spoil(&lost, |log| log[second] ^= 1);
     assert_eq!(
@@ -129,14 +136,14 @@ fn the_log_of_another_database_is_none_of_this_ones() {
     let store = open(&directory).unwrap();
     let jobs = queue(&store);
     send(&store, jobs, 1).unwrap();
-    let left = killed(&directory);
+    let left = killed(&store, &directory);
     drop((queue(&open(&other).unwrap()), store));
     fs::copy(left.path().join("queue.db-commits"), other.path().join("queue.db-commits")).unwrap();
     let store = open(&other).unwrap();
     assert!(sequences(&store, jobs.0).is_empty());
     let epoch = store.take_shard(jobs.0).unwrap().epoch;
     send(&store, (jobs.0, epoch), 1).unwrap();
-    let left = killed(&other);
+    let left = killed(&store, &other);
     drop(store);
     assert_eq!(sequences(&open(&left).unwrap(), jobs.0), [1]);
 }
@@ -152,12 +159,12 @@ fn where_the_log_cannot_be_written_the_database_is() {
     send(&store, jobs, 2).unwrap();
     send(&store, jobs, 3).unwrap();
     // The database had both before they were answered.
-    let left = killed(&directory);
+    let left = killed(&store, &directory);
     fs::remove_file(left.path().join("queue.db-commits")).unwrap();
     assert_eq!(sequences(&open(&left).unwrap(), jobs.0), [1, 2, 3]);
     shared.state().file.replace(good);
     send(&store, jobs, 4).unwrap();
-    assert_eq!(sequences(&open(&killed(&directory)).unwrap(), jobs.0), [1, 2, 3, 4]);
+    assert_eq!(sequences(&open(&killed(&store, &directory)).unwrap(), jobs.0), [1, 2, 3, 4]);
 }
 
 #[test]
@@ -175,7 +182,7 @@ fn commits_do_not_wait_for_the_database_and_nothing_is_lost_where_it_fails() {
     let read = store.load_messages(jobs.0, &[1], 1_000);
     assert!(matches!(read, Err(StoreError::Driver(_))), "{read:?}");
     send(&store, jobs, 2).unwrap();
-    let left = killed(&directory);
+    let left = killed(&store, &directory);
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(sequences(&store, jobs.0), [1, 2]);
     assert_eq!(sequences(&open(&left).unwrap(), jobs.0), [1, 2]);
@@ -199,7 +206,7 @@ fn segments_are_written_by_turns_and_only_what_is_left_is_applied() {
         };
         store.apply(&[FencedWrite { shard, epoch, write }]).unwrap();
     }
-    let left = killed(&directory);
+    let left = killed(&store, &directory);
     drop(store);
     for directory in [left, directory] {
         let store = open(&directory).unwrap();
@@ -246,4 +253,91 @@ fn the_format_is_the_one_that_its_number_says() {
     let wanted = "010a010c01ac02d00f01030b6d6573736167652033303001ac02020403080a010502070201c80101ac02d00f0910\
                   0000000000000000000000000000000b0104010610ad02d00f";
     assert_eq!((file::MAGIC[7], text.as_str()), (1, wanted));
+}
+
+/// A store that is killed again and again, and opened with what is left, while it is asked.
+struct Dying {
+    life: Mutex<(SqliteQueueStore, TempDir)>,
+    /// Calls until it dies.
+    left: Mutex<u64>,
+    every: u64,
+    epochs: Mutex<HashMap<ShardKey, u64>>,
+}
+
+impl Dying {
+    fn new(every: u64) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let life = Mutex::new((open(&directory).unwrap(), directory));
+        Self { life, left: Mutex::new(every), every, epochs: Mutex::default() }
+    }
+
+    fn ask<T>(&self, ask: impl FnOnce(&SqliteQueueStore) -> T) -> T {
+        let (mut life, mut left) = (self.life.lock().unwrap(), self.left.lock().unwrap());
+        *left -= 1;
+        if *left == 0 {
+            *left = self.every;
+            let after = killed(&life.0, &life.1);
+            let store = open(&after).unwrap();
+            for (shard, epoch) in &*self.epochs.lock().unwrap() {
+                // A new process would take them anew.
+                store.log.as_ref().unwrap().taken(*shard, *epoch);
+            }
+            *life = (store, after);
+        }
+        ask(&life.0)
+    }
+}
+
+impl QueueStore for Dying {
+    fn blocks(&self) -> bool {
+        true
+    }
+    fn load_directory(&self) -> Result<Directory> {
+        self.ask(QueueStore::load_directory)
+    }
+    fn create_queue(&self, row: &QueueRow) -> Result<QueueRow> {
+        self.ask(|store| store.create_queue(row))
+    }
+    fn change_directory(&self, change: &DirectoryChange) -> Result<()> {
+        self.ask(|store| store.change_directory(change))
+    }
+    fn take_shard(&self, shard: ShardKey) -> Result<ShardHead> {
+        let head = self.ask(|store| store.take_shard(shard))?;
+        self.epochs.lock().unwrap().insert(shard, head.epoch);
+        Ok(head)
+    }
+    fn apply(&self, batch: &[FencedWrite]) -> Result<()> {
+        self.ask(|store| store.apply(batch))
+    }
+    fn load_deliveries(&self, shard: ShardKey, from: u64, limit: usize) -> Result<Vec<DeliveryRow>> {
+        self.ask(|store| store.load_deliveries(shard, from, limit))
+    }
+    fn load_deduplications(&self, shard: ShardKey, from: u64, limit: usize) -> Result<Vec<DeduplicationRow>> {
+        self.ask(|store| store.load_deduplications(shard, from, limit))
+    }
+    fn load_page(
+        &self,
+        shard: ShardKey,
+        range: Range<u64>,
+        max_messages: usize,
+        max_bytes: usize,
+    ) -> Result<(Vec<MessageRow>, bool)> {
+        self.ask(|store| store.load_page(shard, range, max_messages, max_bytes))
+    }
+    fn load_messages(&self, shard: ShardKey, sequences: &[u64], max_bytes: usize) -> Result<Vec<MessageRow>> {
+        self.ask(|store| store.load_messages(shard, sequences, max_bytes))
+    }
+    fn collect(&self, limit: usize, forget_before: Timestamp) -> Result<bool> {
+        self.ask(|store| store.collect(limit, forget_before))
+    }
+    fn idle(&self) {
+        self.ask(QueueStore::idle);
+    }
+}
+
+#[test]
+fn a_store_that_dies_again_and_again_answers_as_one_that_lives() {
+    for seed in 0..6 {
+        differential::run(&Dying::new(1 + seed % 4), &MemoryStore::new(), seed, 60);
+    }
 }
