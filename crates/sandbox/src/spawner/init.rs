@@ -28,7 +28,7 @@ use crate::{Assignment, ExitStatus, NetworkLink, ProgramSignal, SandboxProgram, 
 pub(super) enum Order {
     /// Start the function. With the write end of the output and that of its companions if it has any, unless a program waits, which has it; where the root is the
     /// sandbox's own, also with the code and (if there are layers) the merged layers, as detached mounts.
-    Start(Assignment),
+    Start(Box<Assignment>),
     /// Start the command that waits for its companions.
     StartCommand,
     Signal {
@@ -343,7 +343,6 @@ fn start(plan: &Plan<'_>, assignment: &Assignment, descriptors: Vec<OwnedFd>) ->
 }
 
 /// What wakes init.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Event {
     /// The spawner wants something.
     Order(Order, Vec<OwnedFd>),

@@ -249,7 +249,7 @@ fn the_format_is_the_one_that_its_number_says() {
     let batch = vec![FencedWrite { shard, epoch: 12, write }];
     let encoded = postcard::to_allocvec(&batch).unwrap();
     assert_eq!(postcard::from_bytes::<Vec<FencedWrite>>(&encoded).unwrap(), batch);
-    let text: String = encoded.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = hex::encode(&encoded);
     let wanted = "010a010c01ac02d00f01030b6d6573736167652033303001ac02020403080a010502070201c80101ac02d00f0910\
                   0000000000000000000000000000000b0104010610ad02d00f";
     assert_eq!((file::MAGIC[7], text.as_str()), (1, wanted));
