@@ -120,7 +120,8 @@ pub(super) fn start(
         link_layers(ground, sandbox, &assignment.layers)?;
     }
     let descriptors: Vec<BorrowedFd<'_>> = outputs.iter().chain(&mounts).map(AsFd::as_fd).collect();
-    packet::send(socket, &Order::Start(Box::new(assignment)), &descriptors, SendFlags::empty()).step("tell init")
+    packet::send(socket, &Order::Start(Box::new(assignment)), &descriptors, SendFlags::empty())
+        .step("tell init")
 }
 
 /// Refuses what cannot work, before anything is changed.

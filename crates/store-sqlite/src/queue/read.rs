@@ -31,17 +31,20 @@ pub(super) fn slots(connection: &Connection) -> Result<HashMap<ShardKey, i64>> {
 pub(super) fn take(connection: &Connection, shard: ShardKey, slot: i64) -> Result<ShardHead> {
     let sql = "UPDATE shards SET epoch = epoch + 1 WHERE slot = ?1 \
                RETURNING epoch, next_sequence, purged_before, purged_at, live, clock";
-    let head = connection.prepare_cached(sql).map_err(driver)?.query_row((slot,), |row| {
-        Ok(ShardHead {
-            epoch: uint(row.get(0)?),
-            next_sequence: uint(row.get(1)?),
-            purged_before: uint(row.get(2)?),
-            purged_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
-            live: uint(row.get(4)?),
-            clock: Timestamp::from_millis(row.get(5)?),
-        })
-    });
+    let head = connection.prepare_cached(sql).map_err(driver)?.query_row((slot,), head);
     head.optional().map_err(driver)?.ok_or(StoreError::NoSuchShard(shard))
+}
+
+/// From the columns epoch, `next_sequence`, `purged_before`, `purged_at`, live, clock.
+pub(super) fn head(row: &Row<'_>) -> rusqlite::Result<ShardHead> {
+    Ok(ShardHead {
+        epoch: uint(row.get(0)?),
+        next_sequence: uint(row.get(1)?),
+        purged_before: uint(row.get(2)?),
+        purged_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
+        live: uint(row.get(4)?),
+        clock: Timestamp::from_millis(row.get(5)?),
+    })
 }
 
 pub(super) fn deliveries(
