@@ -214,15 +214,23 @@ impl QueueStore for SqliteQueueStore {
         max_messages: usize,
         max_bytes: usize,
     ) -> Result<(Vec<MessageRow>, bool)> {
-        let asked = |sequence| range.contains(&sequence);
-        self.settle(|it| it.shard == shard && commit_log::is_about(&it.write, asked))?;
-        read::page(&self.reader(), self.database.slot(shard)?, &range, max_messages, max_bytes)
+        let (database, from) =
+            (&self.database, self.log.as_ref().and_then(|log| log.first_in(shard, &range)));
+        let read = || read::page(&self.reader(), database.slot(shard)?, &range, max_messages, max_bytes);
+        let (rows, exhausted) = read()?;
+        // A range mostly goes on to the queue's end, and a page ends long before.
+        if from.is_none_or(|from| !exhausted && rows.last().is_some_and(|row| row.sequence < from)) {
+            return Ok((rows, exhausted));
+        }
+        self.settle(|it| it.shard == shard)?;
+        read()
     }
 
     fn load_messages(&self, shard: ShardKey, sequences: &[u64], max_bytes: usize) -> Result<Vec<MessageRow>> {
         let asked: HashSet<u64> = sequences.iter().copied().collect();
-        let asked = |sequence| asked.contains(&sequence);
-        self.settle(|it| it.shard == shard && commit_log::is_about(&it.write, asked))?;
+        self.settle(|it| {
+            it.shard == shard && commit_log::sequences(&it.write).any(|sequence| asked.contains(&sequence))
+        })?;
         read::messages(&self.reader(), self.database.slot(shard)?, sequences, max_bytes)
     }
 

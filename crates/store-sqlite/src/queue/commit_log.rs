@@ -11,6 +11,7 @@ mod file;
 mod tests;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -201,6 +202,17 @@ impl CommitLog {
         Ok(())
     }
 
+    /// The first message of `shard` in `range` that the database may not know as it was committed.
+    pub(super) fn first_in(&self, shard: ShardKey, range: &Range<u64>) -> Option<u64> {
+        let state = self.shared.state();
+        if state.unsure {
+            return Some(range.start);
+        }
+        let applying = state.applying.iter().flat_map(|handed| &handed.writes);
+        let writes = state.pending.iter().chain(applying).filter(|it| it.shard == shard);
+        writes.flat_map(|it| sequences(&it.write)).filter(|sequence| range.contains(sequence)).min()
+    }
+
     /// There is a pause: what was committed is applied, without waiting for it.
     pub(super) fn idle(&self) {
         let mut state = self.shared.state();
@@ -267,12 +279,11 @@ impl Shared {
     }
 }
 
-/// Whether a write is about one of the messages that are `asked` for.
-pub(super) fn is_about(write: &ShardWrite, asked: impl Fn(u64) -> bool) -> bool {
-    let mut sequences = (write.inserts.iter().map(|row| row.sequence))
+/// The messages that a write is about.
+pub(super) fn sequences(write: &ShardWrite) -> impl Iterator<Item = u64> {
+    (write.inserts.iter().map(|row| row.sequence))
         .chain(write.deliveries.iter().map(|row| row.sequence))
-        .chain(write.deletes.iter().copied());
-    sequences.any(asked)
+        .chain(write.deletes.iter().copied())
 }
 
 /// Where the log of the database at `path` is. (`-journal`, `-wal` and `-shm` are SQLite's.)

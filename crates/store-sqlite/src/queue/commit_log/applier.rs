@@ -12,9 +12,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) fn start(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     let body = move || {
-        // Commits come first where processors are short (Linux counts it by thread). What waits here is bounded: when the
-        // other segment is full as well, commits wait for this one.
-        let _ = rustix::process::nice(10);
         while shared.next().is_some_and(|handed| shared.apply(&handed)) {}
     };
     std::thread::Builder::new().name("queue-apply".to_owned()).spawn(body)
