@@ -9,6 +9,8 @@ pub struct Reading {
     pub commits: u64,
     /// `PRAGMA synchronous` as SQLite answered it, or Postgres's `synchronous_commit`.
     pub synchronous: String,
+    /// By what a record in the log in front of SQLite is durable; `None` where there is no such log.
+    pub commit_log: Option<String>,
 }
 
 impl Reading {
@@ -21,18 +23,23 @@ impl Reading {
     fn parse(page: &str) -> Option<Self> {
         let value = |name: &str| page.lines().find_map(|line| line.strip_prefix(name));
         let commits = value("lambfold_sqs_store_commits_total ")?.trim().parse().ok()?;
-        let setting = value("lambfold_sqs_store_setting{setting=\"synchronous");
-        let synchronous = setting.and_then(|rest| rest.split("value=\"").nth(1)?.split('"').next());
-        Some(Self { commits, synchronous: synchronous.unwrap_or("?").to_owned() })
+        let setting = |name: &str| {
+            let rest = value(&format!("lambfold_sqs_store_setting{{setting=\"{name}"))?;
+            rest.split("value=\"").nth(1)?.split('"').next().map(str::to_owned)
+        };
+        let synchronous = setting("synchronous").unwrap_or_else(|| "?".to_owned());
+        Some(Self { commits, synchronous, commit_log: setting("commit_log") })
     }
 
     /// A page that reads back as this: the bare reference shows one, too.
     pub fn page(&self) -> String {
-        let Self { commits, synchronous } = self;
-        format!(
-            "lambfold_sqs_store_commits_total {commits}\n\
-             lambfold_sqs_store_setting{{setting=\"synchronous\",value=\"{synchronous}\"}} 1\n"
-        )
+        let Self { commits, synchronous, commit_log } = self;
+        let settings = [("synchronous", Some(synchronous)), ("commit_log", commit_log.as_ref())];
+        let lines = settings.into_iter().filter_map(|(name, value)| {
+            let value = value?;
+            Some(format!("lambfold_sqs_store_setting{{setting=\"{name}\",value=\"{value}\"}} 1\n"))
+        });
+        lines.fold(format!("lambfold_sqs_store_commits_total {commits}\n"), |page, line| page + &line)
     }
 }
 
@@ -42,7 +49,8 @@ mod tests {
 
     #[test]
     fn a_page_reads_back() {
-        let reading = Reading { commits: 7, synchronous: "FULL".to_owned() };
+        let commit_log = Some("O_DSYNC".to_owned());
+        let reading = Reading { commits: 7, synchronous: "FULL".to_owned(), commit_log };
         let page = format!("# TYPE x counter\n{}# EOF\n", reading.page());
         assert_eq!(Reading::parse(&page), Some(reading));
         assert_eq!(Reading::parse("# EOF\n"), None);

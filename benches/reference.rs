@@ -64,7 +64,7 @@ async fn answer(
     };
     if *request.method() == Method::GET {
         let commits = told.commits.load(Ordering::Relaxed);
-        let page = Reading { commits, synchronous: told.synchronous.clone() }.page();
+        let page = Reading { commits, synchronous: told.synchronous.clone(), commit_log: None }.page();
         return Ok(Response::new(Full::from(page)));
     }
     let Ok(body) = request.into_body().collect().await else { return refused(StatusCode::BAD_REQUEST) };

@@ -123,8 +123,12 @@ impl<'a> Session<'a> {
         for (who, target) in told {
             let Some(target) = target else { continue };
             let reading = Reading::of(target).await;
-            let synchronous = reading.map_or_else(|| "not told".to_owned(), |reading| reading.synchronous);
-            println!("PRAGMA synchronous of {who}: {synchronous}");
+            let told = reading
+                .unwrap_or_else(|| Reading { synchronous: "not told".to_owned(), ..Reading::default() });
+            println!("PRAGMA synchronous of {who}: {}", told.synchronous);
+            if let Some(log) = told.commit_log {
+                println!("commits of {who} are in its log first, durable by {log}");
+            }
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::store::MessageRow;
 use super::groups::GroupId;
 
 /// Below this many messages in memory (and this many bytes) the next page is fetched.
-const LOW_MESSAGES: usize = 128;
+const LOW_MESSAGES: usize = 512;
 const LOW_BYTES: usize = 512 << 10;
 
 #[derive(Debug, Default)]

@@ -23,7 +23,7 @@ use super::database::Database;
 use super::space::Space;
 
 /// So many rows are applied without waiting for the end of a segment.
-const ROWS: usize = 16_384;
+const ROWS: usize = 4_096;
 
 /// See the module.
 #[derive(Debug)]
