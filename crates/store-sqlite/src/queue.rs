@@ -164,6 +164,9 @@ impl QueueStore for SqliteQueueStore {
         match change {
             DirectoryChange::Delete { incarnation, .. } => {
                 self.database.forget_slots(*incarnation);
+                if let Some(log) = &self.log {
+                    log.gone(*incarnation);
+                }
                 self.database.garbage().suspect();
             }
             DirectoryChange::SetProperties { .. }

@@ -46,6 +46,8 @@ struct State {
     place: Place,
     /// ... and its number.
     next: u64,
+    /// That of the last record that the database has.
+    applied: u64,
     /// What the segment of `place` has and the database has not.
     pending: Vec<FencedWrite>,
     pending_rows: usize,
@@ -122,6 +124,7 @@ impl CommitLog {
             file,
             place: Place::default(),
             next,
+            applied: next - 1,
             pending: Vec::new(),
             pending_rows: 0,
             applying: None,
@@ -145,6 +148,11 @@ impl CommitLog {
         self.shared.state().epochs.insert(shard, epoch);
     }
 
+    /// A queue is deleted: its shards have no owner any more.
+    pub(super) fn gone(&self, incarnation: u64) {
+        self.shared.state().epochs.retain(|shard, _| shard.incarnation != incarnation);
+    }
+
     /// Makes `batch` durable.
     pub(super) fn commit(&self, batch: &[FencedWrite]) -> Result<()> {
         let mut state = self.shared.state();
@@ -156,8 +164,9 @@ impl CommitLog {
             return self.apply_now(state, batch);
         }
         while !state.file.fits(state.place) {
-            state = self.shared.applied(state)?;
-            if state.pending.is_empty() {
+            if state.applying.is_some() {
+                state = self.shared.done(state)?;
+            } else if state.pending.is_empty() {
                 state.place = state.place.anew();
             } else {
                 self.shared.hand_over(&mut state);
@@ -179,7 +188,7 @@ impl CommitLog {
         Ok(())
     }
 
-    /// Without a record, behind all that has one.
+    /// Without a record, behind all that has one. Of the thread that commits: nothing can come in between.
     fn apply_now(&self, state: MutexGuard<'_, State>, batch: &[FencedWrite]) -> Result<()> {
         let mut state = self.shared.settled(state)?;
         self.shared.database.apply(batch, Some(state.next - 1))?;
@@ -192,11 +201,7 @@ impl CommitLog {
     pub(super) fn settle(&self, concerns: impl Fn(&FencedWrite) -> bool) -> Result<()> {
         let state = self.shared.state();
         let applying = state.applying.iter().flat_map(|handed| &handed.writes);
-        let mut open = state.pending.iter().chain(applying);
-        if state.unsure {
-            return self.apply_now(state, &[]);
-        }
-        if open.any(concerns) {
+        if state.unsure || state.pending.iter().chain(applying).any(concerns) {
             drop(self.shared.settled(state)?);
         }
         Ok(())
@@ -253,13 +258,14 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits until nothing is being applied.
-    fn applied<'a>(&'a self, mut state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>> {
-        if state.applying.is_some() && state.failure.take().is_some() {
+    /// Waits until the applier has done what it has.
+    fn done<'a>(&'a self, mut state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>> {
+        let Some(handed) = state.applying.clone() else { return Ok(state) };
+        if state.failure.take().is_some() {
             state.asked = true;
             self.changed.notify_all();
         }
-        while state.applying.is_some() {
+        while state.applied < handed.through {
             if let Some(failure) = &state.failure {
                 return Err(failure.clone().into());
             }
@@ -268,12 +274,14 @@ impl Shared {
         Ok(state)
     }
 
-    /// Waits until the database has all that was committed.
-    fn settled<'a>(&'a self, state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>> {
-        let mut state = self.applied(state)?;
-        while !state.pending.is_empty() {
-            self.hand_over(&mut state);
-            state = self.applied(state)?;
+    /// Waits until the database has all that is committed now, not what is meanwhile.
+    fn settled<'a>(&'a self, mut state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>> {
+        let through = state.next - 1;
+        while state.applied < through {
+            if state.applying.is_none() {
+                self.hand_over(&mut state);
+            }
+            state = self.done(state)?;
         }
         Ok(state)
     }

@@ -43,6 +43,7 @@ impl Shared {
         match result {
             Ok(()) => {
                 state.applying = None;
+                state.applied = handed.through;
                 state.failure = None;
             }
             Err(error) => {

@@ -93,7 +93,12 @@ impl LogFile {
         space: &Space,
     ) -> io::Result<Option<(Self, Vec<Record>)>> {
         let found = match std::fs::read(path) {
-            Ok(bytes) if bytes.len() as u64 == LENGTH && bytes[..24] == first_block(identity)[..24] => {
+            Ok(bytes) if bytes.get(8..24) == Some(&identity) => {
+                // It may have commits that are nowhere else.
+                if bytes[..8] != MAGIC || bytes.len() as u64 != LENGTH {
+                    let text = format!("{} is not as this release writes it", path.display());
+                    return Err(io::Error::new(ErrorKind::InvalidData, text));
+                }
                 records(&bytes)?
             }
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -126,6 +131,9 @@ impl LogFile {
 
     /// Encodes a record for [`Self::append`]; false if it is too long for the log.
     pub(super) fn encode(&mut self, number: u64, batch: &[FencedWrite]) -> bool {
+        if batch.iter().map(|write| write.write.weight().1).sum::<usize>() > RECORD_BYTES {
+            return false;
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         scratch.resize(HEADER, 0);

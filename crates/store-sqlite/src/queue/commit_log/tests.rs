@@ -60,7 +60,7 @@ fn killed(store: &SqliteQueueStore, directory: &TempDir) -> TempDir {
     let left = tempfile::tempdir().unwrap();
     // Nothing is written while they are copied. (A checkpoint may be made, which the write-ahead log outlasts.)
     let shared = &store.log.as_ref().unwrap().shared;
-    let _still = shared.applied(shared.state());
+    let _still = shared.done(shared.state());
     for name in ["queue.db", "queue.db-wal", "queue.db-commits"] {
         fs::copy(directory.path().join(name), left.path().join(name)).unwrap();
     }
@@ -146,6 +146,27 @@ fn the_log_of_another_database_is_none_of_this_ones() {
     let left = killed(&store, &other);
     drop(store);
     assert_eq!(sequences(&open(&left).unwrap(), jobs.0), [1]);
+}
+
+#[test]
+fn a_log_of_another_release_is_not_written_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).unwrap();
+    let jobs = queue(&store);
+    send(&store, jobs, 1).unwrap();
+    let path = |left: &TempDir| left.path().join("queue.db-commits");
+    let (other, short) = (killed(&store, &directory), killed(&store, &directory));
+    let bytes = fs::read(path(&other)).unwrap();
+    fs::write(path(&short), &bytes[..bytes.len() / 2]).unwrap();
+    let changed = [&bytes[..7], &[bytes[7] + 1], &bytes[8..]].concat();
+    fs::write(path(&other), &changed).unwrap();
+    for left in [&other, &short] {
+        let before = fs::read(path(left)).unwrap();
+        assert!(matches!(open(left), Err(StoreError::Driver(_))));
+        assert!(fs::read(path(left)).unwrap() == before);
+    }
+    fs::write(path(&other), &bytes).unwrap();
+    assert_eq!(sequences(&open(&other).unwrap(), jobs.0), [1]);
 }
 
 #[test]
