@@ -159,14 +159,14 @@ impl QueueStore for SqliteQueueStore {
     fn change_directory(&self, change: &DirectoryChange) -> Result<()> {
         if let DirectoryChange::Delete { incarnation, .. } = change {
             self.settle(|it| it.shard.incarnation == *incarnation)?;
+            if let Some(log) = &self.log {
+                log.given_up(|owned| owned.incarnation == *incarnation);
+            }
         }
         directory::change(&mut self.database.writer(), change)?;
         match change {
             DirectoryChange::Delete { incarnation, .. } => {
                 self.database.forget_slots(*incarnation);
-                if let Some(log) = &self.log {
-                    log.gone(*incarnation);
-                }
                 self.database.garbage().suspect();
             }
             DirectoryChange::SetProperties { .. }
@@ -180,7 +180,11 @@ impl QueueStore for SqliteQueueStore {
     fn take_shard(&self, shard: ShardKey) -> Result<ShardHead> {
         let slot = self.database.slot(shard)?;
         self.settle(|it| it.shard == shard)?;
-        let head = read::take(&self.database.writer(), shard, slot)?;
+        if let Some(log) = &self.log {
+            // Whatever becomes of this: what was decided before is void.
+            log.given_up(|owned| owned == shard);
+        }
+        let head = read::take(&mut self.database.writer(), shard, slot)?;
         if let Some(log) = &self.log {
             log.taken(shard, head.epoch);
         }
@@ -244,6 +248,7 @@ impl QueueStore for SqliteQueueStore {
     }
 
     fn durability(&self) -> Result<Durability> {
+        let log = self.log.as_ref().map_or(Ok("none"), CommitLog::durability)?.to_owned();
         let writer = self.database.writer();
         let text = |pragma| writer.pragma_query_value(None, pragma, |row| row.get::<_, String>(0));
         let level = writer.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
@@ -255,7 +260,6 @@ impl QueueStore for SqliteQueueStore {
             other => other.to_string(),
         };
         let journal_mode = text("journal_mode").map_err(driver)?;
-        let log = self.log.as_ref().map_or(Ok("none"), CommitLog::durability)?.to_owned();
         Ok(vec![("synchronous", synchronous), ("journal_mode", journal_mode), ("commit_log", log)])
     }
 

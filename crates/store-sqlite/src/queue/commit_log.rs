@@ -116,7 +116,14 @@ impl CommitLog {
             next += 1;
             missing.extend(record.batch);
         }
-        if !missing.is_empty() {
+        missing.retain(|write| {
+            let known = database.slot(write.shard);
+            if let Err(error) = &known {
+                tracing::error!(%error, "what was committed for a queue that is gone is left out");
+            }
+            known.is_ok()
+        });
+        if next > applied + 1 {
             database.apply(&missing, Some(next - 1))?;
             tracing::info!(commits = next - 1 - applied, "what was committed last is in the database now");
         }
@@ -148,9 +155,9 @@ impl CommitLog {
         self.shared.state().epochs.insert(shard, epoch);
     }
 
-    /// A queue is deleted: its shards have no owner any more.
-    pub(super) fn gone(&self, incarnation: u64) {
-        self.shared.state().epochs.retain(|shard, _| shard.incarnation != incarnation);
+    /// Such shards have no owner any more: their queue is to be deleted, or another owner to come.
+    pub(super) fn given_up(&self, such: impl Fn(ShardKey) -> bool) {
+        self.shared.state().epochs.retain(|shard, _| !such(*shard));
     }
 
     /// Makes `batch` durable.
@@ -190,7 +197,14 @@ impl CommitLog {
 
     /// Without a record, behind all that has one. Of the thread that commits: nothing can come in between.
     fn apply_now(&self, state: MutexGuard<'_, State>, batch: &[FencedWrite]) -> Result<()> {
-        let mut state = self.shared.settled(state)?;
+        let is_unsure = state.unsure;
+        let mut state = self.shared.settled(state).map_err(|error| match error {
+            // Then it is not sure that nothing of it will be there.
+            StoreError::Full if is_unsure => {
+                StoreError::Driver("no room is left for what is in the log".into())
+            }
+            error => error,
+        })?;
         self.shared.database.apply(batch, Some(state.next - 1))?;
         state.unsure = false;
         state.place = state.place.anew();

@@ -9,7 +9,7 @@ use lambfold_queue::store::{
     DeduplicationRow, DeliveryRow, MessageRow, ReceiveAttempt, Result, ShardHead, ShardKey, StoreError,
 };
 use lambfold_types::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 use uuid::Uuid;
 
 use super::driver;
@@ -27,12 +27,15 @@ pub(super) fn slots(connection: &Connection) -> Result<HashMap<ShardKey, i64>> {
     rows.collect::<rusqlite::Result<_>>().map_err(driver)
 }
 
-/// Raises the epoch.
-pub(super) fn take(connection: &Connection, shard: ShardKey, slot: i64) -> Result<ShardHead> {
+/// Raises the epoch. In a transaction of its own, so that what its commit says is heard.
+pub(super) fn take(connection: &mut Connection, shard: ShardKey, slot: i64) -> Result<ShardHead> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(driver)?;
     let sql = "UPDATE shards SET epoch = epoch + 1 WHERE slot = ?1 \
                RETURNING epoch, next_sequence, purged_before, purged_at, live, clock";
-    let head = connection.prepare_cached(sql).map_err(driver)?.query_row((slot,), head);
-    head.optional().map_err(driver)?.ok_or(StoreError::NoSuchShard(shard))
+    let head = transaction.prepare_cached(sql).map_err(driver)?.query_row((slot,), head);
+    let head = head.optional().map_err(driver)?.ok_or(StoreError::NoSuchShard(shard))?;
+    transaction.commit().map_err(driver)?;
+    Ok(head)
 }
 
 /// From the columns epoch, `next_sequence`, `purged_before`, `purged_at`, live, clock.

@@ -65,7 +65,8 @@ impl Statements {
         }
     }
 
-    /// Applies the batch; `slots` are those of its shards. `through` is how far the commit log is applied with it.
+    /// Applies the batch; `slots` are those of its shards. `through` is how far the commit log is applied with it, where there is
+    /// one: then epochs have been looked at.
     pub(super) fn apply(
         &self,
         connection: &mut Connection,
@@ -84,7 +85,8 @@ impl Statements {
                     unknown.insert(found.ok_or(StoreError::Fenced(*shard))?)
                 }
             };
-            if head.epoch != *epoch {
+            // Of what the log had that was looked at before it was answered.
+            if head.epoch != *epoch && through.is_none() {
                 return Err(StoreError::Fenced(*shard));
             }
             head.live = write.live_change(head.purged_before).apply(head.live);

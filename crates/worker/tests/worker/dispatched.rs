@@ -198,7 +198,7 @@ while True:
     assert_eq!(dispatched.invoke("0").await["name"], other["name"]);
     // When it is free, both are there.
     crate::support::pause(4000).await;
-    let both = tokio::join!(dispatched.invoke("0"), dispatched.invoke("0"));
+    let both = tokio::join!(dispatched.invoke("1"), dispatched.invoke("1"));
     let mut names = [both.0["name"].to_string(), both.1["name"].to_string()];
     let mut known = [busy["name"].to_string(), other["name"].to_string()];
     names.sort_unstable();

@@ -1,9 +1,12 @@
 //! Applies to the database what the log hands over, on a thread of its own.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use lambfold_queue::store::StoreError;
 
 use super::{Handed, Shared};
 
@@ -38,7 +41,10 @@ impl Shared {
 
     /// False if it is to end all the same: what is not applied is in the log.
     fn apply(&self, handed: &Handed) -> bool {
-        let result = self.database.apply(&handed.writes, Some(handed.through));
+        let apply = || self.database.apply(&handed.writes, Some(handed.through));
+        // A thread that is gone would be waited for for ever.
+        let result = catch_unwind(AssertUnwindSafe(apply))
+            .unwrap_or_else(|_| Err(StoreError::Driver("the applier panicked".into())));
         let mut state = self.state();
         match result {
             Ok(()) => {

@@ -9,7 +9,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lambfold_queue::store::FencedWrite;
 
@@ -75,7 +75,11 @@ impl Place {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct LogFile {
+    path: PathBuf,
     file: File,
+    /// Whether it goes past the page cache.
+    is_direct: bool,
+    identity: Identity,
     /// What is being encoded.
     scratch: Vec<u8>,
     /// As it is written: from [`Self::start`] on, at a multiple of [`BLOCK`] in memory, too.
@@ -86,47 +90,41 @@ pub(super) struct LogFile {
 
 impl LogFile {
     /// The log at `path` of the database of that identity, made if it is not there, and what is in it. `None` where there is
-    /// none and the disk is small.
+    /// none, and the disk is small or none can be made.
     pub(super) fn open(
         path: &Path,
         identity: Identity,
         space: &Space,
     ) -> io::Result<Option<(Self, Vec<Record>)>> {
         let found = match std::fs::read(path) {
-            Ok(bytes) if bytes.get(8..24) == Some(&identity) => {
-                // It may have commits that are nowhere else.
-                if bytes[..8] != MAGIC || bytes.len() as u64 != LENGTH {
-                    let text = format!("{} is not as this release writes it", path.display());
-                    return Err(io::Error::new(ErrorKind::InvalidData, text));
-                }
-                records(&bytes)?
-            }
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            // None, one that was not finished, or another database's.
-            _ => {
-                if space.free().is_some_and(|free| free < SMALL_DISK * LENGTH) {
-                    return Ok(None);
-                }
-                make(path)?;
-                Vec::new()
-            }
+            Ok(bytes) => found(path, identity, &bytes)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
         };
-        let mut log =
-            Self { file: open_direct(path)?, scratch: Vec::new(), aligned: Vec::new(), start: 0, encoded: 0 };
-        match log.write_first_block(identity) {
-            // A filesystem that takes the flag only.
-            Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                log.file = open_plain(path)?;
-                log.write_first_block(identity)?;
-            }
-            written => written?,
+        let is_new = found.is_none();
+        if is_new && space.free().is_some_and(|free| free < SMALL_DISK * LENGTH) {
+            return Ok(None);
         }
-        Ok(Some((log, found)))
-    }
-
-    fn write_first_block(&mut self, identity: Identity) -> io::Result<()> {
-        self.align(&first_block(identity));
-        self.write_at(0)
+        if is_new && let Err(error) = make(path) {
+            tracing::warn!(%error, "there is no commit log: every commit is the database's own");
+            return Ok(None);
+        }
+        let (file, is_direct) = open_direct(path)?;
+        let mut log = Self {
+            path: path.to_owned(),
+            file,
+            is_direct,
+            identity,
+            scratch: Vec::new(),
+            aligned: Vec::new(),
+            start: 0,
+            encoded: 0,
+        };
+        if is_new {
+            log.align(&first_block(identity));
+            log.write_at(0)?;
+        }
+        Ok(Some((log, found.unwrap_or_default())))
     }
 
     /// Encodes a record for [`Self::append`]; false if it is too long for the log.
@@ -140,7 +138,7 @@ impl LogFile {
         let encoded = postcard::to_io(batch, &mut scratch).is_ok() && scratch.len() <= RECORD_BYTES;
         if encoded {
             let (header, payload) = scratch.split_at_mut(HEADER);
-            header.copy_from_slice(&header_of(number, payload));
+            header.copy_from_slice(&header_of(self.identity, number, payload));
             self.align(&scratch);
         }
         self.scratch = scratch;
@@ -153,7 +151,7 @@ impl LogFile {
     }
 
     /// Writes what was encoded, durably, and moves `place` behind it.
-    pub(super) fn append(&self, place: &mut Place) -> io::Result<()> {
+    pub(super) fn append(&mut self, place: &mut Place) -> io::Result<()> {
         self.write_at(place.in_file())?;
         place.offset += self.encoded as u64;
         Ok(())
@@ -184,19 +182,49 @@ impl LogFile {
         self.encoded = blocks;
     }
 
-    fn write_at(&self, at: u64) -> io::Result<()> {
-        self.file.write_all_at(&self.aligned[self.start..][..self.encoded], at)?;
+    fn write_at(&mut self, at: u64) -> io::Result<()> {
+        let bytes = &self.aligned[self.start..][..self.encoded];
+        match self.file.write_all_at(bytes, at) {
+            // Some filesystems take the flag, and not the writes.
+            Err(error) if error.kind() == ErrorKind::InvalidInput && self.is_direct => {
+                self.file = open_plain(&self.path)?;
+                self.is_direct = false;
+                self.file.write_all_at(bytes, at)?;
+            }
+            written => written?,
+        }
         if cfg!(target_os = "linux") { Ok(()) } else { self.file.sync_data() }
     }
 }
 
+/// What a file has of the database of that identity; `None` if it is not that database's.
+fn found(path: &Path, identity: Identity, bytes: &[u8]) -> io::Result<Option<Vec<Record>>> {
+    let (is_whole, is_own) = (bytes.len() as u64 == LENGTH, bytes.get(8..24) == Some(&identity));
+    if is_own && !(is_whole && bytes.starts_with(&MAGIC)) {
+        // It may have commits that are nowhere else.
+        let text = format!("{} is not as this release writes it", path.display());
+        return Err(io::Error::new(ErrorKind::InvalidData, text));
+    }
+    let records = if is_whole { records(identity, bytes)? } else { Vec::new() };
+    if is_own || !records.is_empty() {
+        return Ok(Some(records));
+    }
+    if let Some(other) = bytes.get(8..24).filter(|_| bytes.starts_with(&MAGIC[..7])) {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(format!("-of-{}", hex::encode(other)));
+        tracing::warn!(path = %path.display(), aside = %Path::new(&aside).display(), "it is another database's: moved aside");
+        std::fs::rename(path, aside)?;
+    }
+    Ok(None)
+}
+
 #[cfg(target_os = "linux")]
-fn open_direct(path: &Path) -> io::Result<File> {
+fn open_direct(path: &Path) -> io::Result<(File, bool)> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::WRONLY | OFlags::DSYNC | OFlags::CLOEXEC;
     match rustix::fs::open(path, flags | OFlags::DIRECT, Mode::empty()) {
-        Err(rustix::io::Errno::INVAL) => open_plain(path),
-        opened => Ok(opened?.into()),
+        Err(rustix::io::Errno::INVAL) => Ok((open_plain(path)?, false)),
+        opened => Ok((opened?.into(), true)),
     }
 }
 
@@ -208,8 +236,8 @@ fn open_plain(path: &Path) -> io::Result<File> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn open_direct(path: &Path) -> io::Result<File> {
-    open_plain(path)
+fn open_direct(path: &Path) -> io::Result<(File, bool)> {
+    Ok((open_plain(path)?, false))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -239,7 +267,9 @@ fn first_block(identity: Identity) -> [u8; BLOCK] {
     block
 }
 
-fn header_of(number: u64, payload: &[u8]) -> [u8; HEADER] {
+/// The checksum is over the identity as well, which no message's sender knows: what is in a message is never taken for a
+/// record, wherever an earlier turn left it.
+fn header_of(identity: Identity, number: u64, payload: &[u8]) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     // One that does not fit is too long anyway.
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
@@ -247,6 +277,7 @@ fn header_of(number: u64, payload: &[u8]) -> [u8; HEADER] {
     header[8..16].copy_from_slice(&number.to_le_bytes());
     header[16..20].copy_from_slice(&length.to_le_bytes());
     let mut checksum = crc32fast::Hasher::new();
+    checksum.update(&identity);
     checksum.update(&header[..20]);
     checksum.update(payload);
     header[20..].copy_from_slice(&checksum.finalize().to_le_bytes());
@@ -254,13 +285,13 @@ fn header_of(number: u64, payload: &[u8]) -> [u8; HEADER] {
 }
 
 /// All records of a file, by their numbers.
-fn records(file: &[u8]) -> io::Result<Vec<Record>> {
+fn records(identity: Identity, file: &[u8]) -> io::Result<Vec<Record>> {
     let mut records = Vec::new();
     for segment in file[BLOCK..].chunks(usize::try_from(SEGMENT_BYTES).unwrap_or(usize::MAX)) {
         let mut rest = segment;
         let mut before: Option<u64> = None;
-        while let Some((number, payload)) = record(rest)
-            && before.is_none_or(|before| number == before + 1)
+        while let Some((number, payload)) = record(identity, rest)
+            && before.is_none_or(|before| before.checked_add(1) == Some(number))
         {
             let batch = postcard::from_bytes(payload).map_err(io::Error::other)?;
             records.push(Record { number, batch });
@@ -273,10 +304,10 @@ fn records(file: &[u8]) -> io::Result<Vec<Record>> {
 }
 
 /// The record that `bytes` begin with, if it is whole.
-fn record(bytes: &[u8]) -> Option<(u64, &[u8])> {
+fn record(identity: Identity, bytes: &[u8]) -> Option<(u64, &[u8])> {
     let header = bytes.first_chunk::<HEADER>()?;
     let number = u64::from_le_bytes(header[8..16].try_into().ok()?);
     let length = u32::from_le_bytes(header[16..20].try_into().ok()?);
     let payload = bytes[HEADER..].get(..usize::try_from(length).ok()?)?;
-    (header_of(number, payload) == *header).then_some((number, payload))
+    (header_of(identity, number, payload) == *header).then_some((number, payload))
 }

@@ -141,11 +141,64 @@ fn the_log_of_another_database_is_none_of_this_ones() {
     fs::copy(left.path().join("queue.db-commits"), other.path().join("queue.db-commits")).unwrap();
     let store = open(&other).unwrap();
     assert!(sequences(&store, jobs.0).is_empty());
+    // Its commits may be nowhere else.
+    let names =
+        fs::read_dir(other.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("queue.db-commits-of-")).count(), 1);
     let epoch = store.take_shard(jobs.0).unwrap().epoch;
     send(&store, (jobs.0, epoch), 1).unwrap();
     let left = killed(&store, &other);
     drop(store);
     assert_eq!(sequences(&open(&left).unwrap(), jobs.0), [1]);
+}
+
+#[test]
+fn a_damaged_first_block_costs_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).unwrap();
+    let jobs = queue(&store);
+    send(&store, jobs, 1).unwrap();
+    let left = killed(&store, &directory);
+    let path = left.path().join("queue.db-commits");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[..BLOCK].fill(7);
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(sequences(&open(&left).unwrap(), jobs.0), [1]);
+}
+
+/// A record is whole only with this database's identity: what a sender puts into a message is none.
+#[test]
+fn what_an_earlier_turn_left_of_a_message_is_no_record() {
+    let (directory, forger) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, other) = (open(&directory).unwrap(), open(&forger).unwrap());
+    let (jobs, forged) = (queue(&store), queue(&other));
+    send(&store, jobs, 1).unwrap();
+    send(&other, forged, 1).unwrap();
+    send(&other, forged, 2).unwrap();
+    let (left, made) = (killed(&store, &directory), killed(&other, &forger));
+    let second = fs::read(made.path().join("queue.db-commits")).unwrap()[2 * BLOCK..3 * BLOCK].to_vec();
+    spoil(&left, |log| log[BLOCK..2 * BLOCK].copy_from_slice(&second));
+    assert_eq!(sequences(&open(&left).unwrap(), jobs.0), [1]);
+}
+
+/// SQLite tells of a failed commit where nobody asks, unless it is asked to commit.
+#[test]
+fn a_shard_that_could_not_be_taken_takes_no_commits() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).unwrap();
+    let (shard, epoch) = queue(&store);
+    send(&store, (shard, epoch), 1).unwrap();
+    assert_eq!(sequences(&store, shard), [1]);
+    store.database.writer().commit_hook(Some(|| true)).unwrap();
+    assert!(store.take_shard(shard).is_err());
+    for epoch in [epoch, epoch + 1] {
+        assert!(matches!(send(&store, (shard, epoch), 2), Err(StoreError::Fenced(_))));
+    }
+    store.database.writer().commit_hook(None::<fn() -> bool>).unwrap();
+    let after = store.take_shard(shard).unwrap();
+    assert_eq!((after.epoch, after.live), (epoch + 1, 1));
+    send(&store, (shard, after.epoch), 2).unwrap();
+    assert_eq!(sequences(&open(&killed(&store, &directory)).unwrap(), shard), [1, 2]);
 }
 
 #[test]
