@@ -147,8 +147,8 @@ def functions(lam):
         for mapping in lam.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]:
             try:
                 lam.delete_event_source_mapping(UUID=mapping["UUID"])
-            except lam.exceptions.ResourceNotFoundException:
-                pass  # It was being deleted already.
+            except (lam.exceptions.ResourceNotFoundException, lam.exceptions.ResourceInUseException):
+                pass  # It is being deleted already.
         lam.delete_function(FunctionName=name)
 
 

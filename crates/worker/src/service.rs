@@ -104,8 +104,11 @@ impl WorkerService {
             interpreters.leave_out_tmp();
         }
         let runtimes = options.state_dir.join("runtimes");
+        // Nothing is seen at a second place without a root of the sandbox's own.
+        let none = Interpreters::default();
+        let linked = if own_root { &interpreters } else { &none };
         let runtime_files =
-            RuntimeFiles::install(&runtimes, &interpreters, options.nearest_version).map_err(failed)?;
+            RuntimeFiles::install(&runtimes, linked, options.nearest_version).map_err(failed)?;
         let launcher = Launcher {
             debug_ports: Arc::new(DebugPorts::new(options.debugger, own_network, Arc::clone(&clock))),
             hot_reloads: Arc::new(HotReloads::new(options.hot_reload.clone(), driver.report().reached)),
