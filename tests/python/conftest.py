@@ -145,10 +145,12 @@ def functions(lam):
     yield make
     for name in made:
         for mapping in lam.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]:
+            if mapping["State"] == "Deleting":
+                continue
             try:
                 lam.delete_event_source_mapping(UUID=mapping["UUID"])
-            except (lam.exceptions.ResourceNotFoundException, lam.exceptions.ResourceInUseException):
-                pass  # It is being deleted already.
+            except lam.exceptions.ResourceNotFoundException:
+                pass  # It was being deleted already.
         lam.delete_function(FunctionName=name)
 
 
