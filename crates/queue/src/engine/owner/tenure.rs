@@ -551,7 +551,9 @@ impl Tenure {
     }
 
     fn set_timer(&mut self, owner: &Owner) {
-        let deadlines = [self.shard.next_deadline(), self.linger_until];
+        // While as many submissions are on their way as may be, nothing lingers: the end of one is what is waited for.
+        let linger_until = self.linger_until.filter(|_| self.submitted.len() < SUBMISSIONS);
+        let deadlines = [self.shard.next_deadline(), linger_until];
         let Some(deadline) = deadlines.into_iter().flatten().min() else { return };
         // A timer that rings too early costs little; one that was set anew at every message would cost more.
         if self.timer.as_ref().is_none_or(|(set, _)| *set > deadline) {
