@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use lambfold_types::{Scope, Timestamp};
+use lambfold_types::{Scope, Timestamp, cut};
 use uuid::Uuid;
 
 use crate::trace::TraceContext;
@@ -69,7 +69,9 @@ pub struct Principal(Arc<str>);
 impl Principal {
     /// The root of an account: what a laptop's unverified signature stands for.
     pub fn account_root(scope: &Scope) -> Self {
-        Self(format!("arn:{}:iam::{}:root", scope.region.partition(), scope.account).into())
+        // For every request: no formatter.
+        let account = scope.account.to_string();
+        Self(["arn:", scope.region.partition(), ":iam::", &account, ":root"].concat().into())
     }
 
     /// One of Lambfold's own parts.
@@ -103,7 +105,7 @@ impl Endpoint {
     pub fn new(scheme: &str, host: &str) -> Option<Self> {
         let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
         let sound = !host.is_empty() && host.len() <= 255 && host.bytes().all(legal);
-        (sound && matches!(scheme, "http" | "https")).then(|| Self(format!("{scheme}://{host}").into()))
+        (sound && matches!(scheme, "http" | "https")).then(|| Self([scheme, "://", host].concat().into()))
     }
 
     /// As a peer tells it; the default if it is no endpoint.
@@ -113,7 +115,8 @@ impl Endpoint {
 
     /// Whether `authority` (host and port, if it has one) is where it leads.
     pub fn is_at(&self, authority: &str) -> bool {
-        self.0.split_once("://").is_some_and(|(_, own)| own.eq_ignore_ascii_case(authority))
+        let own = cut(&self.0, b':').and_then(|(_, own)| own.strip_prefix("//"));
+        own.is_some_and(|own| own.eq_ignore_ascii_case(authority))
     }
 
     /// `scheme://authority`, without a slash at the end.

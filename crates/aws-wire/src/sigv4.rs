@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use http::header;
 use http::request::Parts;
 use lambfold_api::{Fault, Principal};
-use lambfold_types::{AccountId, Region, Scope};
+use lambfold_types::{AccountId, Region, Scope, cut, cut_last};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Signature Version 4A: its scope has no region.
@@ -53,8 +53,12 @@ impl<'a> Signature<'a> {
             return Ok(None);
         };
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
-        for field in fields.split(',') {
-            match field.trim().split_once('=') {
+        let mut rest = Some(fields);
+        while let Some(fields) = rest {
+            let (field, others) =
+                cut(fields, b',').map_or((fields, None), |(field, rest)| (field, Some(rest)));
+            rest = others;
+            match cut(field.trim(), b'=') {
                 Some(("Credential", value)) => credential = Some(value),
                 Some(("SignedHeaders", value)) => signed_headers = Some(value),
                 Some(("Signature", value)) => signature = Some(value),
@@ -108,20 +112,22 @@ struct Credential<'a> {
 }
 
 impl<'a> Credential<'a> {
+    /// From its end: an access key id may have slashes.
+    fn read(text: &'a str) -> Option<Self> {
+        let (rest, service) = cut_last(text.strip_suffix("/aws4_request")?, b'/')?;
+        let (rest, region_or_date) = cut_last(rest, b'/')?;
+        let (access_key_id, date, region) = match cut_last(rest, b'/') {
+            Some((access_key_id, date)) => (access_key_id, date, Some(region_or_date)),
+            None => (rest, region_or_date, None),
+        };
+        let is_whole =
+            [access_key_id, date, service, region.unwrap_or("any")].iter().all(|part| !part.is_empty());
+        is_whole.then(|| Self { access_key_id, date, region: region.unwrap_or_default(), service })
+    }
+
     /// `AKID/20260131/us-east-1/sqs/aws4_request`; without a region in Version 4A.
     fn parse(text: &'a str) -> Result<Self, Fault> {
-        let mut parts = text.rsplitn(5, '/');
-        let mut next = || parts.next().filter(|part| !part.is_empty());
-        let parsed = match (next(), next(), next(), next(), next()) {
-            (Some("aws4_request"), Some(service), Some(region), Some(date), Some(access_key_id)) => {
-                Some(Self { access_key_id, date, region, service })
-            }
-            (Some("aws4_request"), Some(service), Some(date), Some(access_key_id), None) => {
-                Some(Self { access_key_id, date, region: "", service })
-            }
-            _ => None,
-        };
-        parsed.ok_or_else(|| {
+        Self::read(text).ok_or_else(|| {
             incomplete("Credential must have at least 5 slash-separated elements, e.g. keyid/date/region/service/term.")
         })
     }

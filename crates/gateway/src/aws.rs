@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::body;
 use crate::front::Front;
-use crate::identity;
+use crate::identity::Origin;
 
 type Outcome<B> = Result<Response<B>, Fault>;
 
@@ -140,7 +140,8 @@ impl Front {
     ) -> Outcome<Bytes> {
         let (ctx, span) = self.traced(operation, ctx);
         let call = serve_sqs(&*self.sqs, operation, &ctx, codec, request);
-        let call = self.within(&ctx, Box::pin(call)).instrument(span);
+        // The way to the queues keeps the deadline itself, in this process and to another: one timer for each call is enough.
+        let call = caught(Box::pin(call)).instrument(span);
         if operation.index != SQS_RECEIVE_MESSAGE.index {
             return call.await;
         }
@@ -163,13 +164,14 @@ impl Front {
     pub(crate) fn context(&self, head: &Parts, body: &[u8], request_id: Uuid) -> Result<CallContext, Fault> {
         let signature = Signature::of(head)?;
         let caller = self.verifier.verify(signature.as_ref(), Covered::Http { head, body })?;
+        let origin = Origin::of(head);
         Ok(CallContext {
             scope: caller.scope,
             principal: caller.principal,
             request_id,
-            endpoint: self.options.public_url.clone().unwrap_or_else(|| identity::endpoint(head)),
-            trace: identity::trace(&head.headers),
-            trace_header: identity::trace_header(&head.headers),
+            endpoint: self.options.public_url.clone().unwrap_or_else(|| origin.endpoint()),
+            trace: origin.trace(),
+            trace_header: origin.trace_header(),
             deadline: Some(self.clock.now() + self.options.request_timeout),
             passed_on: false,
         })
@@ -196,22 +198,25 @@ impl Front {
         (CallContext { trace, ..ctx }, span)
     }
 
-    /// What `call` comes to before its deadline. A call that panics fails alone.
+    /// What `call` comes to before its deadline.
     pub(crate) async fn within<B>(
         &self,
         ctx: &CallContext,
         call: impl Future<Output = Result<B, Fault>>,
     ) -> Result<B, Fault> {
-        let call = AssertUnwindSafe(call).catch_unwind();
-        let Some(deadline) = ctx.deadline else {
-            return call.await.unwrap_or_else(|_| Err(Fault::internal()));
-        };
+        let call = caught(call);
+        let Some(deadline) = ctx.deadline else { return call.await };
         select! {
             biased;
-            outcome = call => outcome.unwrap_or_else(|_| Err(Fault::internal())),
+            outcome = call => outcome,
             () = self.clock.sleep_until(deadline) => Err(Fault::deadline_exceeded()),
         }
     }
+}
+
+/// What `call` comes to. A call that panics fails alone.
+async fn caught<B>(call: impl Future<Output = Result<B, Fault>>) -> Result<B, Fault> {
+    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Err(Fault::internal()))
 }
 
 fn or_fault(

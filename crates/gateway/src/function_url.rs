@@ -26,8 +26,9 @@ use serde_json::json;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::body;
 use crate::front::Front;
-use crate::{body, identity};
+use crate::identity::Origin;
 
 use event::Around;
 pub(crate) use table::{Target, UrlTable, follow};
@@ -55,13 +56,11 @@ pub(crate) struct Named {
 /// The function URL that a request is for, if it is for one. A proxy that was asked for a name of its own may have passed
 /// the URL's on.
 pub(crate) fn named(head: &Parts) -> Option<Named> {
-    identity::hosts(head).find_map(|host| {
+    let origin = Origin::of(head);
+    origin.hosts().find_map(|host| {
         let dot = host.find('.')?;
         let is_url = host.get(dot..dot + LABEL.len()).is_some_and(|it| it.eq_ignore_ascii_case(LABEL));
-        is_url.then(|| Named {
-            id: host[..dot].to_ascii_lowercase(),
-            endpoint: identity::endpoint_at(head, host),
-        })
+        is_url.then(|| Named { id: host[..dot].to_ascii_lowercase(), endpoint: origin.endpoint_at(host) })
     })
 }
 
@@ -126,13 +125,14 @@ impl Front {
             return Ok(message(StatusCode::FORBIDDEN, "AccessDeniedException", Some(FORBIDDEN)));
         }
         let principal = signed.as_ref().map(|it| it.principal.clone());
+        let origin = Origin::of(head);
         let ctx = CallContext {
             scope: target.scope.clone(),
             principal: principal.unwrap_or_else(|| Principal::from_peer("anonymous")),
             request_id,
             endpoint,
-            trace: identity::trace(&head.headers),
-            trace_header: identity::trace_header(&head.headers),
+            trace: origin.trace(),
+            trace_header: origin.trace_header(),
             deadline: Some(self.clock.now() + self.options.invoke_timeout),
             passed_on: false,
         };

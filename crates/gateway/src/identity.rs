@@ -5,61 +5,101 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName};
 use lambfold_api::rpc::ContextSource;
 use lambfold_api::{CallContext, Endpoint, Fault, TraceContext};
 use lambfold_aws_wire::sigv4::{Covered, Signature, Verifier};
-use lambfold_types::{Clock, Entropy, uuid_v4};
+use lambfold_types::{Clock, Entropy, cut, uuid_v4};
 use tonic::metadata::{KeyRef, MetadataMap};
 
 /// Marks a request that came inside TLS.
 #[derive(Clone, Copy)]
 pub(crate) struct Secure;
 
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
-
-/// Scheme and authority that the client used, through proxies that say so.
-pub(crate) fn endpoint(head: &Parts) -> Endpoint {
-    endpoint_at(head, hosts(head).next().unwrap_or_default())
+/// What the head of a request says of the way that it came, and of its trace. Looked for in one pass: most of these headers are
+/// not there, and a map hashes every name that it is asked for.
+pub(crate) struct Origin<'a> {
+    is_secure: bool,
+    /// That of the URL, in HTTP/2.
+    authority: Option<&'a str>,
+    host: Option<&'a str>,
+    forwarded_host: Option<&'a str>,
+    forwarded_proto: Option<&'a str>,
+    forwarded_port: Option<&'a str>,
+    traceparent: Option<&'a str>,
+    amzn_trace_id: Option<&'a str>,
 }
 
-/// What a request says its host is: the one that a proxy was asked for, that of the URL (HTTP/2), that of the header.
-pub(crate) fn hosts(head: &Parts) -> impl Iterator<Item = &str> {
-    let forwarded = first(head, &FORWARDED_HOST);
-    let authority = head.uri.authority().map(http::uri::Authority::as_str);
-    [forwarded, authority, text(&head.headers, &header::HOST)].into_iter().flatten()
-}
+impl<'a> Origin<'a> {
+    pub(crate) fn of(head: &'a Parts) -> Self {
+        let mut origin = Self {
+            is_secure: head.extensions.get::<Secure>().is_some(),
+            authority: head.uri.authority().map(http::uri::Authority::as_str),
+            host: None,
+            forwarded_host: None,
+            forwarded_proto: None,
+            forwarded_port: None,
+            traceparent: None,
+            amzn_trace_id: None,
+        };
+        for (name, value) in &head.headers {
+            let place = match name.as_str() {
+                "host" => &mut origin.host,
+                "x-forwarded-host" => &mut origin.forwarded_host,
+                "x-forwarded-proto" => &mut origin.forwarded_proto,
+                "x-forwarded-port" => &mut origin.forwarded_port,
+                "traceparent" => &mut origin.traceparent,
+                "x-amzn-trace-id" => &mut origin.amzn_trace_id,
+                _ => continue,
+            };
+            if place.is_none() {
+                *place = value.to_str().ok();
+            }
+        }
+        origin
+    }
 
-/// The scheme that the client used, and `host`, with its port: what a proxy says of it counts where `host` has none.
-pub(crate) fn endpoint_at(head: &Parts, host: &str) -> Endpoint {
-    let own = if head.extensions.get::<Secure>().is_some() { "https" } else { "http" };
-    let scheme = first(head, &FORWARDED_PROTO).filter(|it| matches!(*it, "http" | "https")).unwrap_or(own);
-    let usual = if scheme == "https" { 443 } else { 80 };
-    let port = first(head, &FORWARDED_PORT).and_then(|port| port.parse::<u16>().ok());
-    let has_port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
-    let with_port = port.filter(|port| *port != usual && !has_port).map(|port| format!("{host}:{port}"));
-    Endpoint::new(scheme, with_port.as_deref().unwrap_or(host)).unwrap_or_default()
-}
+    /// Scheme and authority that the client used, through proxies that say so.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.endpoint_at(self.hosts().next().unwrap_or_default())
+    }
 
-/// The trace that the request is part of, W3C form first.
-pub(crate) fn trace(headers: &HeaderMap) -> Option<TraceContext> {
-    text(headers, &TRACEPARENT)
-        .and_then(TraceContext::from_traceparent)
-        .or_else(|| text(headers, &AMZN_TRACE_ID).and_then(TraceContext::from_amzn))
-}
+    /// What the request says its host is: the one that a proxy was asked for, that of the URL, that of the header.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &'a str> {
+        [self.forwarded_host.map(first), self.authority, self.host].into_iter().flatten()
+    }
 
-/// The caller's `X-Amzn-Trace-Id`, to pass on.
-pub(crate) fn trace_header(headers: &HeaderMap) -> Option<Arc<str>> {
-    text(headers, &AMZN_TRACE_ID).and_then(TraceContext::header)
+    /// The scheme that the client used, and `host`, with its port: what a proxy says of it counts where `host` has none.
+    pub(crate) fn endpoint_at(&self, host: &str) -> Endpoint {
+        let own = if self.is_secure { "https" } else { "http" };
+        let forwarded = self.forwarded_proto.map(first);
+        let scheme = forwarded.filter(|it| matches!(*it, "http" | "https")).unwrap_or(own);
+        let usual = if scheme == "https" { 443 } else { 80 };
+        let port = self.forwarded_port.and_then(|port| first(port).parse::<u16>().ok());
+        let with_port =
+            port.filter(|port| *port != usual && !has_port(host)).map(|port| format!("{host}:{port}"));
+        Endpoint::new(scheme, with_port.as_deref().unwrap_or(host)).unwrap_or_default()
+    }
+
+    /// The trace that the request is part of, W3C form first.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        let of_w3c = self.traceparent.and_then(TraceContext::from_traceparent);
+        of_w3c.or_else(|| self.amzn_trace_id.and_then(TraceContext::from_amzn))
+    }
+
+    /// The caller's `X-Amzn-Trace-Id`, to pass on.
+    pub(crate) fn trace_header(&self) -> Option<Arc<str>> {
+        self.amzn_trace_id.and_then(TraceContext::header)
+    }
 }
 
 /// Of a list, what the proxy next to the client said.
-fn first<'a>(head: &'a Parts, name: &HeaderName) -> Option<&'a str> {
-    text(&head.headers, name).and_then(|value| value.split(',').next()).map(str::trim)
+fn first(list: &str) -> &str {
+    cut(list, b',').map_or(list, |(first, _)| first).trim()
+}
+
+fn has_port(host: &str) -> bool {
+    host.rsplit(']').next().is_some_and(|end| end.contains(':'))
 }
 
 pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -115,7 +155,7 @@ impl ContextSource for PublicContext {
 mod tests {
     use http::Request;
 
-    use super::endpoint;
+    use super::Origin;
 
     #[test]
     fn answers_lead_back_the_way_the_client_came() {
@@ -146,10 +186,10 @@ mod tests {
                 request = request.header(*name, *value);
             }
             let (head, ()) = request.body(()).unwrap().into_parts();
-            assert_eq!(endpoint(&head).as_str(), expected, "{headers:?}");
+            assert_eq!(Origin::of(&head).endpoint().as_str(), expected, "{headers:?}");
         }
         // Over HTTP/2 the authority stands in the URL.
         let (head, ()) = Request::get("http://h2:4566/").body(()).unwrap().into_parts();
-        assert_eq!(endpoint(&head).as_str(), "http://h2:4566");
+        assert_eq!(Origin::of(&head).endpoint().as_str(), "http://h2:4566");
     }
 }

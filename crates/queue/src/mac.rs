@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use hmac::{Hmac, Mac};
 use lambfold_types::Entropy;
+use sha2::Sha256;
 
 /// A key for the MAC of receipt handles. Stored, so that handles hold after a restart and on every node; its id is
 /// part of the handle, so that keys can be rotated.
@@ -32,22 +34,43 @@ impl fmt::Debug for MacKey {
 
 /// All keys of the store: one signs, all verify.
 #[derive(Clone, Debug)]
-pub struct MacKeys(Arc<[MacKey]>);
+pub struct MacKeys(Arc<[Keyed]>);
+
+/// A key at work: what is the same for every MAC is computed once.
+#[derive(Debug)]
+pub(crate) struct Keyed {
+    /// [`MacKey::id`].
+    pub(crate) id: u32,
+    keyed: Hmac<Sha256>,
+}
+
+impl Keyed {
+    /// The MAC of `plain`.
+    pub(crate) fn mac(&self, plain: &[u8]) -> Hmac<Sha256> {
+        self.keyed.clone().chain_update(plain)
+    }
+}
+
+impl From<MacKey> for Keyed {
+    fn from(MacKey { id, secret }: MacKey) -> Self {
+        Self { id, keyed: Hmac::new_from_slice(&secret).expect("HMAC takes keys of any length") }
+    }
+}
 
 impl MacKeys {
     /// `None` if there is no key.
     pub fn new(mut keys: Vec<MacKey>) -> Option<Self> {
         keys.sort_by_key(|key| key.id);
-        if keys.is_empty() { None } else { Some(Self(keys.into())) }
+        if keys.is_empty() { None } else { Some(Self(keys.into_iter().map(Keyed::from).collect())) }
     }
 
     /// The key that new handles are signed with.
-    pub fn signing(&self) -> &MacKey {
+    pub(crate) fn signing(&self) -> &Keyed {
         self.0.last().expect("`new` takes at least one key")
     }
 
     /// The key that a handle names, if it is still known.
-    pub fn get(&self, id: u32) -> Option<&MacKey> {
+    pub(crate) fn get(&self, id: u32) -> Option<&Keyed> {
         self.0.binary_search_by_key(&id, |key| key.id).ok().map(|index| &self.0[index])
     }
 }

@@ -14,6 +14,7 @@ mod queue_name;
 mod runtime;
 mod scope;
 mod seal;
+mod text;
 mod time;
 
 pub use arn::{Arn, ParseArnError};
@@ -28,4 +29,5 @@ pub use runtime::{
 };
 pub use scope::{AccountId, InvalidAccountId, InvalidRegion, Region, Scope};
 pub use seal::{PlainSealer, SealError, Sealer};
+pub use text::{cut, cut_last};
 pub use time::{Clock, RunFuture, SleepFuture, Timestamp};

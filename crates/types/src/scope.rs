@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::text::beginning;
+
 /// A 12-digit AWS account id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId(u64);
@@ -16,6 +18,17 @@ pub struct InvalidAccountId(pub String);
 impl AccountId {
     /// `000000000000`: the account of a request that names none (DESIGN §6).
     pub const DEFAULT: Self = Self(0);
+
+    /// Its digits.
+    fn digits(self) -> [u8; 12] {
+        let mut rest = self.0;
+        let mut digits = [b'0'; 12];
+        for digit in digits.iter_mut().rev() {
+            *digit += (rest % 10) as u8;
+            rest /= 10;
+        }
+        digits
+    }
 }
 
 impl FromStr for AccountId {
@@ -25,14 +38,15 @@ impl FromStr for AccountId {
         if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
             text.parse().map(Self).map_err(|_| InvalidAccountId(text.to_owned()))
         } else {
-            Err(InvalidAccountId(text.chars().take(64).collect()))
+            Err(InvalidAccountId(beginning(text)))
         }
     }
 }
 
 impl fmt::Display for AccountId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:012}", self.0)
+        // Part of every ARN and queue URL.
+        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -76,7 +90,7 @@ impl FromStr for Region {
         if (1..=32).contains(&text.len()) && text.bytes().all(legal) {
             Ok(Self(text.into()))
         } else {
-            Err(InvalidRegion(text.chars().take(64).collect()))
+            Err(InvalidRegion(beginning(text)))
         }
     }
 }

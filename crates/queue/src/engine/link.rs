@@ -17,6 +17,8 @@ use crate::queue::{CreateOutcome, NewQueue, Queue, QueueCounts, QueueProperties,
 use crate::shard::{DeadLetter, Outgoing, Stored, Taken};
 use crate::store::FencedWrite;
 
+use super::owner::Event;
+
 /// A call to a shard's owner.
 pub(crate) enum Command {
     Send {
@@ -118,19 +120,14 @@ pub(crate) type Change = Box<dyn FnOnce(&mut QueueProperties) -> bool + Send>;
 /// Messages on the way to a receiver. If it is dropped before it was accepted, because the receiver has gone, the
 /// messages return to the head of the queue as if they had not been received.
 pub(crate) struct Handover {
-    epoch: u64,
     pub(crate) messages: Vec<Taken>,
-    back: mpsc::UnboundedSender<(u64, Vec<Taken>)>,
+    back: mpsc::UnboundedSender<Event>,
 }
 
 impl Handover {
-    /// `back` is unbounded in type only: no more can be in it than was handed out.
-    pub(crate) fn new(
-        epoch: u64,
-        messages: Vec<Taken>,
-        back: mpsc::UnboundedSender<(u64, Vec<Taken>)>,
-    ) -> Self {
-        Self { epoch, messages, back }
+    /// `back` leads to the tenure that hands the messages out; later ones have read the store.
+    pub(crate) fn new(messages: Vec<Taken>, back: mpsc::UnboundedSender<Event>) -> Self {
+        Self { messages, back }
     }
 
     /// The receiver has the messages.
@@ -142,8 +139,8 @@ impl Handover {
 impl Drop for Handover {
     fn drop(&mut self) {
         if !self.messages.is_empty() {
-            // An owner that has ended needs nothing back: its successor reads the store.
-            drop(self.back.send((self.epoch, std::mem::take(&mut self.messages))));
+            // A tenure that has ended needs nothing back.
+            drop(self.back.send(Event::Returned(std::mem::take(&mut self.messages))));
         }
     }
 }

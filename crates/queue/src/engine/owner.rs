@@ -39,6 +39,8 @@ const RETAKE: Duration = Duration::from_millis(200);
 pub(crate) enum Event {
     /// The oldest submission that was not answered yet is done.
     Committed(Result<Applied, Arc<StoreError>>),
+    /// Messages were handed to a receiver who has gone.
+    Returned(Vec<Taken>),
     /// A read is done.
     Loaded(Result<Loaded, StoreError>),
     /// Dead letters have arrived in their queue, or not.
@@ -87,12 +89,11 @@ enum End {
 impl Owner {
     /// Owns the shard until the service stops or the queue is deleted.
     pub(crate) async fn run(mut self) {
-        let (back, mut returned) = mpsc::unbounded_channel();
         let mut waiting = tenure::Waiting::default();
         // What was asked when this node did not know whether another one owns the shard still.
         let mut first: Option<Command> = None;
         let end = loop {
-            let tenure = match self.take(&back, &mut waiting).await {
+            let tenure = match self.take(&mut waiting).await {
                 Ok(Some(tenure)) => tenure,
                 Ok(None) => break End::Stopped,
                 Err(StoreError::NoSuchShard(_)) => break End::Gone,
@@ -116,7 +117,7 @@ impl Owner {
                 }
             };
             self.whereabouts.set(Whereabouts::Here);
-            let end = tenure.serve(&mut self, &mut returned, &mut waiting, first.take()).await;
+            let end = tenure.serve(&mut self, &mut waiting, first.take()).await;
             self.whereabouts.set(Whereabouts::Unknown);
             match end {
                 End::Retake => {}
@@ -171,11 +172,7 @@ impl Owner {
     }
 
     /// Takes the shard and reads its state; `None` if the service has stopped.
-    async fn take(
-        &mut self,
-        back: &mpsc::UnboundedSender<(u64, Vec<Taken>)>,
-        waiting: &mut tenure::Waiting,
-    ) -> Result<Option<Tenure>, StoreError> {
+    async fn take(&mut self, waiting: &mut tenure::Waiting) -> Result<Option<Tenure>, StoreError> {
         let key = self.key;
         let (reply, taken) = oneshot::channel();
         let tenancy = self.lease.tenancy();
@@ -196,7 +193,7 @@ impl Owner {
         };
         let settings = self.settings.clone();
         let shard = Shard::restore(key, self.kind, contents, limits, settings, self.clock.now());
-        Ok(Some(Tenure::new(head.epoch, tenancy, shard, back.clone(), waiting)))
+        Ok(Some(Tenure::new(head.epoch, tenancy, shard, waiting)))
     }
 
     /// Reads what has to be known of the shard from the start; `None` if the service has stopped.

@@ -72,12 +72,14 @@ pub(crate) fn encode(message_id: Uuid, message: &NewMessage) -> BytesMut {
 }
 
 /// Decodes what [`encode`] made; body and binary values share the record's memory.
-pub(crate) fn decode(mut from: Bytes) -> Result<Record, RecordError> {
+#[expect(clippy::needless_pass_by_value, reason = "the record lives on in what was decoded")]
+pub(crate) fn decode(record: Bytes) -> Result<Record, RecordError> {
+    let mut from = &record[..];
     if take(&mut from, 1)?[0] != FORMAT {
         return Err(RecordError);
     }
-    let message_id = Uuid::from_slice(&take(&mut from, 16)?).map_err(|_| RecordError)?;
-    let md5_of_body = take(&mut from, 16)?[..].try_into().map_err(|_| RecordError)?;
+    let message_id = Uuid::from_slice(take(&mut from, 16)?).map_err(|_| RecordError)?;
+    let md5_of_body = take(&mut from, 16)?.try_into().map_err(|_| RecordError)?;
     let flags = take(&mut from, 1)?[0];
     let sender_id = text(&mut from)?;
     let mut optional = |bit: u8| if flags & (1 << bit) == 0 { Ok(None) } else { text(&mut from).map(Some) };
@@ -101,13 +103,13 @@ pub(crate) fn decode(mut from: Bytes) -> Result<Record, RecordError> {
         let len = take(&mut from, 4)?.get_u32();
         let value = take(&mut from, usize::try_from(len).map_err(|_| RecordError)?)?;
         let value = match kind {
-            KIND_STRING => AttributeValue::String(utf8(&value)?),
-            KIND_BINARY => AttributeValue::Binary(value),
+            KIND_STRING => AttributeValue::String(utf8(value)?),
+            KIND_BINARY => AttributeValue::Binary(record.slice_ref(value)),
             _ => return Err(RecordError),
         };
         attributes.insert(name, MessageAttribute { data_type, value });
     }
-    Ok(Record { message_id, md5_of_body, system, attributes, body: from })
+    Ok(Record { message_id, md5_of_body, system, attributes, body: record.slice_ref(from) })
 }
 
 /// The record with another source of a dead letter, and when it was sent if the queue does not keep that; `None` if it
@@ -151,13 +153,13 @@ fn put_text(out: &mut BytesMut, text: &str) {
     out.put_slice(&text.as_bytes()[..end]);
 }
 
-fn take(from: &mut Bytes, len: usize) -> Result<Bytes, RecordError> {
-    if from.len() < len { Err(RecordError) } else { Ok(from.split_to(len)) }
+fn take<'a>(from: &mut &'a [u8], len: usize) -> Result<&'a [u8], RecordError> {
+    from.split_off(..len).ok_or(RecordError)
 }
 
-fn text(from: &mut Bytes) -> Result<String, RecordError> {
+fn text(from: &mut &[u8]) -> Result<String, RecordError> {
     let len = take(from, 2)?.get_u16();
-    utf8(&take(from, len.into())?)
+    utf8(take(from, len.into())?)
 }
 
 fn utf8(bytes: &[u8]) -> Result<String, RecordError> {

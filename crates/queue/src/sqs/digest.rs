@@ -20,6 +20,16 @@ pub(super) fn body(body: &[u8]) -> [u8; 16] {
     Md5::digest(body).into()
 }
 
+/// A digest as SDKs read it: hexadecimal, in lower case.
+pub(super) fn text<const N: usize>(digest: [u8; N]) -> String {
+    let mut text = vec![0; 2 * N];
+    // `hex::encode` makes it character by character, and that shows.
+    match hex::encode_to_slice(digest, &mut text) {
+        Ok(()) => String::from_utf8(text).unwrap_or_default(),
+        Err(_) => hex::encode(digest),
+    }
+}
+
 /// Of attributes, which come in ascending order of their names; `None` if there are none.
 pub(super) fn attributes<'a>(attributes: impl Iterator<Item = Attribute<'a>>) -> Option<String> {
     let mut md5 = Md5::new();
@@ -39,7 +49,7 @@ pub(super) fn attributes<'a>(attributes: impl Iterator<Item = Attribute<'a>>) ->
             }
         }
     }
-    any.then(|| hex::encode(md5.finalize()))
+    any.then(|| text::<16>(md5.finalize().into()))
 }
 
 fn part(md5: &mut Md5, bytes: &[u8]) {

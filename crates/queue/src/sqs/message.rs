@@ -125,7 +125,7 @@ pub(super) fn check(ctx: &CallContext, draft: Draft, terms: &Terms, form: Form) 
         return Err(faults::invalid_value(id, "MessageDeduplicationId", reason));
     }
     check_id("MessageGroupId", draft.group_id.as_ref())?;
-    let content_based = || terms.is_fifo.then(|| hex::encode(Sha256::digest(body.as_bytes())));
+    let content_based = || terms.is_fifo.then(|| digest::text::<32>(Sha256::digest(body.as_bytes()).into()));
     let deduplication_id = draft.deduplication_id.or_else(content_based);
     let (sent_trace_header, md5_of_system_attributes) = system_attributes(&draft.system_attributes)?;
     let trace = ctx.trace.filter(|trace| trace.sampled);

@@ -1,7 +1,7 @@
 //! Queue URLs: every form that AWS and its emulators ever handed out, and bare names (facts, SQS §1.3).
 
 use lambfold_api::{CallContext, Fault};
-use lambfold_types::{AccountId, QueueName, Region, Scope};
+use lambfold_types::{AccountId, QueueName, Region, Scope, cut, cut_last};
 
 use super::faults;
 
@@ -17,12 +17,20 @@ pub(crate) fn parse(ctx: &CallContext, url: &str) -> Result<(Scope, QueueName), 
     if url.is_empty() {
         return Err(faults::no_such_queue());
     }
-    let (host, path) = match url.split_once("://") {
-        Some((_, rest)) => rest.split_once('/').unwrap_or((rest, "")),
+    // A scheme has no colon.
+    let (host, path) = match cut(url, b':').and_then(|(_, rest)| rest.strip_prefix("//")) {
+        Some(rest) => cut(rest, b'/').unwrap_or((rest, "")),
         None => ("", url),
     };
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let mut segments = path.split('/').filter(|segment| !segment.is_empty()).rev();
+    let path = cut(path, b'?').map_or(path, |(path, _)| path);
+    let path = cut(path, b'#').map_or(path, |(path, _)| path);
+    let mut rest = path;
+    let from_the_end = std::iter::from_fn(|| {
+        let (before, segment) = (!rest.is_empty()).then(|| cut_last(rest, b'/').unwrap_or(("", rest)))?;
+        rest = before;
+        Some(segment)
+    });
+    let mut segments = from_the_end.filter(|segment| !segment.is_empty());
     let Some(name) = segments.next() else {
         return Err(faults::invalid_address(url));
     };

@@ -4,12 +4,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Buf, BufMut};
-use hmac::{Hmac, Mac};
+use hmac::Mac;
 use lambfold_api::Fault;
-use sha2::Sha256;
 
 use super::faults;
-use crate::{HandleParts, MacKey, MacKeys};
+use crate::{HandleParts, MacKeys};
 
 const FORMAT: u8 = 1;
 const PLAIN: usize = 1 + 4 + 8 + 2 + 8 + 8 + 4;
@@ -26,7 +25,7 @@ pub(crate) fn encode(keys: &MacKeys, parts: &HandleParts) -> String {
     bytes.put_u64(parts.epoch);
     bytes.put_u64(parts.sequence);
     bytes.put_u32(parts.receive_number);
-    let tag = mac(key, &bytes).finalize().into_bytes();
+    let tag = key.mac(&bytes).finalize().into_bytes();
     bytes.extend_from_slice(&tag[..TAG]);
     URL_SAFE_NO_PAD.encode(bytes)
 }
@@ -47,7 +46,7 @@ fn read(keys: &MacKeys, text: &str) -> Option<HandleParts> {
     if rest.get_u8() != FORMAT {
         return None;
     }
-    mac(keys.get(rest.get_u32())?, plain).verify_truncated_left(tag).ok()?;
+    keys.get(rest.get_u32())?.mac(plain).verify_truncated_left(tag).ok()?;
     Some(HandleParts {
         incarnation: rest.get_u64(),
         shard: rest.get_u16(),
@@ -57,15 +56,10 @@ fn read(keys: &MacKeys, text: &str) -> Option<HandleParts> {
     })
 }
 
-fn mac(key: &MacKey, plain: &[u8]) -> Hmac<Sha256> {
-    let mut mac = Hmac::new_from_slice(&key.secret).expect("HMAC takes keys of any length");
-    mac.update(plain);
-    mac
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MacKey;
 
     #[test]
     fn only_what_was_made_here_is_read() {

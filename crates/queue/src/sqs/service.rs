@@ -65,7 +65,8 @@ impl SqsService {
         Out: prost::Message + Default + 'static,
     {
         let Some(router) = &self.router else { return Ok(Routed::Here(input)) };
-        let routed = router.route(&self.engine, operation, ctx, input).await?;
+        // Apart: what a call to another node takes would be a part of every call's future.
+        let routed = Box::pin(router.route(&self.engine, operation, ctx, input)).await?;
         if let (Routed::Here(_), false) = (&routed, about_messages) {
             self.engine.catch_up().await.map_err(|error| faults::of_engine(&error, ""))?;
         }

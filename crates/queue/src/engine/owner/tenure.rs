@@ -3,6 +3,7 @@
 mod moves;
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,7 +76,6 @@ pub(super) struct Tenure {
     evacuations: Vec<Evacuation>,
     events: mpsc::UnboundedReceiver<Event>,
     notify: mpsc::UnboundedSender<Event>,
-    back: mpsc::UnboundedSender<(u64, Vec<Taken>)>,
     timer: Option<(Timestamp, SleepFuture)>,
     /// Until when mutations that nobody waits for may stay here.
     linger_until: Option<Timestamp>,
@@ -92,14 +92,8 @@ struct Submitted {
 }
 
 impl Tenure {
-    pub(super) fn new(
-        epoch: u64,
-        tenancy: Tenancy,
-        mut shard: Shard,
-        back: mpsc::UnboundedSender<(u64, Vec<Taken>)>,
-        waiting: &mut Waiting,
-    ) -> Self {
-        // Only as many events can be in it as there are submissions and reads under way.
+    pub(super) fn new(epoch: u64, tenancy: Tenancy, mut shard: Shard, waiting: &mut Waiting) -> Self {
+        // Only as many events can be in it as there are submissions, reads and handovers under way.
         let (notify, events) = mpsc::unbounded_channel();
         *shard.waiters() = std::mem::take(&mut waiting.waiters);
         Self {
@@ -115,7 +109,6 @@ impl Tenure {
             evacuations: Vec::new(),
             events,
             notify,
-            back,
             timer: None,
             linger_until: None,
             stopping: false,
@@ -126,11 +119,10 @@ impl Tenure {
     pub(super) async fn serve(
         mut self,
         owner: &mut Owner,
-        returned: &mut mpsc::UnboundedReceiver<(u64, Vec<Taken>)>,
         waiting: &mut Waiting,
         first: Option<Command>,
     ) -> End {
-        let end = self.run(owner, returned, waiting, first).await;
+        let end = self.run(owner, waiting, first).await;
         let error = match &end {
             Ok(End::Deleted | End::Gone) => Error::NoSuchQueue,
             Ok(End::Stopped | End::Retake) => Error::Stopping,
@@ -153,11 +145,11 @@ impl Tenure {
     async fn run(
         &mut self,
         owner: &mut Owner,
-        returned: &mut mpsc::UnboundedReceiver<(u64, Vec<Taken>)>,
         waiting: &mut Waiting,
         first: Option<Command>,
     ) -> Result<End, Error> {
         let stop = owner.stop.clone();
+        let mut stopped = pin!(stop.cancelled());
         if let Some(command) = first
             && self.decide(command, owner, waiting).await
         {
@@ -179,14 +171,8 @@ impl Tenure {
                         self.handle(event, owner)?;
                     }
                 }
-                Some((epoch, messages)) = returned.recv() => {
-                    if epoch == self.epoch {
-                        self.shard.advance(owner.clock.now());
-                        self.shard.give_back(messages);
-                    }
-                }
                 () = self.tenancy.ended() => {}
-                () = stop.cancelled(), if !self.stopping => self.stop(owner, waiting),
+                () = &mut stopped, if !self.stopping => self.stop(owner, waiting),
                 Some(first) = owner.commands.recv(), if accepts => {
                     if let Err(error) = self.check_tenancy() {
                         first.fail(&Error::OwnerChanges);
@@ -279,14 +265,14 @@ impl Tenure {
     fn hand_over(&mut self, number: u64, taken: Vec<Taken>, waiting: &mut Waiting) {
         match waiting.receivers.remove(&number) {
             Some(receiver) => self.answer_receive(receiver, taken),
-            None => drop(Handover::new(self.epoch, taken, self.back.clone())),
+            None => drop(Handover::new(taken, self.notify.clone())),
         }
     }
 
     /// Answers a receive, at once or after the commit.
     fn answer_receive(&mut self, reply: Reply<Handover>, taken: Vec<Taken>) {
         let waits = self.shard.hands_out_after_commit() && !taken.is_empty();
-        let handover = Handover::new(self.epoch, taken, self.back.clone());
+        let handover = Handover::new(taken, self.notify.clone());
         let receive = Pending::Receive { reply, handover };
         if waits {
             self.pending.push(receive);
@@ -455,6 +441,7 @@ impl Tenure {
                     }
                 }
             }
+            Event::Returned(messages) => self.shard.give_back(messages),
             Event::Loaded(result) => {
                 let loaded = result.map_err(|error| self.lost(&Arc::new(error)))?;
                 let wrong = self.shard.take_loaded(loaded);

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use lambfold_api::sqs::{Message, MessageAttributeValue, ReceiveMessageRequest, ReceiveMessageResult};
 use lambfold_api::{CallContext, Fault};
 
 use crate::sqs::message::{self as rules, TRACE_HEADER};
 use crate::sqs::service::{SqsService, fault};
-use crate::sqs::{faults, receipt_handle};
+use crate::sqs::{digest, faults, receipt_handle};
 use crate::{AttributeValue, Error, MessageAttribute, Queue, ReceiveParams, Received};
 
 pub(in crate::sqs) async fn receive_message(
@@ -113,14 +114,19 @@ pub(super) fn message(is_fifo: bool, received: Received, wanted: &Wanted<'_>) ->
     Message {
         message_id: Some(received.message_id.to_string()),
         receipt_handle: None,
-        md5_of_body: Some(hex::encode(received.md5_of_body)),
-        // The engine stores what was sent, and that was UTF-8.
-        body: Some(String::from_utf8_lossy(&received.body).into_owned()),
+        md5_of_body: Some(digest::text(received.md5_of_body)),
+        body: Some(text(received.body)),
         attributes,
         // Over what is returned, not over what was sent.
         md5_of_message_attributes: rules::digest(&chosen),
         message_attributes: chosen.into_iter().map(|(name, attribute)| (name, value(attribute))).collect(),
     }
+}
+
+/// The engine stores what was sent, and that was UTF-8.
+fn text(body: Bytes) -> String {
+    String::from_utf8(body.into())
+        .unwrap_or_else(|body| String::from_utf8_lossy(body.as_bytes()).into_owned())
 }
 
 fn system_attributes(is_fifo: bool, received: &Received, wanted: &Wanted<'_>) -> BTreeMap<String, String> {

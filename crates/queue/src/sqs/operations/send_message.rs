@@ -8,9 +8,9 @@ use lambfold_api::{CallContext, Fault};
 
 use crate::Sent;
 use crate::sqs::attributes::MOST_MESSAGE_BYTES;
-use crate::sqs::batch;
 use crate::sqs::message::{Checked, Draft, Form, Terms, check, sequence_number};
 use crate::sqs::service::{SqsService, fault};
+use crate::sqs::{batch, digest};
 
 pub(in crate::sqs) async fn send_message(
     service: &SqsService,
@@ -32,7 +32,7 @@ pub(in crate::sqs) async fn send_message(
     let sent = sent.first().ok_or_else(Fault::internal)?;
     Ok(SendMessageResult {
         message_id: Some(sent.message_id.to_string()),
-        md5_of_message_body: Some(hex::encode(md5_of_body)),
+        md5_of_message_body: Some(digest::text(md5_of_body)),
         md5_of_message_attributes: checked.md5_of_attributes,
         md5_of_message_system_attributes: checked.md5_of_system_attributes,
         sequence_number: queue.kind().is_fifo().then(|| sequence_number(sent.sequence)),
@@ -82,7 +82,7 @@ pub(in crate::sqs) async fn send_message_batch(
         |(sent, (id, body, attributes, system)): (Sent, (_, [u8; 16], _, _))| SendMessageBatchResultEntry {
             id,
             message_id: Some(sent.message_id.to_string()),
-            md5_of_message_body: Some(hex::encode(body)),
+            md5_of_message_body: Some(digest::text(body)),
             md5_of_message_attributes: attributes,
             md5_of_message_system_attributes: system,
             sequence_number: is_fifo.then(|| sequence_number(sent.sequence)),
