@@ -10,6 +10,7 @@ mod moves;
 mod peek;
 mod polling;
 mod restart;
+mod slow;
 
 use std::time::Duration;
 
