@@ -14,6 +14,9 @@ pub(crate) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("applicati
 /// What AWS JSON 1.1 calls itself.
 pub(crate) const CONTENT_TYPE_1_1: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 
+/// Most answers have room in it: they grow no buffer.
+const USUAL_BYTES: usize = 1 << 10;
+
 /// The codec of AWS JSON, of the version that the operation's service speaks. A request is its body.
 #[derive(Clone, Copy, Debug)]
 pub struct AwsJson;
@@ -34,7 +37,9 @@ impl WireCodec for AwsJson {
         let body = if T::SCHEMA.members.is_empty() {
             Bytes::new()
         } else {
-            serde_json::to_vec(&output).map_err(|_| Fault::internal())?.into()
+            let mut body = Vec::with_capacity(USUAL_BYTES);
+            serde_json::to_writer(&mut body, &output).map_err(|_| Fault::internal())?;
+            body.into()
         };
         let mut response = Response::new(body);
         *response.status_mut() = StatusCode::OK;
