@@ -69,7 +69,6 @@ pub struct Principal(Arc<str>);
 impl Principal {
     /// The root of an account: what a laptop's unverified signature stands for.
     pub fn account_root(scope: &Scope) -> Self {
-        // For every request: no formatter.
         let account = scope.account.to_string();
         Self(["arn:", scope.region.partition(), ":iam::", &account, ":root"].concat().into())
     }

@@ -112,7 +112,7 @@ struct Credential<'a> {
 }
 
 impl<'a> Credential<'a> {
-    /// From its end: an access key id may have slashes.
+    /// From its end: where there is a region, an access key id may have slashes.
     fn read(text: &'a str) -> Option<Self> {
         let (rest, service) = cut_last(text.strip_suffix("/aws4_request")?, b'/')?;
         let (rest, region_or_date) = cut_last(rest, b'/')?;
@@ -216,6 +216,9 @@ mod tests {
         assert_eq!((&*signature.access_key_id, &*signature.date), ("123456789012", "20260131"));
         assert_eq!((&*signature.region, &*signature.service), ("eu-west-1", "sqs"));
         assert_eq!((&*signature.signed_headers, &*signature.signature), ("content-type;host", "abc"));
+        // A key id may have slashes.
+        let slashed = text.replace("123456789012", "a/b");
+        assert_eq!(Signature::from_authorization(&slashed).unwrap().unwrap().access_key_id, "a/b");
         // Some clients put no blanks.
         let tight = text.replace(", ", ",");
         assert_eq!(Signature::from_authorization(&tight).unwrap().unwrap(), signature);
@@ -256,6 +259,8 @@ mod tests {
             "AWS4-HMAC-SHA256 Credential=, SignedHeaders=host, Signature=0",
             "AWS4-HMAC-SHA256 Credential=a/b/c, SignedHeaders=host, Signature=0",
             "AWS4-HMAC-SHA256 Credential=1/2/3/4/aws3_request, SignedHeaders=host, Signature=0",
+            "AWS4-HMAC-SHA256 Credential=1/2//4/aws4_request, SignedHeaders=host, Signature=0",
+            "AWS4-HMAC-SHA256 Credential=/2/3/aws4_request, SignedHeaders=host, Signature=0",
             "AWS4-HMAC-SHA256 Credential=1/2/3/4/aws4_request, Signature=0",
             "AWS4-HMAC-SHA256 Credential=1/2/3/4/aws4_request, SignedHeaders=host",
         ] {

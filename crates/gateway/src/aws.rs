@@ -140,8 +140,7 @@ impl Front {
     ) -> Outcome<Bytes> {
         let (ctx, span) = self.traced(operation, ctx);
         let call = serve_sqs(&*self.sqs, operation, &ctx, codec, request);
-        // The way to the queues keeps the deadline itself, in this process and to another: one timer for each call is enough.
-        let call = caught(Box::pin(call)).instrument(span);
+        let call = self.within(&ctx, Box::pin(call)).instrument(span);
         if operation.index != SQS_RECEIVE_MESSAGE.index {
             return call.await;
         }
@@ -198,25 +197,22 @@ impl Front {
         (CallContext { trace, ..ctx }, span)
     }
 
-    /// What `call` comes to before its deadline.
+    /// What `call` comes to before its deadline. A call that panics fails alone.
     pub(crate) async fn within<B>(
         &self,
         ctx: &CallContext,
         call: impl Future<Output = Result<B, Fault>>,
     ) -> Result<B, Fault> {
-        let call = caught(call);
-        let Some(deadline) = ctx.deadline else { return call.await };
+        let call = AssertUnwindSafe(call).catch_unwind();
+        let Some(deadline) = ctx.deadline else {
+            return call.await.unwrap_or_else(|_| Err(Fault::internal()));
+        };
         select! {
             biased;
-            outcome = call => outcome,
+            outcome = call => outcome.unwrap_or_else(|_| Err(Fault::internal())),
             () = self.clock.sleep_until(deadline) => Err(Fault::deadline_exceeded()),
         }
     }
-}
-
-/// What `call` comes to. A call that panics fails alone.
-async fn caught<B>(call: impl Future<Output = Result<B, Fault>>) -> Result<B, Fault> {
-    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Err(Fault::internal()))
 }
 
 fn or_fault(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use lambfold_api::rpc::ContextSource;
 use lambfold_api::{CallContext, Endpoint, Fault, TraceContext};
 use lambfold_aws_wire::sigv4::{Covered, Signature, Verifier};
@@ -22,12 +22,29 @@ pub(crate) struct Origin<'a> {
     is_secure: bool,
     /// That of the URL, in HTTP/2.
     authority: Option<&'a str>,
-    host: Option<&'a str>,
-    forwarded_host: Option<&'a str>,
-    forwarded_proto: Option<&'a str>,
-    forwarded_port: Option<&'a str>,
-    traceparent: Option<&'a str>,
-    amzn_trace_id: Option<&'a str>,
+    host: Said<'a>,
+    forwarded_host: Said<'a>,
+    forwarded_proto: Said<'a>,
+    forwarded_port: Said<'a>,
+    traceparent: Said<'a>,
+    amzn_trace_id: Said<'a>,
+}
+
+/// What a header says where it stands first; what follows under the same name is somebody else's.
+#[derive(Clone, Copy, Default)]
+struct Said<'a> {
+    first: Option<&'a HeaderValue>,
+}
+
+impl<'a> Said<'a> {
+    fn text(self) -> Option<&'a str> {
+        self.first.and_then(|value| value.to_str().ok())
+    }
+
+    /// Of a list, what the proxy next to the client said.
+    fn item(self) -> Option<&'a str> {
+        self.text().map(|list| cut(list, b',').map_or(list, |(item, _)| item).trim())
+    }
 }
 
 impl<'a> Origin<'a> {
@@ -35,15 +52,15 @@ impl<'a> Origin<'a> {
         let mut origin = Self {
             is_secure: head.extensions.get::<Secure>().is_some(),
             authority: head.uri.authority().map(http::uri::Authority::as_str),
-            host: None,
-            forwarded_host: None,
-            forwarded_proto: None,
-            forwarded_port: None,
-            traceparent: None,
-            amzn_trace_id: None,
+            host: Said::default(),
+            forwarded_host: Said::default(),
+            forwarded_proto: Said::default(),
+            forwarded_port: Said::default(),
+            traceparent: Said::default(),
+            amzn_trace_id: Said::default(),
         };
         for (name, value) in &head.headers {
-            let place = match name.as_str() {
+            let said = match name.as_str() {
                 "host" => &mut origin.host,
                 "x-forwarded-host" => &mut origin.forwarded_host,
                 "x-forwarded-proto" => &mut origin.forwarded_proto,
@@ -52,9 +69,7 @@ impl<'a> Origin<'a> {
                 "x-amzn-trace-id" => &mut origin.amzn_trace_id,
                 _ => continue,
             };
-            if place.is_none() {
-                *place = value.to_str().ok();
-            }
+            said.first.get_or_insert(value);
         }
         origin
     }
@@ -66,16 +81,16 @@ impl<'a> Origin<'a> {
 
     /// What the request says its host is: the one that a proxy was asked for, that of the URL, that of the header.
     pub(crate) fn hosts(&self) -> impl Iterator<Item = &'a str> {
-        [self.forwarded_host.map(first), self.authority, self.host].into_iter().flatten()
+        [self.forwarded_host.item(), self.authority, self.host.text()].into_iter().flatten()
     }
 
     /// The scheme that the client used, and `host`, with its port: what a proxy says of it counts where `host` has none.
     pub(crate) fn endpoint_at(&self, host: &str) -> Endpoint {
         let own = if self.is_secure { "https" } else { "http" };
-        let forwarded = self.forwarded_proto.map(first);
+        let forwarded = self.forwarded_proto.item();
         let scheme = forwarded.filter(|it| matches!(*it, "http" | "https")).unwrap_or(own);
         let usual = if scheme == "https" { 443 } else { 80 };
-        let port = self.forwarded_port.and_then(|port| first(port).parse::<u16>().ok());
+        let port = self.forwarded_port.item().and_then(|port| port.parse::<u16>().ok());
         let with_port =
             port.filter(|port| *port != usual && !has_port(host)).map(|port| format!("{host}:{port}"));
         Endpoint::new(scheme, with_port.as_deref().unwrap_or(host)).unwrap_or_default()
@@ -83,19 +98,14 @@ impl<'a> Origin<'a> {
 
     /// The trace that the request is part of, W3C form first.
     pub(crate) fn trace(&self) -> Option<TraceContext> {
-        let of_w3c = self.traceparent.and_then(TraceContext::from_traceparent);
-        of_w3c.or_else(|| self.amzn_trace_id.and_then(TraceContext::from_amzn))
+        let of_w3c = self.traceparent.text().and_then(TraceContext::from_traceparent);
+        of_w3c.or_else(|| self.amzn_trace_id.text().and_then(TraceContext::from_amzn))
     }
 
     /// The caller's `X-Amzn-Trace-Id`, to pass on.
     pub(crate) fn trace_header(&self) -> Option<Arc<str>> {
-        self.amzn_trace_id.and_then(TraceContext::header)
+        self.amzn_trace_id.text().and_then(TraceContext::header)
     }
-}
-
-/// Of a list, what the proxy next to the client said.
-fn first(list: &str) -> &str {
-    cut(list, b',').map_or(list, |(first, _)| first).trim()
 }
 
 fn has_port(host: &str) -> bool {
@@ -179,11 +189,13 @@ mod tests {
             (&[("host", "a:1"), ("x-forwarded-port", "8080")], "http://a:1"),
             (&[("host", "a"), ("x-forwarded-proto", "https"), ("x-forwarded-port", "443")], "https://a"),
             (&[("host", "a b/c")], "http://localhost:4566"),
+            (&[("host", "a"), ("x-forwarded-host", "b"), ("x-forwarded-host", "c")], "http://b"),
+            (&[("host", "a"), ("x-forwarded-host", "\u{e9}"), ("x-forwarded-host", "c")], "http://a"),
             (&[], "http://localhost:4566"),
         ] {
             let mut request = Request::get("/");
             for (name, value) in headers {
-                request = request.header(*name, *value);
+                request = request.header(*name, value.as_bytes());
             }
             let (head, ()) = request.body(()).unwrap().into_parts();
             assert_eq!(Origin::of(&head).endpoint().as_str(), expected, "{headers:?}");

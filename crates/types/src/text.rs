@@ -16,9 +16,12 @@ fn at(text: &str, index: usize) -> Option<(&str, &str)> {
     Some((text.get(..index)?, text.get(index + 1..)?))
 }
 
-/// Its first characters, for a text that may be of any length and is to be told.
+/// So many characters of a text that may be of any length are told.
+const TOLD: usize = 64;
+
+/// The first characters of `text`, to tell who sent it what is wrong with it.
 pub(crate) fn beginning(text: &str) -> String {
-    let end = text.char_indices().nth(64).map_or(text.len(), |(end, _)| end);
+    let end = text.char_indices().nth(TOLD).map_or(text.len(), |(end, _)| end);
     text[..end].to_owned()
 }
 

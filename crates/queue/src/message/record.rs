@@ -72,8 +72,7 @@ pub(crate) fn encode(message_id: Uuid, message: &NewMessage) -> BytesMut {
 }
 
 /// Decodes what [`encode`] made; body and binary values share the record's memory.
-#[expect(clippy::needless_pass_by_value, reason = "the record lives on in what was decoded")]
-pub(crate) fn decode(record: Bytes) -> Result<Record, RecordError> {
+pub(crate) fn decode(mut record: Bytes) -> Result<Record, RecordError> {
     let mut from = &record[..];
     if take(&mut from, 1)?[0] != FORMAT {
         return Err(RecordError);
@@ -109,7 +108,9 @@ pub(crate) fn decode(record: Bytes) -> Result<Record, RecordError> {
         };
         attributes.insert(name, MessageAttribute { data_type, value });
     }
-    Ok(Record { message_id, md5_of_body, system, attributes, body: record.slice_ref(from) })
+    // What is left of it.
+    record.advance(record.len() - from.len());
+    Ok(Record { message_id, md5_of_body, system, attributes, body: record })
 }
 
 /// The record with another source of a dead letter, and when it was sent if the queue does not keep that; `None` if it

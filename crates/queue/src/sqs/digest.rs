@@ -22,12 +22,10 @@ pub(super) fn body(body: &[u8]) -> [u8; 16] {
 
 /// A digest as SDKs read it: hexadecimal, in lower case.
 pub(super) fn text<const N: usize>(digest: [u8; N]) -> String {
-    let mut text = vec![0; 2 * N];
+    let mut digits = vec![0; 2 * N];
     // `hex::encode` makes it character by character, and that shows.
-    match hex::encode_to_slice(digest, &mut text) {
-        Ok(()) => String::from_utf8(text).unwrap_or_default(),
-        Err(_) => hex::encode(digest),
-    }
+    hex::encode_to_slice(digest, &mut digits).expect("a byte has two digits");
+    String::from_utf8(digits).expect("digits are ASCII")
 }
 
 /// Of attributes, which come in ascending order of their names; `None` if there are none.

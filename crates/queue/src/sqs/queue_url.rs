@@ -17,7 +17,7 @@ pub(crate) fn parse(ctx: &CallContext, url: &str) -> Result<(Scope, QueueName), 
     if url.is_empty() {
         return Err(faults::no_such_queue());
     }
-    // A scheme has no colon.
+    // A scheme has no colon; what is no URL has no host.
     let (host, path) = match cut(url, b':').and_then(|(_, rest)| rest.strip_prefix("//")) {
         Some(rest) => cut(rest, b'/').unwrap_or((rest, "")),
         None => ("", url),
@@ -108,6 +108,9 @@ mod tests {
             ("http://my-host.queue.local/000000000000/jobs", "000000000000/eu-west-1"),
             ("http://localhost/queue/us-west-2/000000000000/jobs", "000000000000/us-west-2"),
             ("http://localhost:9324/queue/jobs", "123456789012/eu-west-1"),
+            ("localhost:4566/000000000000/jobs", "000000000000/eu-west-1"),
+            ("http://[::1]:4566//000000000000//jobs?a=b/c#d/e", "000000000000/eu-west-1"),
+            ("/000000000000/jobs#a?b/c", "000000000000/eu-west-1"),
         ] {
             let (scope, name) = parse(&ctx, url).unwrap();
             assert_eq!((scope.to_string().as_str(), name.as_str()), (found, "jobs"), "{url}");

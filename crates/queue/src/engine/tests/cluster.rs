@@ -1,17 +1,15 @@
 //! Two nodes that share a store, each with a clock of its own beside the one by which leases are judged.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 use std::time::Duration;
 
 use lambfold_api::CallContext;
 use lambfold_api::queue::{AdoptRequest, AdoptResponse, QueuePeers};
 use lambfold_api::rpc::PassOnError;
 use lambfold_clock::{ManualClock, SeededEntropy};
-use lambfold_types::{PlainSealer, RunFuture, Scope, Timestamp};
+use lambfold_types::{PlainSealer, Scope, Timestamp};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -20,10 +18,10 @@ use crate::queue::{CreateOutcome, DeduplicationScope, NewQueue, Queue, QueueKind
 use crate::store::{Fault, FaultyStore, MemoryCluster, MemoryNode};
 use crate::{
     Carrier, Member, NewMessage, Options, QueueHandle, QueuePeersService, QueueService, ReceiveParams,
-    Received, Spawn,
+    Received,
 };
 
-use super::harness::{messages, name, params, secs};
+use super::harness::{Gate, messages, name, params, secs};
 
 const LEASE: Duration = Duration::from_secs(5);
 
@@ -41,25 +39,6 @@ impl Carrier for Ways {
     ) -> Result<AdoptResponse, PassOnError> {
         let there = self.0.lock().unwrap().get(address).cloned().ok_or(PassOnError::NotSent)?;
         QueuePeersService::new(there).adopt(ctx, request).await.map_err(PassOnError::Answered)
-    }
-}
-
-/// Runs tasks on tokio, but the writer of commits only while it may.
-#[derive(Clone, Default)]
-struct Gate {
-    holds_up_commits: Arc<AtomicBool>,
-}
-
-impl Spawn for Gate {
-    fn spawn(&self, name: &'static str, mut task: RunFuture) {
-        let holds_up = Arc::clone(&self.holds_up_commits);
-        tokio::spawn(poll_fn(move |cx| {
-            if name == "queue-writer" && holds_up.load(Ordering::Relaxed) {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            task.as_mut().poll(cx)
-        }));
     }
 }
 

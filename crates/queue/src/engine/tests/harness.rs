@@ -1,11 +1,14 @@
 //! A running engine with hand-wound time.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use lambfold_clock::{ManualClock, SeededEntropy};
-use lambfold_types::{Clock, PlainSealer, QueueName, Scope, Timestamp};
+use lambfold_types::{Clock, PlainSealer, QueueName, RunFuture, Scope, Timestamp};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
@@ -13,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::queue::{CreateOutcome, NewQueue, Queue, QueueCounts};
 use crate::store::{FaultyStore, MemoryStore};
-use crate::{NewMessage, Options, QueueHandle, QueueService, ReceiveParams, Received};
+use crate::{NewMessage, Options, QueueHandle, QueueService, ReceiveParams, Received, Spawn};
 
 pub(super) type Store = FaultyStore<MemoryStore>;
 
@@ -82,11 +85,9 @@ impl Engine {
         self.calm().await;
     }
 
-    /// Lets every task run until it waits: there is one thread, and no task takes that many turns.
+    /// Lets every task run until it waits.
     pub(super) async fn calm(&self) {
-        for _ in 0..200 {
-            tokio::task::yield_now().await;
-        }
+        calm().await;
     }
 
     pub(super) async fn queue(&self, queue: &str) -> Queue {
@@ -130,6 +131,32 @@ impl Engine {
 
     pub(super) async fn counts(&self, queue: &Queue) -> QueueCounts {
         self.handle.queue_info(queue).await.unwrap().counts
+    }
+}
+
+/// Runs tasks on tokio, but the writer of commits only while it may.
+#[derive(Clone, Default)]
+pub(super) struct Gate {
+    pub(super) holds_up_commits: Arc<AtomicBool>,
+}
+
+impl Spawn for Gate {
+    fn spawn(&self, name: &'static str, mut task: RunFuture) {
+        let holds_up = Arc::clone(&self.holds_up_commits);
+        tokio::spawn(poll_fn(move |cx| {
+            if name == "queue-writer" && holds_up.load(Ordering::Relaxed) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            task.as_mut().poll(cx)
+        }));
+    }
+}
+
+/// Lets every task run until it waits: there is one thread, and no task takes that many turns.
+pub(super) async fn calm() {
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
     }
 }
 

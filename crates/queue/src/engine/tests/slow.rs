@@ -1,59 +1,18 @@
 //! A store that takes its time.
 
-use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use lambfold_clock::{ManualClock, SeededEntropy};
-use lambfold_types::{Clock, PlainSealer, RunFuture, Scope, SleepFuture, Timestamp};
+use lambfold_types::{Clock, PlainSealer, Scope, SleepFuture, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Spawn;
 use crate::queue::{CreateOutcome, NewQueue};
 use crate::store::MemoryStore;
 use crate::{Options, QueueService};
 
-use super::harness::{messages, name, params};
-
-/// Runs tasks on tokio, the writer only while nobody holds it.
-#[derive(Clone, Default)]
-struct Holding(Arc<Mutex<Hold>>);
-
-#[derive(Default)]
-struct Hold {
-    is_held: bool,
-    writer: Option<Waker>,
-}
-
-impl Holding {
-    fn hold(&self) {
-        self.0.lock().unwrap().is_held = true;
-    }
-
-    fn release(&self) {
-        let mut hold = self.0.lock().unwrap();
-        hold.is_held = false;
-        hold.writer.take().unwrap().wake();
-    }
-}
-
-impl Spawn for Holding {
-    fn spawn(&self, name: &'static str, mut task: RunFuture) {
-        let hold = Arc::clone(&self.0);
-        drop(tokio::spawn(poll_fn(move |cx| {
-            if name == "queue-writer" {
-                let mut hold = hold.lock().unwrap();
-                hold.writer = Some(cx.waker().clone());
-                if hold.is_held {
-                    return Poll::Pending;
-                }
-            }
-            task.as_mut().poll(cx)
-        })));
-    }
-}
+use super::harness::{Gate, calm, messages, name, params};
 
 /// Wound by hand; counts how often somebody begins to sleep.
 struct Counting {
@@ -73,19 +32,12 @@ impl Clock for Counting {
     }
 }
 
-/// Lets every task run until it waits.
-async fn calm() {
-    for _ in 0..200 {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test]
 async fn an_owner_that_can_submit_no_more_waits_for_the_store() {
-    let (holding, clock) = (Holding::default(), ManualClock::at(Timestamp::from_millis(1_700_000_000_000)));
+    let (gate, clock) = (Gate::default(), ManualClock::at(Timestamp::from_millis(1_700_000_000_000)));
     let counting = Arc::new(Counting { clock: clock.clone(), sleeps: AtomicUsize::new(0) });
     let service = QueueService::build_on(
-        Arc::new(holding.clone()),
+        Arc::new(gate.clone()),
         Options::default(),
         Arc::new(MemoryStore::new()),
         Arc::<Counting>::clone(&counting),
@@ -100,12 +52,9 @@ async fn an_owner_that_can_submit_no_more_waits_for_the_store() {
     let (CreateOutcome::Created(queue) | CreateOutcome::Exists(queue)) = created;
     handle.send(&queue, messages(&["a", "b"])).await.unwrap();
 
-    holding.hold();
-    assert_eq!(
-        handle.receive(&queue, params(1, 0)).await.unwrap().len(),
-        1,
-        "nobody waits until it is written"
-    );
+    gate.holds_up_commits.store(true, Ordering::Relaxed);
+    // Nobody waits until that is written, and more follows than may be on its way at once.
+    assert_eq!(handle.receive(&queue, params(1, 0)).await.unwrap().len(), 1);
     let mut sends = Vec::new();
     for _ in 0..12 {
         let (handle, queue) = (handle.clone(), queue.clone());
@@ -117,7 +66,7 @@ async fn an_owner_that_can_submit_no_more_waits_for_the_store() {
     calm().await;
     assert!(sends.iter().all(|send| !send.is_finished()));
 
-    holding.release();
+    gate.holds_up_commits.store(false, Ordering::Relaxed);
     for send in sends {
         send.await.unwrap().unwrap();
     }
