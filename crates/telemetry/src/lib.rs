@@ -7,6 +7,7 @@
 //! [`TraceContext`](lambfold_api::TraceContext) is what travels, over HTTP, gRPC and in messages; this crate joins
 //! it to `tracing` spans, which the OpenTelemetry layer turns into exported ones.
 
+mod export;
 mod recorder;
 mod span;
 mod subscriber;

@@ -13,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::TRACE_TARGET;
+use crate::export::Told;
 use crate::recorder::SpanRecorder;
 
 /// How log lines look.
@@ -81,7 +82,7 @@ impl Telemetry {
             .with_span_processor(recorder.clone());
         if let Some(endpoint) = &options.otlp_endpoint {
             let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
-            provider = provider.with_batch_exporter(exporter);
+            provider = provider.with_batch_exporter(Told::new(exporter, endpoint));
         }
         let provider = provider.build();
 

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use lambfold_clock::{SystemClock, SystemEntropy};
 use lambfold_config::Config;
-use lambfold_node::{Node, NodeOptions, Role};
+use lambfold_node::{Node, NodeOptions, Role, Summary};
 use lambfold_sandbox::SpawnerCommand;
-use lambfold_telemetry::Telemetry;
+use lambfold_telemetry::{LogFormat, Telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Settings;
@@ -23,11 +23,19 @@ pub(crate) fn run(settings: &Settings, roles: BTreeSet<Role>) -> anyhow::Result<
     let config = settings.load()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(task_threads()).enable_all().build()?;
+    let options = telemetry_options(&config)?;
     let telemetry = {
         let _entered = runtime.enter();
-        Telemetry::init(&telemetry_options(&config)?)?
+        Telemetry::init(&options)?
     };
-    let outcome = runtime.block_on(serve(config, roles, &telemetry, began));
+    let tell: fn(&Summary) = match options.log_format {
+        LogFormat::Text => |summary: &Summary| {
+            // It serves also where nobody can be told.
+            _ = writeln!(std::io::stdout(), "{}", banner::render(summary));
+        },
+        LogFormat::Json => banner::log,
+    };
+    let outcome = runtime.block_on(serve(config, roles, &telemetry, tell, began));
     telemetry.shutdown();
     // What outlives a graceful stop is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(500));
@@ -44,6 +52,7 @@ async fn serve(
     config: Config,
     roles: BTreeSet<Role>,
     telemetry: &Telemetry,
+    tell: fn(&Summary),
     began: Instant,
 ) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
@@ -59,8 +68,7 @@ async fn serve(
         began,
     };
     let mut node = Node::start(options).await?;
-    // It serves also where nobody can be told.
-    _ = writeln!(std::io::stdout(), "{}", banner::render(node.summary()));
+    tell(node.summary());
     let stopped = tokio::select! {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,

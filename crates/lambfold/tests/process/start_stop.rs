@@ -1,9 +1,12 @@
 //! Starting, stopping, and refusing to start.
 
+use std::io::{BufRead, BufReader};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::kill::pause;
 use crate::support::{Server, free_addresses, up};
 
 #[tokio::test]
@@ -30,6 +33,56 @@ async fn a_second_start_has_everything_back() {
         client.sqs("ReceiveMessage", &json!({ "QueueUrl": url, "WaitTimeSeconds": 2 })).await.unwrap();
     assert_eq!(answer["Messages"][0]["Body"], "still here");
     assert!(server.terminate());
+}
+
+#[test]
+fn a_log_of_json_has_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let addresses = free_addresses();
+    let mut command = up(&directory.path().join("data"), &addresses.0, &addresses.1);
+    let mut server = command.args(["--log-format", "json"]).spawn().unwrap();
+    let mut ready = None;
+    for line in BufReader::new(server.stderr.take().unwrap()).lines() {
+        let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if event["message"] == "Ready." {
+            // What follows tells of the stop.
+            assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
+            ready = Some(event);
+        }
+    }
+    let ready = ready.unwrap();
+    assert_eq!(ready["http"], format!("http://{}", addresses.0));
+    assert_eq!(ready["grpc"], format!("http://{}", addresses.1));
+    let output = server.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b""[..]));
+}
+
+#[tokio::test]
+async fn that_nobody_takes_its_traces_is_told_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let settings = [("LAMBFOLD_OTLP_ENDPOINT", "http://127.0.0.1:1"), ("OTEL_BSP_SCHEDULE_DELAY", "50")];
+    let server = Server::serve(
+        &data,
+        &free_addresses(),
+        "gateway,queue,control,dispatcher,poller,worker,logs",
+        &settings,
+    );
+    let mut client = server.connection();
+    let told = || {
+        let log = std::fs::read_to_string(data.with_extension("log")).unwrap();
+        log.lines()
+            .filter(|line| line.contains("spans cannot be exported") && line.contains("127.0.0.1:1"))
+            .count()
+    };
+    // Each request makes a span, and a batch soon.
+    for _ in 0..20 {
+        client.sqs("ListQueues", &json!({})).await.unwrap();
+        pause(100).await;
+    }
+    assert_eq!(told(), 1);
+    assert!(server.terminate());
+    assert_eq!(told(), 1);
 }
 
 #[test]
