@@ -32,45 +32,37 @@ impl fmt::Debug for MacKey {
     }
 }
 
-/// All keys of the store: one signs, all verify.
+/// All keys of the store: one signs, all verify. Each with what is the same for every MAC under it, computed once.
 #[derive(Clone, Debug)]
-pub struct MacKeys(Arc<[Keyed]>);
-
-/// A key at work: what is the same for every MAC is computed once.
-#[derive(Debug)]
-pub(crate) struct Keyed {
-    /// [`MacKey::id`].
-    pub(crate) id: u32,
-    keyed: Hmac<Sha256>,
-}
-
-impl Keyed {
-    /// The MAC of `plain`.
-    pub(crate) fn mac(&self, plain: &[u8]) -> Hmac<Sha256> {
-        self.keyed.clone().chain_update(plain)
-    }
-}
-
-impl From<MacKey> for Keyed {
-    fn from(MacKey { id, secret }: MacKey) -> Self {
-        Self { id, keyed: Hmac::new_from_slice(&secret).expect("HMAC takes keys of any length") }
-    }
-}
+pub struct MacKeys(Arc<[(MacKey, Hmac<Sha256>)]>);
 
 impl MacKeys {
     /// `None` if there is no key.
     pub fn new(mut keys: Vec<MacKey>) -> Option<Self> {
         keys.sort_by_key(|key| key.id);
-        if keys.is_empty() { None } else { Some(Self(keys.into_iter().map(Keyed::from).collect())) }
+        let keyed = |key: MacKey| {
+            let mac = Hmac::new_from_slice(&key.secret).expect("HMAC takes keys of any length");
+            (key, mac)
+        };
+        if keys.is_empty() { None } else { Some(Self(keys.into_iter().map(keyed).collect())) }
     }
 
     /// The key that new handles are signed with.
-    pub(crate) fn signing(&self) -> &Keyed {
-        self.0.last().expect("`new` takes at least one key")
+    pub fn signing(&self) -> &MacKey {
+        &self.0.last().expect("`new` takes at least one key").0
     }
 
     /// The key that a handle names, if it is still known.
-    pub(crate) fn get(&self, id: u32) -> Option<&Keyed> {
-        self.0.binary_search_by_key(&id, |key| key.id).ok().map(|index| &self.0[index])
+    pub fn get(&self, id: u32) -> Option<&MacKey> {
+        self.find(id).map(|(key, _)| key)
+    }
+
+    /// The MAC of `plain` under the key of that id, if it is still known.
+    pub(crate) fn mac(&self, id: u32, plain: &[u8]) -> Option<Hmac<Sha256>> {
+        self.find(id).map(|(_, mac)| mac.clone().chain_update(plain))
+    }
+
+    fn find(&self, id: u32) -> Option<&(MacKey, Hmac<Sha256>)> {
+        self.0.binary_search_by_key(&id, |(key, _)| key.id).ok().map(|index| &self.0[index])
     }
 }
