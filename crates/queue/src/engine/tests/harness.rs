@@ -23,6 +23,7 @@ pub(super) type Store = FaultyStore<MemoryStore>;
 pub(super) struct Engine {
     pub(super) handle: QueueHandle,
     pub(super) store: Arc<Store>,
+    gate: Gate,
     clock: ManualClock,
     registry: Registry,
     shutdown: CancellationToken,
@@ -41,12 +42,15 @@ impl Engine {
 
     async fn start_over(store: Arc<Store>, options: Options, clock: ManualClock) -> Self {
         let entropy = Arc::new(SeededEntropy::new(7));
-        let service = QueueService::build(
+        let gate = Gate::default();
+        let service = QueueService::build_on(
+            Arc::new(gate.clone()),
             options,
             Arc::<Store>::clone(&store),
             Arc::new(clock.clone()),
             entropy,
             Arc::new(PlainSealer),
+            None,
         );
         let service = service.unwrap();
         let handle = service.handle();
@@ -54,7 +58,7 @@ impl Engine {
         registry.register_collector(Box::new(service.metrics()));
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(service.run(shutdown.clone()));
-        let engine = Self { handle, store, clock, registry, shutdown, running };
+        let engine = Self { handle, store, gate, clock, registry, shutdown, running };
         engine.calm().await;
         engine
     }
@@ -69,6 +73,11 @@ impl Engine {
         self.running.abort();
         self.calm().await;
         Self::start_over(self.store, Options::default(), self.clock).await
+    }
+
+    /// Whether commits wait from now on.
+    pub(super) fn hold_up_commits(&self, holds_up: bool) {
+        self.gate.holds_up_commits.store(holds_up, Ordering::Relaxed);
     }
 
     pub(super) fn shutdown(&self) {
