@@ -20,6 +20,8 @@ def wait(environ):
     """Returns when `environ` is that of a function, with a client that is connected to its Runtime API."""
     for name in _WARM_MODULES:
         __import__(name)
+    # The first call makes the types of `ast`, a millisecond that the import of the function's file would take.
+    compile("", "<waiting>", "exec")
     # What user code may look at: it is to see the command of a process that did not wait.
     del sys.argv[1:]
     if hasattr(sys, "orig_argv"):  # from Python 3.10 on
