@@ -46,10 +46,10 @@ pub async fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
     let waiting = Server::lambfold_with(&fresh(directory, "waiting")?, &[memory])?;
     let target = waiting.target();
     for language in &languages {
-        show(&managed(&target, *language, "cold", &[]).await?);
+        show(&managed(options, &target, *language, "cold", &[]).await?);
         idle(&waiting, language.name);
         // Read when the interpreter starts: it cannot be one that waits.
-        let plain = managed(&target, *language, "cold plain", &[("LANG", "C.UTF-8")]).await?;
+        let plain = managed(options, &target, *language, "cold plain", &[("LANG", "C.UTF-8")]).await?;
         match interpreter::alone(*language, directory, STARTS, GAP_MS).await {
             Ok(alone) => {
                 let ratio = format!("{:.2} of the interpreter by itself", plain.p50_ms / alone.p50_ms);
@@ -63,14 +63,14 @@ pub async fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
         }
     }
     if provided {
-        match provided_cell(&target, "cold plain provided").await {
+        match provided_cell(options, &target, "cold plain provided").await {
             Ok(cell) => show(&cell),
             // A result, too: see docs/gaps.md.
             Err(error) => println!("cold plain provided: {error:#}"),
         }
     }
     if burst {
-        show(&at_once(&target, PYTHON).await?);
+        show(&at_once(options, &target, PYTHON).await?);
     }
     drop(waiting);
     let plain = Server::lambfold_with(
@@ -78,10 +78,10 @@ pub async fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
         &[memory, ("LAMBFOLD_WORKER__POOL_MEMORY_MIB", "0")],
     )?;
     for language in &languages {
-        show(&managed(&plain.target(), *language, "cold from nothing", &[]).await?);
+        show(&managed(options, &plain.target(), *language, "cold from nothing", &[]).await?);
     }
     if provided {
-        match provided_cell(&plain.target(), "cold provided").await {
+        match provided_cell(options, &plain.target(), "cold provided").await {
             Ok(cell) => show(&cell),
             Err(error) => println!("cold provided: {error:#}"),
         }
@@ -95,20 +95,21 @@ fn show(cell: &Cell) {
 
 /// The first call of functions made for it, one after another.
 async fn managed(
+    options: &Options,
     target: &Target,
     language: Language,
     what: &str,
     variables: &[(&str, &str)],
 ) -> anyhow::Result<Cell> {
-    let zip = language.package()?;
+    let zip = language.package(options)?;
     let name = unique("bench-cold");
     target.create_function(&name, language.runtime, "index.handler", &zip).await?;
     cold_calls(target, &name, &format!("{what} {}", language.name), variables).await
 }
 
 /// The same of a native program.
-async fn provided_cell(target: &Target, what: &str) -> anyhow::Result<Cell> {
-    let zip = PROVIDED.package()?;
+async fn provided_cell(options: &Options, target: &Target, what: &str) -> anyhow::Result<Cell> {
+    let zip = PROVIDED.package(options)?;
     let name = unique("bench-cold");
     target.create_function(&name, PROVIDED.runtime, "index.handler", &zip).await?;
     cold_calls(target, &name, what, &[]).await
@@ -150,8 +151,8 @@ async fn cold_calls(
 }
 
 /// Two hundred functions that are called for the first time at the same moment.
-async fn at_once(target: &Target, language: Language) -> anyhow::Result<Cell> {
-    let zip = language.package()?;
+async fn at_once(options: &Options, target: &Target, language: Language) -> anyhow::Result<Cell> {
+    let zip = language.package(options)?;
     let mut names = Vec::new();
     for _ in 0..BURST {
         let name = unique("bench-burst");

@@ -29,7 +29,7 @@ pub async fn run(directory: &Path, invocations: u64) -> anyhow::Result<()> {
     let target = server.target();
     let Language { runtime, file, source, name: language, .. } = PYTHON;
     let name = unique("bench-endurance");
-    target.create_function(&name, runtime, "index.handler", &zip_of(file, source)?).await?;
+    target.create_function(&name, runtime, "index.handler", &zip_of(&[(file, source.as_bytes())])?).await?;
     let (mut done, mut first) = (0, None);
     for count in [invocations / 10, invocations] {
         let portion = i64::try_from(count - done)?;

@@ -32,7 +32,7 @@ pub(crate) async fn run(
     lambfold: &Target,
     peers: &[(String, Target)],
     given: &[InvokePeer],
-    language: Language,
+    (language, package): (Language, &[u8]),
 ) -> anyhow::Result<()> {
     let contestant = |label: &str, target: Target, given| Contestant {
         label: label.to_owned(),
@@ -47,7 +47,6 @@ pub(crate) async fn run(
     all.extend(
         numbered.map(|peer| contestant(&format!("{}: ", peer.name), Target::new(&peer.url), Some(peer))),
     );
-    let package = language.package()?;
     for start in 0..STARTS {
         let mut order: Vec<usize> = (0..all.len()).collect();
         if start % 2 == 1 {
@@ -58,7 +57,7 @@ pub(crate) async fn run(
             // The first function of others was called to measure warm ones.
             let time = match contestant.given {
                 Some(peer) => call(&contestant.target, &peer.function(start + 1)).await,
-                None => call_new(&contestant.target, language, &package).await,
+                None => call_new(&contestant.target, language, package).await,
             };
             contestant.times.push(time.ok());
         }

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use bytes::Bytes;
 
 use crate::cell::{Cell, latencies, note};
+use crate::options::Options;
 use crate::queues::unique;
 use crate::target::{Target, zip_of};
 
@@ -25,8 +27,17 @@ pub struct Language {
 
 impl Language {
     /// A package with the function.
-    pub(crate) fn package(self) -> anyhow::Result<Vec<u8>> {
-        if self.source.is_empty() { zip_of_this_program() } else { zip_of(self.file, self.source) }
+    pub(crate) fn package(self, options: &Options) -> anyhow::Result<Vec<u8>> {
+        if !self.source.is_empty() {
+            return zip_of(&[(self.file, self.source.as_bytes())]);
+        }
+        if let Some(native) = &options.native {
+            let program = std::fs::read(native).with_context(|| native.display().to_string())?;
+            return zip_of(&[(self.file, &program)]);
+        }
+        let program = std::fs::read(std::env::current_exe()?)?;
+        let start = b"#!/bin/sh\nexec \"$LAMBDA_TASK_ROOT/program\" bench --bootstrap\n";
+        zip_of(&[(self.file, start), ("program", &program)])
     }
 }
 
@@ -50,7 +61,7 @@ pub const NODE: Language = Language {
     alone: &["-e", "import('./index.mjs')"],
 };
 
-/// A native program: this executable, which answers with its event.
+/// A native program.
 pub const PROVIDED: Language = Language {
     name: "provided",
     runtime: "provided.al2023",
@@ -65,15 +76,16 @@ pub const LANGUAGES: [Language; 3] = [PYTHON, NODE, PROVIDED];
 
 pub(crate) const PAYLOAD: &[u8] = br#"{"greeting":"hello","from":"the load generator","padding":"0123"}"#;
 
-/// Warm calls for `seconds` over `connections`, of a function that is made for them.
+/// Warm calls for `seconds` over `connections`, of a function that is made for them from `package`.
 pub async fn warm(
     target: &Target,
     language: Language,
+    package: &[u8],
     connections: usize,
     seconds: f64,
 ) -> anyhow::Result<Cell> {
     let name = unique("bench-warm");
-    target.create_function(&name, language.runtime, "index.handler", &language.package()?).await?;
+    target.create_function(&name, language.runtime, "index.handler", package).await?;
     let cell = warm_of(target, &name, language, connections, seconds).await;
     target.delete_function(&name).await?;
     cell
@@ -103,18 +115,6 @@ pub async fn warm_of(
         all.add(times)?;
     }
     Ok(Cell::new(&format!("warm {} c{connections}", language.name), done, started.elapsed(), &all, errors))
-}
-
-/// This executable, as a function of `provided.al2023`.
-fn zip_of_this_program() -> anyhow::Result<Vec<u8>> {
-    use std::io::Write;
-    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let options = zip::write::SimpleFileOptions::default().unix_permissions(0o755);
-    archive.start_file("bootstrap", options)?;
-    archive.write_all(b"#!/bin/sh\nexec \"$LAMBDA_TASK_ROOT/program\" bench --bootstrap\n")?;
-    archive.start_file("program", options)?;
-    archive.write_all(&std::fs::read(std::env::current_exe()?)?)?;
-    Ok(archive.finish()?.into_inner())
 }
 
 async fn calls(target: Target, name: String, seconds: f64) -> (hdrhistogram::Histogram<u64>, u64) {

@@ -41,7 +41,7 @@ pub async fn run(directory: &Path, count: usize) -> anyhow::Result<()> {
     tell("before", &server)?;
 
     let names: Arc<Vec<String>> = Arc::new((0..count).map(|_| unique("bench-many")).collect());
-    let zip: Arc<Vec<u8>> = Arc::new(zip_of(PYTHON.file, PYTHON.source)?);
+    let zip: Arc<Vec<u8>> = Arc::new(zip_of(&[(PYTHON.file, PYTHON.source.as_bytes())])?);
     let began = Instant::now();
     for_all(&names, CHANGES, |name| {
         let (target, zip) = (target.clone(), Arc::clone(&zip));

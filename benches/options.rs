@@ -48,6 +48,10 @@ pub struct Options {
     /// FUNCTION there are as many as it takes, numbered from 0, none of which has been called. May be repeated.
     #[arg(long, value_parser = invoke_peer)]
     pub invoke_peer: Vec<InvokePeer>,
+    /// A bootstrap to be the function of `provided.al2023`, a real one: `cargo build --release -p lambfold-rust-function` makes
+    /// target/release/bootstrap [default: this executable, which takes a shell and some ms to start].
+    #[arg(long)]
+    pub native: Option<PathBuf>,
     /// A Postgres database (URL) for a Lambfold that keeps its queues there, and for the raw loop beside it. Both make
     /// tables of their own in it: give it an empty one.
     #[arg(long)]

@@ -236,8 +236,9 @@ impl<'a> Session<'a> {
                 if !self.options.wants(&format!("warm {} c{connections}", language.name)) {
                     continue;
                 }
+                let package = &language.package(self.options)?;
                 let mut contestants = self.everybody(Vec::new(), false, |target| {
-                    Box::pin(invoke::warm(target, language, connections, seconds))
+                    Box::pin(invoke::warm(target, language, package, connections, seconds))
                 });
                 for (label, function, target) in &others {
                     let other = Contestant::new(label, move || {
@@ -249,7 +250,8 @@ impl<'a> Session<'a> {
             }
             let peers = !(self.peers.is_empty() && others.is_empty());
             if peers && self.options.wants(&format!("first call {}", language.name)) {
-                first_calls::run(&self.target, &self.peers, &self.options.invoke_peer, language).await?;
+                let function = (language, &*language.package(self.options)?);
+                first_calls::run(&self.target, &self.peers, &self.options.invoke_peer, function).await?;
             }
         }
         Ok(())

@@ -105,11 +105,13 @@ pub async fn before<T>(instant: std::time::Instant, work: impl Future<Output = T
     tokio::time::timeout_at(instant.into(), work).await.ok()
 }
 
-/// A package of one file.
-pub fn zip_of(file: &str, source: &str) -> anyhow::Result<Vec<u8>> {
+/// A package of files, which may be executed.
+pub fn zip_of(files: &[(&str, &[u8])]) -> anyhow::Result<Vec<u8>> {
     use std::io::Write;
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    archive.start_file(file, zip::write::SimpleFileOptions::default())?;
-    archive.write_all(source.as_bytes())?;
+    for (file, content) in files {
+        archive.start_file(*file, zip::write::SimpleFileOptions::default().unix_permissions(0o755))?;
+        archive.write_all(content)?;
+    }
     Ok(archive.finish()?.into_inner())
 }

@@ -63,7 +63,7 @@ async fn scenario(target: &Target, story: &mut Story, name: &str) -> anyhow::Res
     story.made.insert("queue", url.clone());
     story.tell("queue", &url);
 
-    let zip = STANDARD.encode(zip_of("index.py", HANDLER)?);
+    let zip = STANDARD.encode(zip_of(&[("index.py", HANDLER.as_bytes())])?);
     let input = json!({
         "FunctionName": name, "Runtime": "python3.12", "Handler": "index.handler", "Timeout": 1,
         "Role": "arn:aws:iam::000000000000:role/demo", "Code": { "ZipFile": zip },
